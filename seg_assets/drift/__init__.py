@@ -1,0 +1,1 @@
+"""Evidently report to verdict to re-clustering decision, and the sensor that closes the loop."""

@@ -1,0 +1,21 @@
+"""Errors a user can act on. Each message names the file or table, the field, the value and the remedy."""
+
+
+class SegAssetsError(Exception):
+    """Base of every error that seg-assets raises on purpose."""
+
+
+class ConfigError(SegAssetsError):
+    """A setting, a source YAML or a strategy YAML is wrong."""
+
+
+class MissingDaysError(SegAssetsError):
+    """A computation needs days that were never materialized."""
+
+
+class DamagedFileError(SegAssetsError):
+    """A lake file does not hold what its footer says it holds."""
+
+
+class LandingError(SegAssetsError):
+    """The landing zone of a day cannot be read, or holds no data yet."""

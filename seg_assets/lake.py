@@ -1,0 +1,469 @@
+"""Day tables: read a day or a range, replace a day atomically, know what each day was built from.
+
+A day of a table is one Parquet file, `lake/<table>/day=YYYY-MM-DD/data.parquet` (a few tables have one part per
+strategy instead). It is written beside the tables, synced, and renamed into place, so that a reader sees the old
+day or the new day and a kill leaves the old one. Its footer carries its provenance: rows, content hash, the hashes
+of what it read. Nothing here knows Dagster, dbt or any table's meaning.
+"""
+
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow.parquet as pq
+
+from seg_assets.catalog import TABLES, Input
+from seg_assets.errors import ConfigError, DamagedFileError, MissingDaysError
+from seg_assets.settings import Settings
+
+FOOTER_KEY = "seg_assets"
+DATA = "data"
+STAGING = ".staging"
+NONE = "none"
+
+_IDENTIFIER = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
+_TYPE = re.compile(r"^[A-Za-z0-9_ (),\[\]\"]+$")
+
+
+def identifier(name: str) -> str:
+    """`name` quoted for SQL.
+
+    Raises:
+        ConfigError: when it is not a plain identifier (letters, digits, underscore, at most 63).
+    """
+    if not _IDENTIFIER.match(name):
+        raise ConfigError(
+            f"SQL identifier {name!r}: use letters, digits and underscore, not starting with a digit"
+        )
+    return f'"{name}"'
+
+
+def literal(text: str) -> str:
+    """`text` as a SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def digest(value: Any) -> str:
+    """Short stable hash of a JSON value (16 hex digits of SHA-256)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What one published file is and what it was built from."""
+
+    table: str
+    day: str
+    part: str
+    rows: int
+    content_hash: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    code_version: str = "1"
+    # Facts about the making (seconds, counts) that are not part of the content.
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Canonical JSON."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
+
+
+class Lake:
+    """The day tables under one root folder.
+
+    Args:
+        root: folder of the tables; made when first written.
+        start_day: first day of the shop's calendar; windows are cut there.
+        threads: DuckDB threads of connections made here.
+        memory_limit: DuckDB memory limit of connections made here.
+    """
+
+    def __init__(self, root: Path, start_day: dt.date, threads: int = 2, memory_limit: str = "8GB") -> None:
+        if re.search(r"[*?\[\]]", str(root)):
+            raise ConfigError(
+                f"lake = {root}: a path with * ? [ or ] would be read as a pattern; choose another"
+            )
+        self.root = root
+        self.start_day = start_day
+        self.threads = threads
+        self.memory_limit = memory_limit
+        self._footers: dict[Path, tuple[tuple[int, int, int], Provenance]] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Lake":
+        """The lake that the settings name."""
+        return cls(settings.lake, settings.start_day, settings.threads, settings.memory_limit)
+
+    # ---- connections ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """An in-memory DuckDB that shares nothing with any other; spills beside the lake, removed on leaving."""
+        con = duckdb.connect(":memory:")
+        spill = Path(tempfile.gettempdir()) / f"seg_assets_spill_{uuid.uuid4().hex}"
+        try:
+            con.execute(f"set threads = {int(self.threads)}")
+            con.execute(f"set memory_limit = {literal(self.memory_limit)}")
+            con.execute(f"set temp_directory = {literal(str(spill))}")
+            con.execute("set timezone = 'UTC'")
+            con.execute("set enable_progress_bar = false")
+            yield con
+        finally:
+            con.close()
+            shutil.rmtree(spill, ignore_errors=True)
+
+    # ---- where things are -------------------------------------------------------------------------------------
+
+    def path(self, table: str, day: dt.date, part: str = DATA) -> Path:
+        """The file of one day of one table."""
+        if table not in TABLES:
+            raise ConfigError(f"table = {table!r}: unknown; one of {', '.join(TABLES)}")
+        identifier(part.replace("-", "_"))
+        return self.root / table / f"day={day.isoformat()}" / f"{part}.parquet"
+
+    def days(self, table: str) -> list[dt.date]:
+        """Days that have a published file, oldest first."""
+        folder = self.root / table
+        found = []
+        if folder.is_dir():
+            for child in folder.iterdir():
+                with contextlib.suppress(ValueError):
+                    day = dt.date.fromisoformat(child.name.removeprefix("day="))
+                    if child.name.startswith("day=") and any(child.glob("*.parquet")):
+                        found.append(day)
+        return sorted(found)
+
+    def parts(self, table: str, day: dt.date) -> list[str]:
+        """Names of the parts of one day, sorted."""
+        return sorted(p.stem for p in self.path(table, day).parent.glob("*.parquet"))
+
+    def has(self, table: str, day: dt.date, part: str = DATA) -> bool:
+        """Whether this day was published."""
+        return self.path(table, day, part).exists()
+
+    def provenance(self, table: str, day: dt.date, part: str = DATA) -> Provenance | None:
+        """The provenance in the footer of a published day, None where there is none.
+
+        Raises:
+            DamagedFileError: when the file is there and its footer cannot be read.
+        """
+        path = self.path(table, day, part)
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            return None
+        seal = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        cached = self._footers.get(path)
+        if cached and cached[0] == seal:
+            return cached[1]
+        try:
+            found = pq.read_metadata(path).metadata or {}
+            provenance = Provenance(**json.loads(found[FOOTER_KEY.encode()]))
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # pyarrow raises several kinds for damaged files
+            raise DamagedFileError(
+                f"{path}: no readable provenance footer ({error}); re-materialize {table} for {day}"
+            ) from None
+        self._footers[path] = (seal, provenance)
+        return provenance
+
+    # ---- reading ----------------------------------------------------------------------------------------------
+
+    def missing(self, table: str, days: Iterable[dt.date]) -> list[dt.date]:
+        """Those of `days` (from the calendar's first day on) that were never materialized."""
+        return [d for d in days if d >= self.start_day and not self.has(table, d)]
+
+    def require(self, table: str, days: Iterable[dt.date], reader: str) -> None:
+        """Raise MissingDaysError, naming the days, unless every one of `days` was materialized."""
+        from seg_assets.partitions import say_days
+
+        gone = self.missing(table, days)
+        if gone:
+            raise MissingDaysError(
+                f"{reader} reads {table} of {say_days(gone)}, never materialized; "
+                f"materialize {table} for those days first (a closed day is a materialized empty day)"
+            )
+
+    def scan(self, table: str, days: Sequence[dt.date], part: str = DATA) -> str:
+        """SQL of a table function over these days, with the hive column `day` (DATE).
+
+        Raises:
+            MissingDaysError: when one of the days was never materialized, or no day is asked.
+        """
+        self.require(table, days, "this query")
+        kept = [d for d in days if d >= self.start_day]
+        if not kept:
+            raise MissingDaysError(f"no day of {table} lies in the calendar that starts on {self.start_day}")
+        files = ", ".join(literal(str(self.path(table, d, part))) for d in kept)
+        return f"read_parquet([{files}], hive_partitioning = true, hive_types = {{'day': date}}, union_by_name = true)"
+
+    def read(
+        self,
+        table: str,
+        day: dt.date,
+        columns: Sequence[str] | None = None,
+        part: str = DATA,
+        where: str = "true",
+    ) -> pd.DataFrame:
+        """One day as a frame, in the table's row order, without the column `day`.
+
+        `where` is SQL written in this code base, never text from outside.
+        """
+        path = self.path(table, day, part)
+        if not path.exists():
+            raise MissingDaysError(f"{table} of {day} was never materialized; materialize it first")
+        chosen = "*" if columns is None else ", ".join(identifier(c) for c in columns)
+        with self.connect() as con:
+            try:
+                return con.execute(
+                    f"select {chosen} from read_parquet({literal(str(path))}, hive_partitioning = false) where {where}"
+                ).df()
+            except duckdb.Error as error:
+                raise _as_damage(error, path, table, day) from error
+
+    # ---- writing ----------------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: str,
+        day: dt.date,
+        query: str,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        part: str = DATA,
+    ) -> Provenance:
+        """Replace one day of a table by the rows of `query`, whole or not at all.
+
+        Rows are ordered by the table's key. Provenance `inputs` are added to those that the catalog lists and
+        that `inputs_of` can resolve; give the landing digest, the champion and the baseline here.
+
+        Raises:
+            MissingDaysError: when a listed input was never materialized.
+            duckdb.Error, OSError: the old day stays as it was.
+        """
+        key = ", ".join(identifier(c) for c in TABLES[table].key)
+        con.execute(f"create or replace temp table seg_publish as select * from ({query}) order by {key}")
+        try:
+            return self.publish_table(con, "seg_publish", table, day, inputs=inputs, extra=extra, part=part)
+        finally:
+            con.execute("drop table if exists seg_publish")
+
+    def publish_table(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        source: str,
+        table: str,
+        day: dt.date,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        part: str = DATA,
+    ) -> Provenance:
+        """Like `publish`, from a table of `con` that is already in row order."""
+        provenance = Provenance(
+            table=table,
+            day=day.isoformat(),
+            part=part,
+            rows=0,
+            content_hash="",
+            inputs={**self.inputs_of(table, day), **(inputs or {})},
+            code_version=TABLES[table].code_version,
+            extra=dict(extra or {}),
+        )
+        rows, content = con.execute(content_hash_sql(con, source)).fetchone() or (0, "")
+        provenance = Provenance(**{**asdict(provenance), "rows": rows, "content_hash": content})
+        staged = self.stage_path()
+        try:
+            con.execute(copy_sql(source, staged, provenance))
+            self.rename_into_place(staged, self.path(table, day, part))
+        finally:
+            staged.unlink(missing_ok=True)
+        return provenance
+
+    def publish_frame(
+        self,
+        table: str,
+        day: dt.date,
+        frame: pd.DataFrame,
+        schema: Mapping[str, str],
+        *,
+        inputs: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        part: str = DATA,
+    ) -> Provenance:
+        """Replace one day by a frame, cast to `schema` (column to DuckDB type), columns in schema order."""
+        for kind in schema.values():
+            if not _TYPE.match(kind):
+                raise ConfigError(f"{table}: {kind!r} is not a column type")
+        absent = [c for c in schema if c not in frame.columns]
+        if absent:
+            raise ConfigError(f"{table} of {day}: the frame has no column {', '.join(absent)}")
+        with self.connect() as con:
+            if len(frame):
+                con.register("seg_frame", frame[list(schema)])
+                columns = ", ".join(
+                    f"{identifier(c)}::{kind} as {identifier(c)}" for c, kind in schema.items()
+                )
+                query = f"select {columns} from seg_frame"
+            else:
+                columns = ", ".join(f"null::{kind} as {identifier(c)}" for c, kind in schema.items())
+                query = f"select {columns} where false"
+            return self.publish(con, table, day, query, inputs=inputs, extra=extra, part=part)
+
+    def stage_path(self) -> Path:
+        """A fresh path outside of every table folder, on the lake's own file system."""
+        folder = self.root / STAGING
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{uuid.uuid4().hex}.parquet"
+
+    def rename_into_place(self, staged: Path, target: Path) -> None:
+        """Sync `staged`, rename it to `target`, sync the folder."""
+        with staged.open("rb") as handle:
+            os.fsync(handle.fileno())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staged, target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def drop(self, table: str, day: dt.date, part: str = DATA) -> bool:
+        """Remove one day (or part) of a table; True when there was one."""
+        path = self.path(table, day, part)
+        existed = path.exists()
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+        return existed
+
+    # ---- provenance -------------------------------------------------------------------------------------------
+
+    def inputs_of(self, table: str, day: dt.date) -> dict[str, str]:
+        """Digests of the catalog's inputs of this day that lie in the lake (not files, champion, baseline).
+
+        Raises:
+            MissingDaysError: when one of them was never materialized.
+        """
+        return {
+            input_key(i): self.input_digest(i, table, day)
+            for i in TABLES[table].inputs
+            if i.window in ("day", "yesterday", "trailing", "horizon")
+        }
+
+    def input_digest(self, source: Input, reader: str, day: dt.date) -> str:
+        """Digest of one lake input as it is now."""
+        days = self.input_days(source, day)
+        self.require(source.table, days, f"{reader} of {day}")
+        if not days:
+            return NONE
+        hashes = []
+        for d in days:
+            found = self.provenance(source.table, d)
+            hashes.append(found.content_hash if found else "gone")
+        return hashes[0] if len(hashes) == 1 else digest(hashes)
+
+    def input_days(self, source: Input, day: dt.date) -> list[dt.date]:
+        """The days of a lake input that day D reads, cut at the first day of the calendar."""
+        one = dt.timedelta(days=1)
+        if source.window == "day":
+            days = [day]
+        elif source.window == "yesterday":
+            days = [day - one]
+        elif source.window == "horizon":
+            days = [day - one * source.days]
+        elif source.window == "trailing":
+            days = [day - one * n for n in range(source.days - 1, -1, -1)]
+        else:
+            raise ConfigError(f"input {source.table}: window {source.window} is not a window of lake days")
+        return [d for d in days if d >= self.start_day]
+
+    def verify(self, table: str, day: dt.date, part: str = DATA) -> Provenance:
+        """Read a published day whole and compare it with its footer.
+
+        Raises:
+            MissingDaysError: not published. DamagedFileError: unreadable, or rows differ from the footer's hash.
+        """
+        found = self.provenance(table, day, part)
+        path = self.path(table, day, part)
+        if found is None:
+            raise MissingDaysError(f"{table} of {day} was never materialized")
+        with self.connect() as con:
+            try:
+                con.execute(
+                    f"create temp table seg_verify as "
+                    f"select * from read_parquet({literal(str(path))}, hive_partitioning = false)"
+                )
+                rows, content = con.execute(content_hash_sql(con, "seg_verify")).fetchone() or (0, "")
+            except duckdb.Error as error:
+                raise _as_damage(error, path, table, day) from error
+        if rows != found.rows or content != found.content_hash:
+            raise DamagedFileError(
+                f"{path}: holds {rows} rows with hash {content}, its footer says {found.rows} rows with "
+                f"{found.content_hash}; re-materialize {table} for {day}"
+            )
+        return found
+
+    def views_sql(self) -> str:
+        """A script that makes one view per table in any DuckDB, for ad-hoc SQL."""
+        lines = ["-- views over the lake; run in any DuckDB: duckdb -init views.sql"]
+        for name in TABLES:
+            if self.days(name):
+                pattern = self.root / name / "day=*" / "*.parquet"
+                lines.append(
+                    f"create or replace view {name} as select * from read_parquet({literal(str(pattern))}, "
+                    "hive_partitioning = true, hive_types = {'day': date}, union_by_name = true);"
+                )
+        return "\n".join(lines) + "\n"
+
+
+def input_key(source: Input) -> str:
+    """Name of an input in a footer."""
+    return f"{source.table}:{source.window}" + (
+        f"-{source.days}" if source.window in ("trailing", "horizon") else ""
+    )
+
+
+def content_hash_sql(con: duckdb.DuckDBPyConnection, source: str) -> str:
+    """SQL that gives (rows, content hash) of a table of `con`, whatever the order of its rows.
+
+    The hash covers column names, types and the multiset of rows: two sums over 64-bit row hashes (a xor, which
+    duplicates would cancel, and a sum, which they do not).
+    """
+    schema = con.execute(f"describe {identifier(source)}").fetchall()
+    shape = digest([(row[0], row[1]) for row in schema])
+    columns = ", ".join('"' + row[0].replace('"', '""') + '"' for row in schema)
+    return (
+        f"select count(*), substr(sha256(concat_ws('|', {literal(shape)}, count(*), "
+        f"coalesce(bit_xor(hash({columns})), 0), coalesce(sum(hash({columns})::hugeint), 0))), 1, 16) "
+        f"from {identifier(source)}"
+    )
+
+
+def copy_sql(source: str, target: Path, provenance: Provenance) -> str:
+    """SQL that writes a table of the connection to a Parquet file with its provenance in the footer."""
+    return (
+        f"copy {identifier(source)} to {literal(str(target))} (format parquet, compression zstd, "
+        f"kv_metadata {{{FOOTER_KEY}: {literal(provenance.to_json())}}})"
+    )
+
+
+def _as_damage(error: duckdb.Error, path: Path, table: str, day: dt.date) -> Exception:
+    if isinstance(error, duckdb.BinderException | duckdb.CatalogException | duckdb.ParserException):
+        return error
+    return DamagedFileError(f"{path}: cannot be read ({error}); re-materialize {table} for {day}")

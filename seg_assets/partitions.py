@@ -1,0 +1,76 @@
+"""The one daily partitions definition and every computation on days. No clock is read here but by Dagster."""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+
+from seg_assets.errors import ConfigError
+from seg_assets.settings import Settings
+
+ONE_DAY = dt.timedelta(days=1)
+PREVIOUS_DAY = dg.TimeWindowPartitionMapping(
+    start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
+)
+
+
+def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """The shop's calendar: one partition a day, in the shop's time zone."""
+    end = settings.end_day + ONE_DAY if settings.end_day else None
+    return dg.DailyPartitionsDefinition(
+        start_date=settings.start_day.isoformat(),
+        end_date=end.isoformat() if end else None,
+        timezone=settings.time_zone,
+    )
+
+
+def parse_day(text: str) -> dt.date:
+    """A `YYYY-MM-DD` text as a date.
+
+    Raises:
+        ConfigError: for anything else, also for valid dates written in another way.
+    """
+    try:
+        day = dt.date.fromisoformat(text)
+    except (TypeError, ValueError):
+        day = None
+    if day is None or day.isoformat() != text:
+        raise ConfigError(f"day = {text!r}: not a day; write it as YYYY-MM-DD, for example 2024-01-31")
+    return day
+
+
+def check_in_calendar(day: dt.date, settings: Settings) -> dt.date:
+    """Return `day`, or raise ConfigError when it lies outside the shop's calendar."""
+    if day < settings.start_day or (settings.end_day and day > settings.end_day):
+        last = settings.end_day or "today"
+        raise ConfigError(
+            f"day = {day}: outside the calendar {settings.start_day} .. {last} (start_day, end_day)"
+        )
+    return day
+
+
+def day_range(first: dt.date, last: dt.date) -> list[dt.date]:
+    """Every day from `first` to `last`, both included; empty when `last` is before `first`."""
+    return [first + ONE_DAY * n for n in range((last - first).days + 1)]
+
+
+def contiguous(days: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
+    """Sorted (first, last) ranges that cover `days` and nothing else."""
+    ranges: list[tuple[dt.date, dt.date]] = []
+    for day in sorted(set(days)):
+        if ranges and ranges[-1][1] + ONE_DAY == day:
+            ranges[-1] = (ranges[-1][0], day)
+        else:
+            ranges.append((day, day))
+    return ranges
+
+
+def say_days(days: Sequence[dt.date]) -> str:
+    """Days as text for a message: ranges, at most five of them."""
+    parts = [f"{a}" if a == b else f"{a} .. {b}" for a, b in contiguous(days)]
+    return ", ".join(parts[:5]) + (f" and {len(parts) - 5} more ranges" if len(parts) > 5 else "")
+
+
+def days_of_run(context: dg.AssetExecutionContext) -> list[dt.date]:
+    """The days a run was asked for, oldest first: one, or a contiguous range."""
+    return sorted(parse_day(key) for key in context.partition_keys)

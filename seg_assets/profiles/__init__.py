@@ -1,0 +1,1 @@
+"""The dbt project as Dagster assets: events to daily user activity to user profiles."""

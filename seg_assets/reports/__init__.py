@@ -1,0 +1,1 @@
+"""Pages that a marketer can read."""

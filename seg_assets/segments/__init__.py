@@ -1,0 +1,1 @@
+"""Strategies, clustering, permanent identity, and the daily segment tables."""
