@@ -56,6 +56,7 @@ class Settings(BaseModel):
     memory_limit: str = Field(
         default="8GB", pattern=r"^\d+(\.\d+)?(MB|GB|TB)$", description="DuckDB memory limit"
     )
+    automation: bool = Field(default=False, description="Switch schedule and sensors on when the location loads")
     threads: int = Field(default=2, ge=1, le=512, description="DuckDB threads of one run")
 
     @field_validator("time_zone")
@@ -93,7 +94,7 @@ class Settings(BaseModel):
         file = env.get(PREFIX + "SETTINGS")
         if file:
             values.update(_read_settings_file(Path(file)))
-        known = {f for f in cls.model_fields}
+        known = set(cls.model_fields)
         for name, text in env.items():
             if not name.startswith(PREFIX) or name == PREFIX + "SETTINGS":
                 continue

@@ -1,0 +1,32 @@
+"""The Dagster instance of the command line: found or made, always with telemetry off."""
+
+import os
+import shutil
+from pathlib import Path
+
+import dagster as dg
+
+from seg_assets.settings import PACKAGE, Settings
+
+
+def instance_folder(settings: Settings) -> Path:
+    """`DAGSTER_HOME` when it is set, else `<home>/dagster`."""
+    named = os.environ.get("DAGSTER_HOME")
+    return Path(named).expanduser().resolve() if named else settings.home / "dagster"
+
+
+def prepare_instance(settings: Settings) -> Path:
+    """Make the instance folder with our `dagster.yaml` when it has none, create its storage, return the folder.
+
+    Several runs that start at once on a fresh SQLite home break its creation, so it is created here, once.
+    """
+    folder = instance_folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "dagster.yaml"
+    if not config.exists():
+        beside = PACKAGE.parent / "deploy" / "dagster.yaml"
+        shutil.copyfile(beside if beside.exists() else PACKAGE / "_deploy" / "dagster.yaml", config)
+    os.environ["DAGSTER_HOME"] = str(folder)
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        instance.get_runs(limit=1)
+    return folder
