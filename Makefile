@@ -1,0 +1,57 @@
+# Everything a newcomer needs; `make help` lists it. Works in a path with spaces: only relative paths are used.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+HOME_DIR ?= .seg_assets
+SIZE ?= full
+PORT ?= 3000
+
+# Nothing we ship talks to anyone: Evidently and dbt read this; Dagster's switch is in deploy/dagster.yaml.
+export DO_NOT_TRACK := 1
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+
+DEMO_ENV = SEG_ASSETS_HOME="$(HOME_DIR)/demo" SEG_ASSETS_SOURCE=complete_journey \
+	SEG_ASSETS_TIME_ZONE=America/New_York SEG_ASSETS_START_DAY=2017-01-01 SEG_ASSETS_END_DAY=2017-12-31
+
+.PHONY: help env demo ui test lint format bench soak docs clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: .venv/.installed  ## Create the environment in .venv
+
+.venv/.installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (a minute or two, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch .venv/.installed
+
+demo: env  ## Load a real shop, run 75 days through every room, print what came out
+	@$(DEMO_ENV) $(BIN)/python -m seg_assets.cli demo
+
+ui: env  ## Open the Dagster UI on the demo (schedule, sensors and daemon running), http://localhost:3000
+	@$(DEMO_ENV) SEG_ASSETS_AUTOMATION=true $(BIN)/python -m seg_assets.cli ui --port $(PORT)
+
+test: env  ## Run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: env  ## Style, types, SQL
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m pyright
+	$(BIN)/python -m sqlfluff lint --disable-progress-bar dbt_project/models
+	$(BIN)/python -m dagster definitions validate -m seg_assets.definitions
+
+format: env  ## Mend style where a tool can
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+bench: env  ## Measure every room beside the raw floor, pandas and polars (SIZE=small: under 5 minutes)
+	$(BIN)/python -m benchmarks.run --size $(SIZE)
+
+soak: env  ## Kill, fill, truncate, race; then recover and compare
+	$(BIN)/python -m pytest -m slow tests/soak
+
+clean:  ## Remove what was computed (.seg_assets); the environment stays
+	rm -rf $(HOME_DIR)
