@@ -82,9 +82,7 @@ def report_days(
     ranged = len(results) > 1
     for result in results:
         if ranged:
-            context.add_asset_metadata(
-                dict(result.metadata), asset_key=asset_key, partition_key=result.day.isoformat()
-            )
+            context.add_asset_metadata(dict(result.metadata), asset_key=asset_key, partition_key=result.day.isoformat())
         for check in result.checks:
             by_check.setdefault(check.name, []).append((result.day, check))
             if ranged:
@@ -112,20 +110,12 @@ def _normalized(metadata: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
 
 def _combined(asset_key: dg.AssetKey, name: str, items: list[tuple[dt.date, Check]]) -> dg.AssetCheckResult:
     failed = [day for day, check in items if not check.passed]
-    metadata = (
-        dict(items[0][1].metadata) if len(items) == 1 else {"days": len(items), "days_failed": len(failed)}
-    )
+    metadata = dict(items[0][1].metadata) if len(items) == 1 else {"days": len(items), "days_failed": len(failed)}
     if failed and len(items) > 1:
         metadata["failed"] = ", ".join(str(d) for d in failed[:20])
-        metadata.update(
-            {f"first_{k}": v for k, v in next(c for _, c in items if not c.passed).metadata.items()}
-        )
+        metadata.update({f"first_{k}": v for k, v in next(c for _, c in items if not c.passed).metadata.items()})
     severities = [c.severity for _, c in items if not c.passed]
-    worst = (
-        dg.AssetCheckSeverity.ERROR
-        if dg.AssetCheckSeverity.ERROR in severities
-        else dg.AssetCheckSeverity.WARN
-    )
+    worst = dg.AssetCheckSeverity.ERROR if dg.AssetCheckSeverity.ERROR in severities else dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(
         asset_key=asset_key,
         check_name=name,
@@ -152,7 +142,5 @@ def log_progress(context: dg.AssetExecutionContext, days: Sequence[dt.date]) -> 
 def column_schema(schema: Mapping[str, str], descriptions: Mapping[str, str]) -> dg.TableSchema:
     """Column names, types and descriptions for the UI."""
     return dg.TableSchema(
-        columns=[
-            dg.TableColumn(name, kind, description=descriptions.get(name)) for name, kind in schema.items()
-        ]
+        columns=[dg.TableColumn(name, kind, description=descriptions.get(name)) for name, kind in schema.items()]
     )

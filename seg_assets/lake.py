@@ -22,6 +22,7 @@ from typing import Any
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seg_assets.catalog import TABLES, Input
@@ -44,9 +45,7 @@ def identifier(name: str) -> str:
         ConfigError: when it is not a plain identifier (letters, digits, underscore, at most 63).
     """
     if not _IDENTIFIER.match(name):
-        raise ConfigError(
-            f"SQL identifier {name!r}: use letters, digits and underscore, not starting with a digit"
-        )
+        raise ConfigError(f"SQL identifier {name!r}: use letters, digits and underscore, not starting with a digit")
     return f'"{name}"'
 
 
@@ -92,9 +91,7 @@ class Lake:
 
     def __init__(self, root: Path, start_day: dt.date, threads: int = 2, memory_limit: str = "8GB") -> None:
         if re.search(r"[*?\[\]]", str(root)):
-            raise ConfigError(
-                f"lake = {root}: a path with * ? [ or ] would be read as a pattern; choose another"
-            )
+            raise ConfigError(f"lake = {root}: a path with * ? [ or ] would be read as a pattern; choose another")
         self.root = root
         self.start_day = start_day
         self.threads = threads
@@ -160,16 +157,17 @@ class Lake:
             DamagedFileError: when the file is there and its footer cannot be read.
         """
         path = self.path(table, day, part)
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
+        seal = _seal(path)
+        if seal is None:
             return None
-        seal = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         cached = self._footers.get(path)
         if cached and cached[0] == seal:
             return cached[1]
         try:
-            found = pq.read_metadata(path).metadata or {}
+            # One open file: a rename between two opens would pair one version's seal with another's footer.
+            with path.open("rb") as handle:
+                seal = _seal_of(os.fstat(handle.fileno()))
+                found = pq.read_metadata(handle).metadata or {}
             provenance = Provenance(**json.loads(found[FOOTER_KEY.encode()]))
         except FileNotFoundError:
             return None
@@ -315,10 +313,9 @@ class Lake:
             raise ConfigError(f"{table} of {day}: the frame has no column {', '.join(absent)}")
         with self.connect() as con:
             if len(frame):
-                con.register("seg_frame", frame[list(schema)])
-                columns = ", ".join(
-                    f"{identifier(c)}::{kind} as {identifier(c)}" for c, kind in schema.items()
-                )
+                # Through Arrow: DuckDB 2.0 fails with std::bad_cast on a strided pandas string column.
+                con.register("seg_frame", pa.Table.from_pandas(frame[list(schema)], preserve_index=False))
+                columns = ", ".join(f"{identifier(c)}::{kind} as {identifier(c)}" for c, kind in schema.items())
                 query = f"select {columns} from seg_frame"
             else:
                 columns = ", ".join(f"null::{kind} as {identifier(c)}" for c, kind in schema.items())
@@ -399,25 +396,34 @@ class Lake:
         Raises:
             MissingDaysError: not published. DamagedFileError: unreadable, or rows differ from the footer's hash.
         """
-        found = self.provenance(table, day, part)
         path = self.path(table, day, part)
-        if found is None:
-            raise MissingDaysError(f"{table} of {day} was never materialized")
-        with self.connect() as con:
+        while True:
+            seal = _seal(path)
+            found = self.provenance(table, day, part)
+            if found is None:
+                raise MissingDaysError(f"{table} of {day} was never materialized")
             try:
-                con.execute(
-                    f"create temp table seg_verify as "
-                    f"select * from read_parquet({literal(str(path))}, hive_partitioning = false)"
-                )
-                rows, content = con.execute(content_hash_sql(con, "seg_verify")).fetchone() or (0, "")
+                rows, content = self._content(path)
             except duckdb.Error as error:
+                if _seal(path) != seal:
+                    continue
                 raise _as_damage(error, path, table, day) from error
-        if rows != found.rows or content != found.content_hash:
-            raise DamagedFileError(
-                f"{path}: holds {rows} rows with hash {content}, its footer says {found.rows} rows with "
-                f"{found.content_hash}; re-materialize {table} for {day}"
+            if rows == found.rows and content == found.content_hash:
+                return found
+            # Replaced by another run between the two reads: look again at the new file.
+            if _seal(path) == seal:
+                raise DamagedFileError(
+                    f"{path}: holds {rows} rows with hash {content}, its footer says {found.rows} rows with "
+                    f"{found.content_hash}; re-materialize {table} for {day}"
+                )
+
+    def _content(self, path: Path) -> tuple[int, str]:
+        with self.connect() as con:
+            con.execute(
+                f"create temp table seg_verify as "
+                f"select * from read_parquet({literal(str(path))}, hive_partitioning = false)"
             )
-        return found
+            return con.execute(content_hash_sql(con, "seg_verify")).fetchone() or (0, "")
 
     def views_sql(self) -> str:
         """A script that makes one view per table in any DuckDB, for ad-hoc SQL."""
@@ -432,11 +438,20 @@ class Lake:
         return "\n".join(lines) + "\n"
 
 
+def _seal_of(stat: os.stat_result) -> tuple[int, int, int]:
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+def _seal(path: Path) -> tuple[int, int, int] | None:
+    try:
+        return _seal_of(path.stat())
+    except FileNotFoundError:
+        return None
+
+
 def input_key(source: Input) -> str:
     """Name of an input in a footer."""
-    return f"{source.table}:{source.window}" + (
-        f"-{source.days}" if source.window in ("trailing", "horizon") else ""
-    )
+    return f"{source.table}:{source.window}" + (f"-{source.days}" if source.window in ("trailing", "horizon") else "")
 
 
 def content_hash_sql(con: duckdb.DuckDBPyConnection, source: str) -> str:

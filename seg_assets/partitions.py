@@ -9,9 +9,7 @@ from seg_assets.errors import ConfigError
 from seg_assets.settings import Settings
 
 ONE_DAY = dt.timedelta(days=1)
-PREVIOUS_DAY = dg.TimeWindowPartitionMapping(
-    start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
-)
+PREVIOUS_DAY = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True)
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
@@ -43,9 +41,7 @@ def check_in_calendar(day: dt.date, settings: Settings) -> dt.date:
     """Return `day`, or raise ConfigError when it lies outside the shop's calendar."""
     if day < settings.start_day or (settings.end_day and day > settings.end_day):
         last = settings.end_day or "today"
-        raise ConfigError(
-            f"day = {day}: outside the calendar {settings.start_day} .. {last} (start_day, end_day)"
-        )
+        raise ConfigError(f"day = {day}: outside the calendar {settings.start_day} .. {last} (start_day, end_day)")
     return day
 
 

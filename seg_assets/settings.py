@@ -38,24 +38,14 @@ class Settings(BaseModel):
     landing: Path | None = Field(default=None, description="Landing zone; default <home>/landing")
     lake: Path | None = Field(default=None, description="Lake root; default <home>/lake")
     reports: Path | None = Field(default=None, description="Reports root; default <home>/reports")
-    source: str = Field(
-        default="simulator", description="A shipped source's name, or a path to a source YAML"
-    )
-    strategies: Path = Field(
-        default=PACKAGE / "segments" / "strategies", description="Folder of strategy YAMLs"
-    )
+    source: str = Field(default="simulator", description="A shipped source's name, or a path to a source YAML")
+    strategies: Path = Field(default=PACKAGE / "segments" / "strategies", description="Folder of strategy YAMLs")
     dbt_project: Path = Field(default_factory=default_dbt_project, description="Folder of dbt_project.yml")
-    time_zone: str = Field(
-        default="UTC", description="The shop's time zone: it decides which day an event is of"
-    )
+    time_zone: str = Field(default="UTC", description="The shop's time zone: it decides which day an event is of")
     start_day: dt.date = Field(default=dt.date(2024, 1, 1), description="First day of the shop's history")
-    end_day: dt.date | None = Field(
-        default=None, description="Last day of the calendar; none: grows with the clock"
-    )
+    end_day: dt.date | None = Field(default=None, description="Last day of the calendar; none: grows with the clock")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of everything random")
-    memory_limit: str = Field(
-        default="8GB", pattern=r"^\d+(\.\d+)?(MB|GB|TB)$", description="DuckDB memory limit"
-    )
+    memory_limit: str = Field(default="8GB", pattern=r"^\d+(\.\d+)?(MB|GB|TB)$", description="DuckDB memory limit")
     automation: bool = Field(default=False, description="Switch schedule and sensors on when the location loads")
     threads: int = Field(default=2, ge=1, le=512, description="DuckDB threads of one run")
 
