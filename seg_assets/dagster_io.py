@@ -5,7 +5,9 @@ status of each day is reported as a runless event (measured on Dagster 1.13; see
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,21 +35,15 @@ class Shop(dg.ConfigurableResource):
     The fields are the settings as environment variables, so that tests override them in one place.
     """
 
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = {}  # noqa: RUF012  a pydantic field
 
     def settings(self) -> Settings:
         """The settings of this shop."""
-        return Settings.from_env({**_process_environment(), **self.environment})
+        return Settings.from_env({**os.environ, **self.environment})
 
     def lake(self) -> Lake:
         """The lake of this shop."""
         return Lake.of(self.settings())
-
-
-def _process_environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
 
 
 @dataclass(frozen=True)
@@ -125,13 +121,17 @@ def _combined(asset_key: dg.AssetKey, name: str, items: list[tuple[dt.date, Chec
     )
 
 
+# Set by the command line to draw a progress bar: called with the asset's name, days done and days in all.
+on_progress: Callable[[str, int, int], None] | None = None
+
+
 def log_progress(context: dg.AssetExecutionContext, days: Sequence[dt.date]) -> Iterator[dt.date]:
     """Yield the days of a run, oldest first, and log day n of N with the rate, at most every two seconds."""
-    import time
-
     started = last = time.monotonic()
     for n, day in enumerate(days, 1):
         yield day
+        if on_progress:
+            on_progress(context.op.name, n, len(days))
         now = time.monotonic()
         if now - last >= 2 or n == len(days):
             rate = n / max(now - started, 1e-9)
