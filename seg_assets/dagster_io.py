@@ -131,11 +131,11 @@ def log_progress(context: dg.AssetExecutionContext, days: Sequence[dt.date]) -> 
     for n, day in enumerate(days, 1):
         yield day
         if on_progress:
-            on_progress(context.op.name, n, len(days))
+            on_progress(context.op_execution_context.op.name, n, len(days))
         now = time.monotonic()
         if now - last >= 2 or n == len(days):
             rate = n / max(now - started, 1e-9)
-            context.log.info(f"{context.op.name}: day {day} done, {n} of {len(days)}, {rate:.2f} days/s")
+            context.log.info(f"{context.op_execution_context.op.name}: day {day} done, {n} of {len(days)}, {rate:.2f} days/s")
             last = now
 
 

@@ -1,0 +1,78 @@
+"""Metadata and check status belong to their day, for a single day and for a range in one run."""
+
+import datetime as dt
+
+import dagster as dg
+import pytest
+
+from seg_assets.dagster_io import SINGLE_RUN, Check, DayResult, Shop, log_progress, report_days
+from seg_assets.partitions import daily_partitions, days_of_run
+from seg_assets.replay import RANGE_END, RANGE_START
+from seg_assets.settings import Settings
+
+KEY = dg.AssetKey("numbers")
+BAD_DAY = dt.date(2024, 1, 2)
+
+
+@pytest.fixture
+def job():
+    partitions = daily_partitions(Settings.from_env({}, end_day=dt.date(2024, 1, 31)))
+
+    @dg.asset(
+        name="numbers",
+        partitions_def=partitions,
+        backfill_policy=SINGLE_RUN,
+        check_specs=[dg.AssetCheckSpec("day_is_good", asset=KEY, partitions_def=partitions)],
+    )
+    def numbers(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        results = [
+            DayResult(day, {"rows": day.day}, [Check("day_is_good", day != BAD_DAY, {"rows": day.day, "on": day})])
+            for day in log_progress(context, days_of_run(context))
+        ]
+        return report_days(context, KEY, results)
+
+    return dg.Definitions(assets=[numbers], jobs=[dg.define_asset_job("job")]).resolve_job_def("job")
+
+
+def _statuses(instance):
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(KEY, "day_is_good"), limit=100
+    )
+    latest = {}
+    for record in records:
+        if record.event and record.status.name != "PLANNED":
+            latest.setdefault(record.partition, record.status.name)
+    return latest
+
+
+def test_a_range_is_one_run_with_metadata_and_check_status_per_day(job):
+    instance = dg.DagsterInstance.ephemeral()
+    result = job.execute_in_process(instance=instance, tags={RANGE_START: "2024-01-01", RANGE_END: "2024-01-03"})
+    assert result.success
+    records = instance.fetch_materializations(KEY, limit=10).records
+    rows = {r.partition_key: r.asset_materialization.metadata["rows"].value for r in records}
+    assert rows == {"2024-01-01": 1, "2024-01-02": 2, "2024-01-03": 3}
+    statuses = _statuses(instance)
+    assert statuses["2024-01-01"] == statuses["2024-01-03"] == "SUCCEEDED"
+    assert statuses["2024-01-02"] == "FAILED"
+
+
+def test_a_single_day_has_its_own_status(job):
+    instance = dg.DagsterInstance.ephemeral()
+    for day in ("2024-01-02", "2024-01-05"):
+        assert job.execute_in_process(instance=instance, partition_key=day).success
+    assert _statuses(instance) == {"2024-01-02": "FAILED", "2024-01-05": "SUCCEEDED"}
+
+
+def test_the_run_says_which_days_of_a_range_failed(job):
+    result = job.execute_in_process(tags={RANGE_START: "2024-01-01", RANGE_END: "2024-01-03"})
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    assert check.metadata["failed"].value == "2024-01-02"
+    assert check.metadata["days_failed"].value == 1
+
+
+def test_the_shop_resource_reads_its_settings_when_asked(monkeypatch):
+    shop = Shop(environment={"SEG_ASSETS_SEED": "7"})
+    monkeypatch.setenv("SEG_ASSETS_START_DAY", "2023-05-01")
+    assert (shop.settings().seed, shop.settings().start_day) == (7, dt.date(2023, 5, 1))
