@@ -5,16 +5,21 @@ status of each day is reported as a runless event (measured on Dagster 1.13; see
 """
 
 import datetime as dt
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import dagster as dg
 
+from seg_assets.errors import SegAssetsError
 from seg_assets.lake import Lake
 from seg_assets.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 OWNER = "team:data-platform"
 SINGLE_RUN = dg.BackfillPolicy.single_run()
@@ -121,6 +126,23 @@ def _combined(asset_key: dg.AssetKey, name: str, items: list[tuple[dt.date, Chec
     )
 
 
+def user_errors(compute: Callable[P, R]) -> Callable[P, R]:
+    """Wrap an asset's function: an error a user must mend fails the run at once, without the retries of IO.
+
+    A full disk or a broken network may pass on a retry; a typo in a YAML or a missing day does not.
+    """
+
+    @functools.wraps(compute)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return compute(*args, **kwargs)
+        except SegAssetsError as error:
+            metadata = {"error": type(error).__name__}
+            raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
+
+    return wrapped
+
+
 # Set by the command line to draw a progress bar: called with the asset's name, days done and days in all.
 on_progress: Callable[[str, int, int], None] | None = None
 
@@ -135,7 +157,9 @@ def log_progress(context: dg.AssetExecutionContext, days: Sequence[dt.date]) -> 
         now = time.monotonic()
         if now - last >= 2 or n == len(days):
             rate = n / max(now - started, 1e-9)
-            context.log.info(f"{context.op_execution_context.op.name}: day {day} done, {n} of {len(days)}, {rate:.2f} days/s")
+            context.log.info(
+                f"{context.op_execution_context.op.name}: day {day} done, {n} of {len(days)}, {rate:.2f} days/s"
+            )
             last = now
 
 

@@ -5,7 +5,8 @@ import datetime as dt
 import dagster as dg
 import pytest
 
-from seg_assets.dagster_io import SINGLE_RUN, Check, DayResult, Shop, log_progress, report_days
+from seg_assets.dagster_io import SINGLE_RUN, Check, DayResult, Shop, log_progress, report_days, user_errors
+from seg_assets.errors import ConfigError
 from seg_assets.partitions import daily_partitions, days_of_run
 from seg_assets.replay import RANGE_END, RANGE_START
 from seg_assets.settings import Settings
@@ -76,3 +77,19 @@ def test_the_shop_resource_reads_its_settings_when_asked(monkeypatch):
     shop = Shop(environment={"SEG_ASSETS_SEED": "7"})
     monkeypatch.setenv("SEG_ASSETS_START_DAY", "2023-05-01")
     assert (shop.settings().seed, shop.settings().start_day) == (7, dt.date(2023, 5, 1))
+
+
+@pytest.mark.parametrize(("error", "attempts"), [(ConfigError("k = 0: at least 2"), 1), (OSError("disk"), 3)])
+def test_what_a_user_must_mend_is_not_retried_and_an_io_error_is(error, attempts):
+    calls = []
+
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=2))
+    @user_errors
+    def broken(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+        calls.append(shop.settings().seed)
+        raise error
+
+    result = dg.materialize([broken], resources={"shop": Shop()}, raise_on_error=False)
+    assert not result.success
+    assert len(calls) == attempts
+    assert str(error) in str(result.all_events)
