@@ -1,0 +1,184 @@
+"""Mapping expressions: what a source YAML may say in SQL, and nothing more.
+
+An expression is one scalar computation over the columns of one line. DuckDB's own parser reads it; the tree is
+then walked, and whatever is not on the list below is refused: a subquery, a second statement, an aggregate, a
+function that reads a file, a setting, the clock or a random number. So a source YAML cannot read anything but the
+line it maps, and the same line always gives the same event.
+"""
+
+import functools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+# Node classes of DuckDB's parse tree that compute one value from one line.
+_ALLOWED = {
+    "COLUMN_REF",
+    "CONSTANT",
+    "FUNCTION",
+    "CAST",
+    "CASE",
+    "COMPARISON",
+    "CONJUNCTION",
+    "OPERATOR",
+    "BETWEEN",
+    "TYPE",
+}
+# Marked as stable in DuckDB's catalog, yet they show the process, run for ever, or mean nothing in a mapping.
+_REFUSED_FUNCTIONS = {
+    "aggregate",
+    "alias",
+    "apply",
+    "combine",
+    "current_localtime",
+    "current_localtimestamp",
+    "finalize",
+    "generate_series",
+    "getenv",
+    "hash",
+    "invoke",
+    "json_deserialize_sql",
+    "json_serialize_plan",
+    "json_serialize_sql",
+    "range",
+    "to_aggregate_state",
+    "version",
+    "write_log",
+}
+# DuckDB implements these as macros over scalar functions; other macros (pg_*, current_*) are refused.
+_ALLOWED_MACROS = {
+    "array_to_string",
+    "date_add",
+    "days_in_month",
+    "fdiv",
+    "fmod",
+    "if",
+    "list_first",
+    "list_last",
+    "list_max",
+    "list_min",
+    "list_reverse",
+    "list_sum",
+    "nullif",
+    "split_part",
+}
+_OPERATORS_OF_CASE = {"ifnull", "nvl", "coalesce"}
+
+
+class ExpressionError(ValueError):
+    """An expression that a source may not use; the text says why."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A checked expression: its SQL text and the columns it reads, in order of first use."""
+
+    text: str
+    columns: tuple[str, ...]
+    is_column: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "Expression":
+        """Check `text`.
+
+        Raises:
+            ExpressionError: when it is not one scalar expression over the columns of a line.
+        """
+        text = str(text).strip()
+        if not text:
+            raise ExpressionError("empty expression")
+        if ";" in _outside_quotes(text):
+            raise ExpressionError("one expression is allowed, not several statements (;)")
+        answer = json.loads(_serialize(text))
+        if answer.get("error"):
+            raise ExpressionError(f"not a SQL expression: {answer.get('error_message')}")
+        statements = answer.get("statements", [])
+        node = statements[0]["node"] if len(statements) == 1 else {}
+        items = node.get("select_list", [])
+        if node.get("type") != "SELECT_NODE" or len(items) != 1:
+            raise ExpressionError("one expression is allowed, not a list or a query")
+        if node.get("from_table", {}).get("type") not in ("EMPTY", "EMPTY_FROM", None) or any(
+            node.get(part) for part in ("where_clause", "group_expressions", "having", "qualify", "sample")
+        ):
+            raise ExpressionError("from, where, group by, having and qualify are not part of an expression")
+        if node.get("modifiers"):
+            raise ExpressionError("order by, limit and distinct are not part of an expression")
+        item = items[0]
+        if item.get("alias"):
+            raise ExpressionError(
+                f"no alias is allowed (as {item['alias']}); quote a column with a space in double quotes"
+            )
+        columns = list(dict.fromkeys(_columns(item)))
+        folded = [c.casefold() for c in columns]
+        if len(set(folded)) != len(folded):
+            raise ExpressionError(f"columns {columns} differ only in upper and lower case; rename one in the file")
+        return cls(text, tuple(columns), item.get("class") == "COLUMN_REF")
+
+
+def _serialize(text: str) -> str:
+    with duckdb.connect(":memory:") as con:
+        row = con.execute("select json_serialize_sql('select ' || ?)", [text]).fetchone()
+    return row[0] if row else "{}"
+
+
+def _outside_quotes(text: str) -> str:
+    out, quote = [], ""
+    for char in text:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        else:
+            out.append(char)
+    return "".join(out)
+
+
+def _columns(node: Any) -> Iterator[str]:
+    """Columns of a parse tree; raises ExpressionError at the first node that is not allowed."""
+    if isinstance(node, list):
+        for part in node:
+            yield from _columns(part)
+        return
+    if not isinstance(node, dict):
+        return
+    kind = node.get("class")
+    if kind is not None:
+        if kind not in _ALLOWED:
+            said = {"SUBQUERY": "a subquery", "WINDOW": "a window function", "STAR": "* "}.get(kind, kind.lower())
+            raise ExpressionError(f"{said.strip()} is not allowed; one scalar expression over the columns of a line is")
+        if kind == "COLUMN_REF":
+            names = node["column_names"]
+            if len(names) != 1:
+                raise ExpressionError(
+                    f"{'.'.join(names)}: a column has one name; reach into JSON with column->>'$.field'"
+                )
+            yield names[0]
+            return
+        if kind == "CONSTANT":
+            return
+        if kind == "FUNCTION":
+            name = node["function_name"].lower()
+            if node.get("schema") or name not in _functions():
+                raise ExpressionError(
+                    f"function {name} is not allowed; use DuckDB scalar functions of the line's own values"
+                )
+            if node.get("distinct") or node.get("filter"):
+                raise ExpressionError(f"function {name}: distinct and filter are for aggregates")
+    for key, part in node.items():
+        if key != "cast_type":
+            yield from _columns(part)
+
+
+@functools.cache
+def _functions() -> frozenset[str]:
+    """Names that an expression may call: built-in, scalar, and the same answer for the same input."""
+    with duckdb.connect(":memory:") as con:
+        rows = con.execute(
+            "select lower(function_name), bool_and(function_type = 'scalar' and stability = 'CONSISTENT') "
+            "from duckdb_functions() where internal group by 1"
+        ).fetchall()
+    stable = {name for name, ok in rows if ok}
+    return frozenset((stable | _ALLOWED_MACROS | _OPERATORS_OF_CASE) - _REFUSED_FUNCTIONS)

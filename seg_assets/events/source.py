@@ -1,0 +1,490 @@
+"""The source YAML: which landing files a shop has, and how their columns become events, users and products.
+
+Everything a source may say is a field here, with its default and its reason; docs/sources.md is the same for
+readers. A wrong YAML is refused when it is loaded (ConfigError: file, field, value, what is allowed), never at the
+first file. Nothing here reads landing files.
+"""
+
+import codecs
+import datetime as dt
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import available_timezones
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from seg_assets.errors import ConfigError
+from seg_assets.events.contract import EVENT_TYPES, RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
+from seg_assets.events.expressions import Expression, ExpressionError
+from seg_assets.lake import digest
+from seg_assets.settings import describe_validation
+
+SHIPPED = Path(__file__).parent.parent / "sources"
+# Texts that exports write for "nothing" in CSV, which knows no null of its own.
+CSV_NULLS = ("", "NULL", "null", "\\N", "NaN", "nan", "None", "N/A", "n/a")
+USERS, PRODUCTS = "users", "products"
+# Endings of files that are still being written or are no data; never read.
+IGNORED_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")
+
+_DAY = re.compile(r"\{day(?::([^{}]*))?\}")
+_DIRECTIVES = {"Y": r"\d{4}", "m": r"\d{2}", "d": r"\d{2}", "y": r"\d{2}", "j": r"\d{3}"}
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+
+Format = Literal["csv", "jsonl", "parquet"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FilePattern(_Model):
+    """A path relative to the landing folder, with `{day}` and the globs * and ?."""
+
+    text: str
+
+    @field_validator("text")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not value or value.startswith(("/", "~")) or ".." in Path(value).parts or "\\" in value:
+            raise ValueError("a path relative to the landing folder, with / and without ..")
+        rest = _DAY.sub("", value)
+        if "{" in rest or "}" in rest or "[" in rest or "]" in rest:
+            raise ValueError("only {day} or {day:%Y%m%d} may stand in braces, and the globs are * and ?")
+        if "**" in value:
+            raise ValueError("** is not read; name each folder, or use * for one of them")
+        for match in _DAY.finditer(value):
+            form = match.group(1)
+            if form is not None:
+                used = re.findall(r"%(.)", form)
+                if not used or any(d not in _DIRECTIVES for d in used):
+                    raise ValueError(f"{{day:{form}}}: use the directives %Y %m %d %y %j, for example {{day:%Y%m%d}}")
+        return value
+
+    @property
+    def has_day(self) -> bool:
+        """Whether the name speaks of a day or a longer period."""
+        return _DAY.search(self.text) is not None
+
+    @property
+    def names_one_day(self) -> bool:
+        """Whether the name fixes one day (a month in the name does not)."""
+        used = set(re.findall(r"%(.)", "".join(m.group(1) or "%Y%m%d" for m in _DAY.finditer(self.text))))
+        return bool(used & {"Y", "y"}) and ({"m", "d"} <= used or "j" in used)
+
+    def glob(self, day: dt.date) -> str:
+        """The pattern of the files of one day, as a glob."""
+        return _DAY.sub(lambda m: day.strftime(m.group(1) or "%Y-%m-%d"), self.text)
+
+    def glob_any(self) -> str:
+        """The pattern of the files of every day, as a glob."""
+        return _DAY.sub("*", self.text)
+
+    @functools.cached_property
+    def regex(self) -> re.Pattern[str]:
+        """What a matching relative path looks like, with the parts of the day as groups."""
+        out, at = [], 0
+        for n, match in enumerate(_DAY.finditer(self.text)):
+            out.append(_glob_regex(self.text[at : match.start()]))
+            form = match.group(1) or "%Y-%m-%d"
+            pieces = re.split(r"%(.)", form)
+            for i, piece in enumerate(pieces):
+                out.append(f"(?P<{piece}_{n}_{i}>{_DIRECTIVES[piece]})" if i % 2 else re.escape(piece))
+            at = match.end()
+        out.append(_glob_regex(self.text[at:]))
+        return re.compile("".join(out) + r"\Z")
+
+    def matches(self, relative: str) -> bool:
+        """Whether this path is one of the pattern's, whatever its day."""
+        return self.regex.match(relative) is not None
+
+    def day_of(self, relative: str) -> dt.date | None:
+        """The day in a file's name; None when it names none, or a day that does not exist (2024-02-30)."""
+        match = self.regex.match(relative)
+        if match is None or not self.names_one_day:
+            return None
+        values: dict[str, str] = {}
+        for group, value in match.groupdict().items():
+            if values.setdefault(group[0], value) != value:
+                return None
+        year = values.get("Y") or f"20{values['y']}"
+        try:
+            if "j" in values:
+                return dt.datetime.strptime(f"{year} {values['j']}", "%Y %j").date()  # noqa: DTZ007
+            return dt.date(int(year), int(values["m"]), int(values["d"]))
+        except ValueError:
+            return None
+
+
+def _glob_regex(text: str) -> str:
+    return "".join({"*": "[^/]*", "?": "[^/]"}.get(c, re.escape(c)) for c in text)
+
+
+class CsvOptions(_Model):
+    """How the CSV files of a feed are written."""
+
+    delimiter: str = Field(default=",", description="One character between columns; \\t for a tab")
+    quote: str = Field(default='"', description="One character around texts; empty: none")
+    escape: str = Field(default="", description="One character before a quote inside a text, besides doubling it")
+    header: bool = Field(default=True, description="The first line names the columns")
+    columns: tuple[str, ...] | None = Field(
+        default=None, description="Column names, for files without a header (or to rename all of them)"
+    )
+    skip: int = Field(default=0, ge=0, le=1000, description="Lines before the header that are no data")
+
+    @field_validator("delimiter", "quote", "escape")
+    @classmethod
+    def _one_character(cls, value: str) -> str:
+        value = "\t" if value == "\\t" else value
+        if len(value) > 1 or (value and (ord(value) > 126 or value in "\n\r\0")):
+            raise ValueError("one ASCII character")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CsvOptions":
+        if not self.delimiter:
+            raise ValueError("delimiter: one ASCII character")
+        if self.delimiter in (self.quote, self.escape):
+            raise ValueError("delimiter, quote and escape must differ")
+        if self.escape and self.escape == self.quote:
+            raise ValueError("a doubled quote is always understood; leave escape empty")
+        if not self.header and not self.columns:
+            raise ValueError("header: false needs columns: the names in file order")
+        if self.columns and len({c.casefold() for c in self.columns}) != len(self.columns):
+            raise ValueError("columns: each name once (upper and lower case are the same)")
+        return self
+
+
+class DayFrom(_Model):
+    """The day is taken from each line's event_time; a file may hold many days."""
+
+    from_: Literal["event_time"] = Field(alias="from")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class _Feed(_Model):
+    files: tuple[FilePattern, ...] = Field(description="Paths relative to the landing folder")
+    format: Format | None = Field(default=None, description="csv, jsonl or parquet; default: by the ending")
+    csv: CsvOptions = CsvOptions()
+    encoding: str = Field(default="utf-8", description="Text encoding of CSV and JSON lines")
+    time_zone: str | None = Field(default=None, description="Zone of times written without one")
+    decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of numbers in texts")
+    thousands: Literal["", ".", ",", "'", " ", "_"] = Field(default="", description="Thousands mark in texts")
+    nulls: tuple[str, ...] | None = Field(default=None, description="Texts that mean nothing is known")
+    columns: dict[str, str] = Field(description="Contract column: SQL expression over the file's columns")
+    values: dict[str, dict[str, str | None]] = Field(
+        default_factory=dict, description="Contract column: the shop's value -> ours"
+    )
+    defaults: dict[str, str | int | float] = Field(
+        default_factory=dict, description="Contract column: value where there is none"
+    )
+    extra: Literal["keep", "drop"] = Field(default="keep", description="What happens to unmapped columns")
+    max_line_bytes: int = Field(
+        default=1 << 20, ge=64, le=1 << 26, description="Longer lines are rejected, with their text"
+    )
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
+        value = [value] if isinstance(value, str | dict) else value
+        if isinstance(value, list | tuple) and value:
+            return tuple({"text": v} if isinstance(v, str) else v for v in value)
+        raise ValueError("a path or a list of paths relative to the landing folder")
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            return codecs.lookup(value).name
+        except LookupError:
+            raise ValueError("unknown; for example utf-8, latin-1, cp1252, utf-16") from None
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is not None and value not in available_timezones():
+            raise ValueError("unknown time zone; use an IANA name such as Europe/Berlin")
+        return value
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in value.items()
+            }
+        return value
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _text_values(cls, value: Any) -> Any:
+        def text(v: Any) -> Any:
+            if isinstance(v, bool):
+                return "true" if v else "false"
+            return str(v) if isinstance(v, int | float) else v
+
+        if isinstance(value, dict):
+            return {
+                c: {text(k): (None if v is None else text(v)) for k, v in m.items()} if isinstance(m, dict) else m
+                for c, m in value.items()
+            }
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _checked(cls, value: dict[str, str]) -> dict[str, str]:
+        for column, text in value.items():
+            try:
+                Expression.parse(text)
+            except ExpressionError as error:
+                raise ValueError(f"{column}: {text!r}: {error}") from None
+        return value
+
+    def _check_columns(self, allowed: Mapping[str, str], required: tuple[str, ...]) -> None:
+        names = [n for n in allowed if n != "extra"]
+        for field in ("columns", "values", "defaults"):
+            for column in getattr(self, field):
+                if column not in names:
+                    raise ValueError(f"{field}.{column}: unknown column; one of {', '.join(names)}")
+        for column in self.defaults:
+            if allowed[column] != "VARCHAR":
+                raise ValueError(f"defaults.{column}: only text columns can have a default")
+        for column in self.values:
+            if allowed[column] != "VARCHAR":
+                raise ValueError(f"values.{column}: only text columns can be mapped value by value")
+        for column in required:
+            if column not in self.columns:
+                raise ValueError(f"columns.{column} is required")
+        formats = {self.format_of(p.text) for p in self.files}
+        if None in formats:
+            raise ValueError("format: cannot be told from the ending; one of csv, jsonl, parquet")
+        if len(formats) > 1:
+            raise ValueError(f"files of different formats ({', '.join(map(str, sorted(formats)))}); use two feeds")
+
+    def format_of(self, path: str) -> Format | None:
+        """The format of a file by the feed's setting or the file's ending."""
+        if self.format:
+            return self.format
+        name = path.lower().removesuffix(".gz")
+        for ending, kind in ((".csv", "csv"), (".tsv", "csv"), (".txt", "csv"), (".jsonl", "jsonl"),
+                             (".ndjson", "jsonl"), (".json", "jsonl"), (".parquet", "parquet")):  # fmt: skip
+            if name.rstrip("*").endswith(ending):
+                return kind  # type: ignore[return-value]
+        return None
+
+    @functools.cached_property
+    def expressions(self) -> dict[str, Expression]:
+        """The mapped columns, parsed."""
+        return {c: Expression.parse(t) for c, t in self.columns.items()}
+
+    @property
+    def read_columns(self) -> tuple[str, ...]:
+        """The file's columns that some expression reads."""
+        return tuple(dict.fromkeys(c for e in self.expressions.values() for c in e.columns))
+
+    @property
+    def null_texts(self) -> tuple[str, ...]:
+        """Texts that are read as null."""
+        if self.nulls is not None:
+            return tuple(dict.fromkeys(("", *self.nulls)))
+        return CSV_NULLS if self.format_of(self.files[0].text) == "csv" else ("",)
+
+    def matches(self, relative: str) -> bool:
+        """Whether a path relative to the landing folder is one of this feed's files."""
+        return not relative.endswith(IGNORED_ENDINGS) and any(p.matches(relative) for p in self.files)
+
+
+class EventFeed(_Feed):
+    """Files of events."""
+
+    day: Literal["name"] | DayFrom = Field(
+        default="name", description="name: the file's name has the day; {from: event_time}: each line has it"
+    )
+    time_format: tuple[str, ...] = Field(default=(), description="strptime formats of event_time; default ISO 8601")
+    event_type: str | None = Field(default=None, description="Every line is an event of this type")
+    negative_purchase: Literal["refund", "reject"] = Field(
+        default="refund", description="A purchase with a negative amount is a refund, or is rejected"
+    )
+    closed_days: Literal["normal", "error"] = Field(
+        default="error", description="A day without a file: an empty day, or no data yet"
+    )
+
+    @field_validator("time_format", mode="before")
+    @classmethod
+    def _formats(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _complete(self) -> "EventFeed":
+        self._check_columns(RAW_EVENTS, ("event_time",))
+        if self.event_type is None and "event_type" not in self.columns:
+            raise ValueError("event_type: name one for all lines, or map columns.event_type")
+        if self.event_type is not None and "event_type" in self.columns:
+            raise ValueError("event_type: give a constant or columns.event_type, not both")
+        if self.event_type is not None and self.event_type not in EVENT_TYPES:
+            raise ValueError(f"event_type: unknown; one of {', '.join(EVENT_TYPES)}")
+        for old, new in self.values.get("event_type", {}).items():
+            if new is not None and new not in EVENT_TYPES:
+                raise ValueError(
+                    f"values.event_type.{old} = {new!r}: unknown; one of {', '.join(EVENT_TYPES)}, or null to leave out"
+                )
+        if "user_id" not in self.columns and "anonymous_id" not in self.columns:
+            raise ValueError("columns.user_id or columns.anonymous_id is required")
+        for pattern in self.files:
+            if self.day == "name" and not pattern.names_one_day:
+                raise ValueError(
+                    f"files = {pattern.text!r}: the name has no {{day}}; put it in, or say day: {{from: event_time}}"
+                )
+        return self
+
+    @property
+    def many_days(self) -> bool:
+        """Whether a file may hold many days."""
+        return self.day != "name"
+
+
+class TableFeed(_Feed):
+    """Files of users or products: undated files are the same every day, dated ones update the day before."""
+
+    @property
+    def dated(self) -> bool:
+        """Whether files are of a day."""
+        return self.files[0].has_day
+
+    def check(self, kind: str) -> None:
+        """Check the columns against the contract of users or products."""
+        contract, key = (RAW_USERS, "user_id") if kind == USERS else (RAW_PRODUCTS, "product_id")
+        self._check_columns(contract, (key,))
+        if len({p.has_day for p in self.files}) > 1:
+            raise ValueError("files: all with {day}, or all without")
+        if self.dated and not all(p.names_one_day for p in self.files):
+            raise ValueError("files: {day} must name one day")
+
+
+class Source(_Model):
+    """One shop's landing zone. `feeds` are events by feed name; `users` and `products` are optional."""
+
+    name: str = Field(description="Short name, lower case")
+    description: str = ""
+    time_zone: str = Field(default="UTC", description="Zone of times written without one")
+    feeds: dict[str, EventFeed] = Field(min_length=1)
+    users: TableFeed | None = None
+    products: TableFeed | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _short(cls, value: str) -> str:
+        if not _NAME.match(value):
+            raise ValueError("lower-case letters, digits and underscore, starting with a letter")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("unknown time zone; use an IANA name such as Europe/Berlin")
+        return value
+
+    @field_validator("feeds")
+    @classmethod
+    def _feed_names(cls, value: dict[str, EventFeed]) -> dict[str, EventFeed]:
+        for name in value:
+            if not _NAME.match(name) or name in (USERS, PRODUCTS):
+                raise ValueError(f"{name!r}: lower-case letters, digits, underscore; not users or products")
+        return value
+
+    @model_validator(mode="after")
+    def _tables(self) -> "Source":
+        for kind in (USERS, PRODUCTS):
+            feed = getattr(self, kind)
+            if feed is not None:
+                try:
+                    feed.check(kind)
+                except ValueError as error:
+                    raise ValueError(f"{kind}.{error}") from None
+        return self
+
+    def zone_of(self, feed: _Feed) -> str:
+        """The time zone of naive times in a feed."""
+        return feed.time_zone or self.time_zone
+
+    def all_feeds(self) -> dict[str, EventFeed | TableFeed]:
+        """Event feeds by name (sorted), then users and products where there are any."""
+        found: dict[str, EventFeed | TableFeed] = {n: self.feeds[n] for n in sorted(self.feeds)}
+        found.update({n: f for n in (USERS, PRODUCTS) if (f := getattr(self, n)) is not None})
+        return found
+
+    def digest(self) -> str:
+        """Hash of everything that decides how files become events (not the description)."""
+        return digest(self.model_dump(mode="json", exclude={"description", "name"}))
+
+
+def shipped_sources() -> dict[str, Path]:
+    """Names and files of the sources that come with the package."""
+    return {p.stem: p for p in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def load_source(name_or_path: str | Path) -> Source:
+    """A shipped source by name, or a source YAML by path.
+
+    Raises:
+        ConfigError: naming the file, the field, its value and what is allowed.
+    """
+    text = str(name_or_path)
+    path = shipped_sources().get(text) or Path(text).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"source = {text!r}: no such file, and not a shipped source ({', '.join(shipped_sources())})")
+    try:
+        loaded = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_UniqueKeys)  # noqa: S506
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected a mapping with name and feeds, found {type(loaded).__name__}")
+    loaded.setdefault("name", re.sub(r"[^a-z0-9_]", "_", path.stem.lower()).lstrip("_0123456789") or "source")
+    try:
+        return Source(**loaded)
+    except ValidationError as error:
+        raise ConfigError(describe_validation(error, str(path)) + _allowed_fields(error)) from None
+    except TypeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _allowed_fields(error: ValidationError) -> str:
+    """For unknown keys: which keys there are."""
+    lines = []
+    for item in error.errors():
+        if item["type"] != "extra_forbidden":
+            continue
+        where = [str(p) for p in item["loc"][:-1]]
+        model: type[BaseModel] = Source
+        if where[:1] == ["feeds"]:
+            model = EventFeed
+        elif where[:1] in (["users"], ["products"]):
+            model = TableFeed
+        if where[-1:] == ["csv"]:
+            model = CsvOptions
+        lines.append(f"\nallowed in {'.'.join(where) or 'a source'}: {', '.join(model.model_fields)}")
+    return "".join(dict.fromkeys(lines))
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice, of which YAML would silently keep the last."""
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int | float | bool | type(None) | dt.date):
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not plain", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", key_node.start_mark)
+        seen.add(key)
+    loader.flatten_mapping(node)
+    return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
