@@ -1,0 +1,196 @@
+"""The clustering algorithms, one module each, behind one small interface.
+
+A module of this folder is an algorithm when it defines
+
+- `PARAMETERS`: dict, names a strategy's `parameters` may give, with their defaults;
+- `FITTED`: the class its fits return (see `Fitted`), also what reads a stored model back;
+- `fit(X, k, *, seed, weights, start, outcome, parameters) -> Fitted`;
+
+and, where it needs them, `CHOOSES_K = True` (it finds its own number of clusters), `check(strategy)` (raise
+ValueError for a strategy it cannot serve), `columns(strategy)` (profile columns it reads beside the features),
+`load_outcome(lake, strategy, day) -> Outcome | None` (earlier features and what users did since). Modules load
+light: scikit-learn is imported inside functions. Modules without `fit` are helpers.
+"""
+
+import datetime as dt
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+
+from seg_assets.errors import ConfigError
+
+# Digits kept of every number of a model. BLAS kernels differ in the last bits between machines; data must not.
+SIGNIFICANT_DIGITS = 12
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A fitted clustering. Clusters are 0..n_clusters-1 in an order that does not depend on chance."""
+
+    ALGORITHM: ClassVar[str]
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+        ...
+
+    def scores(self, X: np.ndarray) -> np.ndarray:
+        """(n, k) dissimilarity of each row to each cluster; smaller is closer. Ties go to the lower cluster."""
+        ...
+
+    def contributions(self, X: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """(n, d + 1) by column of X, intercept last; row sums are scores[i, b[i]] - scores[i, a[i]]."""
+        ...
+
+    def confidence(self, X: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """(n,) in 0..1: how sure the assignment to the nearest cluster is."""
+        ...
+
+    def outliers(self, X: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Boolean (n,): rows that belong to no cluster (rule segment `outlier`)."""
+        ...
+
+    def without(self, cluster: int) -> "Fitted | None":
+        """The same clustering less one cluster; None when it cannot be taken away."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready content."""
+        ...
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Fitted":
+        """The clustering that `to_dict` wrote."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What users did after an earlier day, beside what was known of them on that day.
+
+    frame: features as of `day` (as from load_features), m rows.
+    values: m rows in the same order, one column per outcome.
+    X: (m, d) `frame` in the model space of the fit; set by fit_challenger.
+    inputs: digests of what was read, for the decision's provenance.
+    """
+
+    day: dt.date
+    frame: pd.DataFrame
+    values: pd.DataFrame
+    X: np.ndarray | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Every algorithm, sorted."""
+    found = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
+    return tuple(sorted(name for name in found if hasattr(_module(name), "fit")))
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def module_of(name: str) -> ModuleType:
+    """The module of an algorithm.
+
+    Raises:
+        ConfigError: naming the algorithms there are.
+    """
+    if name not in names():
+        raise ConfigError(f"algorithm = {name!r}: unknown; allowed: {', '.join(names())}")
+    return _module(name)
+
+
+def fit(
+    name: str,
+    X: np.ndarray,
+    k: int,
+    *,
+    seed: int,
+    weights: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    outcome: Outcome | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Fitted:
+    """Fit an algorithm on one thread, so that results do not depend on how many there are.
+
+    Args:
+        name: an algorithm of `names()`.
+        X: (n, d) model space, finite.
+        k: clusters asked for; fewer come back when X has fewer distinct rows.
+        seed: of everything random.
+        weights: (n,) row weights.
+        start: (k, d) centroids to start from, for algorithms that can.
+        outcome: for outcome-guided algorithms.
+        parameters: over the algorithm's PARAMETERS.
+
+    Raises:
+        ConfigError: unknown algorithm or parameter.
+        ValueError: no rows, no columns, or a value that is not finite.
+    """
+    from threadpoolctl import threadpool_limits
+
+    module = module_of(name)
+    X = np.ascontiguousarray(X, dtype=np.float64)
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(f"{name}: nothing to cluster in a matrix of shape {X.shape}")
+    if not np.isfinite(X).all():
+        raise ValueError(f"{name}: the matrix has values that are not finite")
+    unknown = set(parameters or {}) - set(module.PARAMETERS)
+    if unknown:
+        raise ConfigError(f"{name}: unknown parameters {sorted(unknown)}; allowed: {sorted(module.PARAMETERS)}")
+    with threadpool_limits(limits=1):
+        return module.fit(
+            X,
+            k,
+            seed=seed,
+            weights=weights,
+            start=start,
+            outcome=outcome,
+            parameters={**module.PARAMETERS, **(parameters or {})},
+        )
+
+
+def restore(name: str, content: Mapping[str, Any]) -> Fitted:
+    """The fitted clustering of a stored model."""
+    return module_of(name).FITTED.from_dict(content)
+
+
+def rounded(values: Any) -> Any:
+    """Numbers of a JSON value at 12 significant digits; everything else as it is."""
+    if isinstance(values, np.ndarray):
+        return rounded(values.tolist())
+    if isinstance(values, bool) or values is None or isinstance(values, str | int):
+        return values
+    if isinstance(values, float | np.floating):
+        return float(f"{float(values):.{SIGNIFICANT_DIGITS}g}") + 0.0
+    if isinstance(values, np.integer):
+        return int(values)
+    if isinstance(values, Mapping):
+        return {str(k): rounded(v) for k, v in values.items()}
+    return [rounded(v) for v in values]
+
+
+def reading_order(centroids: np.ndarray) -> np.ndarray:
+    """Order of clusters: by the first column, greatest first, then the next column. Free of chance."""
+    keys = np.round(centroids, 9)
+    return np.lexsort(tuple(-keys[:, j] for j in range(keys.shape[1] - 1, -1, -1)))
+
+
+def distinct_rows(X: np.ndarray) -> int:
+    """Number of distinct rows, counted up to 1,000."""
+    seen: set[bytes] = set()
+    for row in np.round(X, 9) + 0.0:
+        seen.add(row.tobytes())
+        if len(seen) >= 1000:
+            break
+    return len(seen)

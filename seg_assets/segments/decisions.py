@@ -1,0 +1,342 @@
+"""Decisions: which model was fitted when, why, and whether it was promoted. Nothing else says who is champion.
+
+A decision and the model it fitted are one row of `segment_model`, one file per day and strategy, so they are
+atomic. Everything read here is checked: a row's `decision_id` is the hash of what it holds.
+"""
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from seg_assets.errors import DamagedFileError
+from seg_assets.lake import NONE, Lake, digest
+from seg_assets.segments.model import SegmentModel
+
+TABLE = "segment_model"
+BOOTSTRAP, DRIFT, AGE, MANUAL, ROLLBACK = "bootstrap", "drift", "age", "manual", "rollback"
+CAUSES = (BOOTSTRAP, DRIFT, AGE, MANUAL, ROLLBACK)
+# Inputs, not derived: someone asked for them, so they stay when the past changes.
+BY_HAND = (MANUAL, ROLLBACK)
+
+SCHEMA = {
+    "strategy": "VARCHAR",
+    "sequence": "INTEGER",
+    "cause": "VARCHAR",
+    "against_model_id": "VARCHAR",
+    "model_id": "VARCHAR",
+    "promoted": "BOOLEAN",
+    "reason": "VARCHAR",
+    "numbers": "VARCHAR",
+    "lineage": "VARCHAR",
+    "model": "VARCHAR",
+    "reference": "VARCHAR",
+    "inputs": "VARCHAR",
+    "decision_id": "VARCHAR",
+}
+DESCRIPTIONS = {
+    "strategy": "Strategy that was decided on",
+    "sequence": "0, 1, .. within the day; the derived decision comes first, those made by hand after it",
+    "cause": "bootstrap, drift, age, manual or rollback",
+    "against_model_id": "Champion that the challenger was held against; empty at a bootstrap",
+    "model_id": "Content hash of the fitted model",
+    "promoted": "Whether the fitted model became champion",
+    "reason": "Why, in words",
+    "numbers": "What the gate measured (JSON)",
+    "lineage": "Which segment survived, split, merged, was born or died (JSON)",
+    "model": "The model as data: transforms, clusters, segments (JSON, checked by hash when read)",
+    "reference": "The fit day's distributions, what drift is measured against (JSON)",
+    "inputs": "Digests of all that the decision was made from (JSON)",
+    "decision_id": "Hash of everything above but the sequence",
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision. `model` and `reference` are plain data; `segment_model()` gives the model to use."""
+
+    strategy: str
+    day: dt.date
+    cause: str
+    model: Mapping[str, Any]
+    promoted: bool
+    reason: str
+    sequence: int = 0
+    against_model_id: str = ""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    lineage: list[Mapping[str, Any]] = field(default_factory=list)
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def model_id(self) -> str:
+        """Id of the fitted model."""
+        return str(self.model["model_id"])
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether someone asked for it, so that it is kept when the past changes."""
+        return self.cause in BY_HAND
+
+    @cached_property
+    def decision_id(self) -> str:
+        """Hash of everything but the sequence."""
+        return _hash(self._texts(), self.day)
+
+    @cached_property
+    def _parsed(self) -> SegmentModel:
+        return SegmentModel.from_document(self.model, f"{TABLE} of {self.day}, strategy {self.strategy}")
+
+    def segment_model(self) -> SegmentModel:
+        """The fitted model, ready to assign. Checked by hash."""
+        return self._parsed
+
+    def _texts(self) -> dict[str, Any]:
+        stored = self.reference
+        reference = stored.text() if isinstance(stored, StoredReference) else _json(stored)
+        return {
+            "strategy": self.strategy,
+            "cause": self.cause,
+            "against_model_id": self.against_model_id,
+            "model_id": self.model_id,
+            "promoted": bool(self.promoted),
+            "reason": self.reason,
+            "numbers": _json(self.numbers),
+            "lineage": _json(list(self.lineage)),
+            "model": _json(self.model),
+            "reference": reference,
+            "inputs": _json(self.inputs),
+        }
+
+    def _row(self) -> dict[str, Any]:
+        return {**self._texts(), "sequence": self.sequence, "decision_id": self.decision_id}
+
+
+class StoredReference(Mapping[str, Any]):
+    """The reference of a stored decision, parsed when it is first looked at: it is most of a file."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._content: dict[str, Any] | None = None
+
+    def text(self) -> str:
+        """The JSON as stored."""
+        return self._text
+
+    def _load(self) -> dict[str, Any]:
+        if self._content is None:
+            self._content = json.loads(self._text)
+        return self._content or {}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._load()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._load())
+
+    def __len__(self) -> int:
+        return len(self._load())
+
+
+# Parsed part files by path, with the seal (mtime, size, inode) they were read at.
+_CACHE: dict[Path, tuple[tuple[int, int, int], list[Decision]]] = {}
+_CACHE_FILES = 2000
+
+
+def decisions(lake: Lake, strategy: str) -> list[Decision]:
+    """Every decision of a strategy, oldest first.
+
+    Raises:
+        DamagedFileError: naming the file that does not hold what it says.
+    """
+    return [d for day in lake.days(TABLE) for d in decisions_of_day(lake, strategy, day)]
+
+
+def decisions_of_day(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
+    """The decisions of one day, by sequence."""
+    path = lake.path(TABLE, day, strategy)
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return []
+    seal = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    cached = _CACHE.get(path)
+    if cached and cached[0] == seal:
+        return list(cached[1])
+    found = _read(lake, path, day, strategy)
+    if len(_CACHE) >= _CACHE_FILES:
+        _CACHE.clear()
+    _CACHE[path] = (seal, found)
+    return list(found)
+
+
+def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]:
+    footer = lake.provenance(TABLE, day, strategy)
+    try:
+        rows = pq.ParquetFile(path).read(columns=list(SCHEMA)).to_pylist()
+    except FileNotFoundError:
+        return []
+    except Exception as error:  # pyarrow raises several kinds for damaged files
+        raise DamagedFileError(f"{path}: cannot be read ({error}); {_remedy(day)}") from None
+    if footer is None or footer.rows != len(rows):
+        raise DamagedFileError(f"{path}: holds {len(rows)} decisions, its footer says otherwise; {_remedy(day)}")
+    found = []
+    for row in sorted(rows, key=lambda r: r["sequence"]):
+        texts = {k: v for k, v in row.items() if k not in ("sequence", "decision_id")}
+        said = _hash(texts, day)
+        if said != row["decision_id"] or row["strategy"] != strategy:
+            raise DamagedFileError(
+                f"{path}: decision {row['decision_id']} (sequence {row['sequence']}): its content has the hash "
+                f"{said}; the file was changed after it was written; {_remedy(day)}"
+            )
+        model = json.loads(row["model"])
+        decision = Decision(
+            strategy=strategy,
+            day=day,
+            cause=row["cause"],
+            model=model,
+            promoted=row["promoted"],
+            reason=row["reason"],
+            sequence=row["sequence"],
+            against_model_id=row["against_model_id"],
+            numbers=json.loads(row["numbers"]),
+            lineage=json.loads(row["lineage"]),
+            reference=StoredReference(row["reference"]),
+            inputs=json.loads(row["inputs"]),
+        )
+        if row["model_id"] != model.get("model_id"):
+            raise DamagedFileError(f"{path}: model_id = {row['model_id']}: not the model of this row; {_remedy(day)}")
+        SegmentModel.from_document(model, str(path))
+        found.append(decision)
+    return found
+
+
+def _remedy(day: dt.date) -> str:
+    return f"remove the file and re-materialize {TABLE} for {day}, or restore it from a copy"
+
+
+def champion_as_of(lake: Lake, strategy: str, day: dt.date) -> Decision | None:
+    """The latest promoted decision on or before `day`; None before the first fit."""
+    return _latest(lake, strategy, lambda d: d <= day, promoted=True)
+
+
+def champion_before(lake: Lake, strategy: str, day: dt.date) -> Decision | None:
+    """The latest promoted decision strictly before `day`."""
+    return _latest(lake, strategy, lambda d: d < day, promoted=True)
+
+
+def baseline_before(lake: Lake, strategy: str, day: dt.date) -> Decision | None:
+    """The latest decision strictly before `day`, promoted or not: what drift of `day` is measured against."""
+    return _latest(lake, strategy, lambda d: d < day, promoted=False)
+
+
+def _latest(lake: Lake, strategy: str, within, promoted: bool) -> Decision | None:
+    for day in reversed(lake.days(TABLE)):
+        if within(day):
+            for decision in reversed(decisions_of_day(lake, strategy, day)):
+                if decision.promoted or not promoted:
+                    return decision
+    return None
+
+
+def champion_digest(lake: Lake, strategies: Iterable[str], day: dt.date) -> str:
+    """The `champion` input of a footer: which model each strategy has as of `day`. `strategies`: their names."""
+    found = [(s, champion_as_of(lake, s, day)) for s in sorted(strategies)]
+    return digest([(s, d.model_id if d else NONE) for s, d in found])
+
+
+def baseline_digest(lake: Lake, strategies: Iterable[str], day: dt.date) -> str:
+    """The `baseline` input of a footer: last decision and champion of each strategy strictly before `day`."""
+    rows = []
+    for name in sorted(strategies):
+        last, champion = baseline_before(lake, name, day), champion_before(lake, name, day)
+        rows.append((name, last.decision_id if last else NONE, champion.model_id if champion else NONE))
+    return digest(rows)
+
+
+def history_digest(lake: Lake, strategy: str, day: dt.date) -> str:
+    """The `to_yesterday` input of a decision: every decision strictly before `day`."""
+    before = [d.decision_id for d in decisions(lake, strategy) if d.day < day]
+    return digest(before) if before else NONE
+
+
+def used_ids(lake: Lake, strategy: str, day: dt.date) -> set[str]:
+    """Every segment id that a decision before `day` has given, promoted or not. None is given twice."""
+    return {s["id"] for d in decisions(lake, strategy) if d.day < day for s in d.model["segments"]}
+
+
+def write_decision(lake: Lake, decision: Decision, extra: Mapping[str, Any] | None = None) -> bool:
+    """Write a decision; False when the lake holds just this one already, and nothing was done.
+
+    A derived decision replaces the derived one of its day; one made by hand is added after those of its day.
+    Derived decisions of later days rested on a past that is now another: they go first, newest first, so that a
+    kill in between leaves a lake from which the loop finds its way.
+
+    Args:
+        lake: the lake.
+        decision: its `sequence` is set here.
+        extra: facts about the making (seconds) for the footer.
+    """
+    there = decisions_of_day(lake, decision.strategy, decision.day)
+    if any(d.decision_id == decision.decision_id for d in there):
+        return False
+    drop_after(lake, decision.strategy, decision.day)
+    kept = [d for d in there if d.by_hand]
+    derived = [d for d in there if not d.by_hand] if decision.by_hand else []
+    rows = [*derived, *kept, decision] if decision.by_hand else [decision, *kept]
+    _publish(lake, decision.strategy, decision.day, rows, extra)
+    return True
+
+
+def withdraw(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
+    """Remove the derived decision of a day, and with it the derived ones after it. Returns what went."""
+    there = decisions_of_day(lake, strategy, day)
+    derived = [d for d in there if not d.by_hand]
+    if not derived:
+        return []
+    gone = drop_after(lake, strategy, day)
+    _publish(lake, strategy, day, [d for d in there if d.by_hand], None)
+    return [*derived, *gone]
+
+
+def drop_after(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
+    """Drop every derived decision of a strategy on days after `day`; those made by hand stay. Newest first."""
+    gone: list[Decision] = []
+    for later in reversed([d for d in lake.days(TABLE) if d > day]):
+        there = decisions_of_day(lake, strategy, later)
+        derived = [d for d in there if not d.by_hand]
+        if derived:
+            _publish(lake, strategy, later, [d for d in there if d.by_hand], None)
+            gone += derived
+    return gone[::-1]
+
+
+def _publish(lake: Lake, strategy: str, day: dt.date, rows: list[Decision], extra: Mapping[str, Any] | None) -> None:
+    if not rows:
+        lake.drop(TABLE, day, strategy)
+        return
+    rows = [replace(d, sequence=n) for n, d in enumerate(rows)]
+    lake.publish_frame(
+        TABLE,
+        day,
+        pd.DataFrame([d._row() for d in rows]),
+        SCHEMA,
+        inputs={f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)},
+        extra=extra,
+        part=strategy,
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, default=str)
+
+
+def _hash(texts: Mapping[str, Any], day: dt.date) -> str:
+    return hashlib.sha256(_json({**texts, "day": day.isoformat()}).encode()).hexdigest()[:16]
