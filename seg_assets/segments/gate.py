@@ -1,0 +1,235 @@
+"""The gate: does a challenger earn the place of the champion?
+
+Three questions, each a number in the decision: does it fit held-out users better, would it come out again from other
+users, and is the gain worth the users it relabels. Models of different features, algorithms and numbers of segments
+are compared by their labels only, on one yardstick. Nothing here writes or knows days.
+
+The yardstick. Both models label the same users. In the challenger's model space (what the strategy asks for today),
+the mean of each label is taken on one half of the users, and the squared distance of the other half to it is the
+loss; both ways, pooled. The challenger is fitted anew on each half, so that it never saw the users it is measured on;
+the champion's labels come from an earlier day. More segments always lower a loss: it is multiplied by k^(2/d)
+(Krzanowski and Lai, 1988), with d the effective dimension of the space.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from seg_assets.errors import SegAssetsError
+from seg_assets.segments import algorithms
+from seg_assets.segments.reference import population
+from seg_assets.segments.strategy import Strategy
+
+if TYPE_CHECKING:
+    from seg_assets.segments.model import SegmentModel
+
+# Halves of 5 k users give the relative loss within half a percent.
+YARDSTICK_USERS = 10_000
+# Ten resamples of 4 k users: the standard error of the mean ARI is about 0.02 where it matters (0.5 to 0.9).
+BOOTSTRAPS = 10
+BOOTSTRAP_USERS = 4_000
+# Below this many users per segment neither loss nor stability says anything.
+USERS_PER_SEGMENT = 8
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether the challenger is promoted, why in one line, and every number that it hangs on."""
+
+    promote: bool
+    reason: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+def judge(
+    strategy: Strategy,
+    frame: pd.DataFrame,
+    champion: "SegmentModel | None",
+    challenger: "SegmentModel",
+    lineage: Sequence[Mapping[str, Any]] = (),
+    seed: int = 0,
+    *,
+    outcome: Any = None,
+) -> Judgement:
+    """Judge `challenger` against `champion` on the users of `frame`.
+
+    Args:
+        strategy: its `gate` says what is asked.
+        frame: profiles of the day as `load_features` gives them, with the columns both models need.
+        champion: the model in force; None: the challenger is the first one.
+        challenger: fitted on this day, its segments already carry permanent ids.
+        lineage: what became of each segment, for the numbers.
+        seed: of halves and resamples.
+        outcome: handed to an outcome-guided algorithm when it is fitted anew.
+
+    Returns:
+        `numbers`: users, k, k_champion, loss, loss_champion, gain, stability, relabelled, relabelled_budget, dimension,
+        refitted, lineage (count by event).
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return _judge(strategy, population(strategy, frame), champion, challenger, lineage, seed, outcome)
+
+
+def _judge(
+    strategy: Strategy,
+    users: pd.DataFrame,
+    champion: "SegmentModel | None",
+    challenger: "SegmentModel",
+    lineage: Sequence[Mapping[str, Any]],
+    seed: int,
+    outcome: Any,
+) -> Judgement:
+    gate = strategy.gate
+    k = challenger.fitted.n_clusters
+    numbers: dict[str, Any] = {"users": len(users), "k": k, "lineage": _lineage_counts(lineage)}
+    sample = _sampled(users, YARDSTICK_USERS, seed)
+    enough = len(sample) >= 2 * USERS_PER_SEGMENT * max(k, 1)
+    Z = np.asarray(challenger.space.transform(sample)) if len(sample) else np.empty((0, 0))
+    if enough:
+        numbers["stability"] = _stability(strategy, Z, challenger, seed, outcome)
+    if champion is None:
+        return Judgement(True, _first_reason(numbers, gate.minimum_stability), numbers)
+    try:
+        before = _labels(champion, users)
+        before_sample = _labels(champion, sample)
+    except (SegAssetsError, KeyError, ValueError) as error:
+        why = f"promoted: the champion can no longer be applied to these profiles ({type(error).__name__}: {error})"
+        return Judgement(True, why, numbers)
+    numbers["k_champion"] = champion.fitted.n_clusters
+    if not enough:
+        return Judgement(
+            False,
+            f"kept the champion: {len(sample)} users are too few to judge {k} segments "
+            f"(at least {2 * USERS_PER_SEGMENT * k})",
+            numbers,
+        )
+    relabelled = round(float((before != _labels(challenger, users)).mean()), 6)
+    numbers.update(_gain(strategy, Z, before_sample, challenger, seed, outcome))
+    gain = numbers["gain"]
+    budget = round(min(gate.maximum_relabelled, max(gain, 0.0) * gate.maximum_relabelled_per_gain), 6)
+    numbers.update(relabelled=relabelled, relabelled_budget=budget)
+    refusals = []
+    if gain < gate.minimum_gain:
+        refusals.append(f"gain {gain:+.1%} out of sample is under {gate.minimum_gain:.1%}")
+    stability = numbers["stability"]
+    if stability is not None and stability < gate.minimum_stability:
+        refusals.append(f"stability {stability:.2f} is under {gate.minimum_stability:.2f}")
+    if gain >= gate.minimum_gain and relabelled > budget:
+        refusals.append(f"{relabelled:.1%} of users relabelled is over the budget of {budget:.1%} for this gain")
+    if refusals:
+        return Judgement(False, "kept the champion: " + "; ".join(refusals), numbers)
+    shown = "not measured" if stability is None else f"{stability:.2f}"
+    return Judgement(
+        True,
+        f"promoted: gain {gain:+.1%} out of sample, stability {shown}, {relabelled:.1%} of users relabelled",
+        numbers,
+    )
+
+
+def _first_reason(numbers: Mapping[str, Any], minimum: float) -> str:
+    stability = numbers.get("stability")
+    if stability is None:
+        return f"promoted: the first model; too few users ({numbers['users']}) to measure its stability"
+    weak = f", under {minimum:.2f}: trust its segments little" if stability < minimum else ""
+    return f"promoted: the first model; stability {stability:.2f}{weak}"
+
+
+def _gain(
+    strategy: Strategy, Z: np.ndarray, before: np.ndarray, challenger: "SegmentModel", seed: int, outcome: Any
+) -> dict[str, Any]:
+    """Held-out losses of both labelings and the relative gain, with more segments charged for."""
+    order = np.random.default_rng([seed, 1]).permutation(len(Z))
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    old = new = 0.0
+    refitted = True
+    k_new = k_old = 0
+    for here, there in (halves, halves[::-1]):
+        fitted = _refit(strategy, Z[here], challenger, seed, outcome)
+        refitted = refitted and fitted is not None
+        after = (fitted or challenger.fitted).scores(Z).argmin(axis=1)
+        new += _held_out(Z, after, here, there)
+        old += _held_out(Z, before, here, there)
+        k_new += len(np.unique(after))
+        k_old += len(np.unique(before))
+    d = effective_dimension(Z)
+    charge = (k_new / k_old) ** (2 / d)
+    gain = 1 - charge * new / old if old > 0 else 0.0
+    return {
+        "loss": round(new / len(Z), 9),
+        "loss_champion": round(old / len(Z), 9),
+        "gain": round(float(gain), 6),
+        "dimension": round(d, 3),
+        "charge": round(float(charge), 6),
+        "refitted": refitted,
+    }
+
+
+def _held_out(Z: np.ndarray, labels: np.ndarray, here: np.ndarray, there: np.ndarray) -> float:
+    """Squared distance of the users `there` to the mean of their label over the users `here`."""
+    everyone = Z[here].mean(axis=0)
+    loss = 0.0
+    for label in np.unique(labels):
+        taught = here[labels[here] == label]
+        measured = Z[there[labels[there] == label]]
+        center = Z[taught].mean(axis=0) if len(taught) else everyone
+        loss += float(((measured - center) ** 2).sum())
+    return loss
+
+
+def effective_dimension(Z: np.ndarray) -> float:
+    """Participation ratio of the covariance, tr(C)^2 / tr(C^2): 1 for a line, d for d equal independent columns."""
+    covariance = np.atleast_2d(np.cov(Z, rowvar=False))
+    square = float((covariance**2).sum())
+    return max(1.0, float(np.trace(covariance)) ** 2 / square) if square > 0 else 1.0
+
+
+def _stability(strategy: Strategy, Z: np.ndarray, challenger: "SegmentModel", seed: int, outcome: Any) -> float | None:
+    """Mean adjusted Rand index between the challenger's labels and those of fits on bootstrap samples."""
+    from sklearn.metrics import adjusted_rand_score
+
+    labels = challenger.fitted.scores(Z).argmin(axis=1)
+    rng = np.random.default_rng([seed, 2])
+    agreement = []
+    for _ in range(BOOTSTRAPS):
+        drawn = rng.integers(0, len(Z), min(len(Z), BOOTSTRAP_USERS))
+        fitted = _refit(strategy, Z[drawn], challenger, seed, outcome)
+        if fitted is None:
+            return None
+        agreement.append(adjusted_rand_score(labels, fitted.scores(Z).argmin(axis=1)))
+    return round(float(np.mean(agreement)), 6)
+
+
+def _refit(strategy: Strategy, Z: np.ndarray, challenger: "SegmentModel", seed: int, outcome: Any) -> Any:
+    """The challenger's algorithm fitted cold on other users; None when it cannot be fitted on these."""
+    try:
+        return algorithms.fit(
+            strategy.algorithm,
+            Z,
+            challenger.fitted.n_clusters,
+            seed=seed,
+            outcome=outcome,
+            parameters=strategy.parameters,
+        )
+    except (SegAssetsError, ValueError):
+        return None
+
+
+def _labels(model: "SegmentModel", users: pd.DataFrame) -> np.ndarray:
+    return model.assign(users)["segment_id"].to_numpy(dtype=object)
+
+
+def _sampled(users: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
+    if len(users) <= most:
+        return users
+    chosen = np.sort(np.random.default_rng([seed, 0]).choice(len(users), most, replace=False))
+    return users.iloc[chosen].reset_index(drop=True)
+
+
+def _lineage_counts(lineage: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return dict(sorted(Counter(str(item.get("event", item.get("kind", "?"))) for item in lineage).items()))
