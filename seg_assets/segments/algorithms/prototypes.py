@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -17,18 +17,19 @@ class Prototypes:
     """Clusters as points of the model space.
 
     centroids: (k, d).
-    radius: squared distance to the nearest prototype past which a row is an outlier; None: there are none.
+    radius: (k,) squared distance to the nearest prototype past which a row is an outlier; None: there are none.
     """
 
     centroids: np.ndarray
-    radius: float | None = None
+    radius: np.ndarray | None = None
     ALGORITHM: ClassVar[str] = "kmeans"
 
     @classmethod
-    def of(cls, centroids: np.ndarray, radius: float | None = None) -> "Prototypes":
+    def of(cls, centroids: np.ndarray, radius: np.ndarray | None = None) -> Self:
         """Prototypes in reading order, rounded to what is stored."""
         C = np.array(rounded(np.asarray(centroids, dtype=np.float64)), dtype=np.float64)
-        return cls(C[reading_order(C)], None if radius is None else float(rounded(radius)))
+        order = reading_order(C)
+        return cls(C[order], None if radius is None else np.array(rounded(np.asarray(radius)))[order])
 
     @property
     def n_clusters(self) -> int:
@@ -59,25 +60,34 @@ class Prototypes:
         return silhouette_confidence(scores)
 
     def outliers(self, X: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Rows further from every prototype than the radius."""
+        """Rows further from their nearest prototype than its radius."""
         if self.radius is None:
             return np.zeros(len(scores), dtype=bool)
-        return scores.min(axis=1) > self.radius
+        nearest = scores.argmin(axis=1)
+        return scores[np.arange(len(scores)), nearest] > self.radius[nearest]
 
-    def without(self, cluster: int) -> "Prototypes | None":
+    def without(self, cluster: int) -> Self | None:
         """The prototypes less one."""
         if self.n_clusters < 2:
             return None
-        return type(self)(np.delete(self.centroids, cluster, axis=0), self.radius)
+        radius = None if self.radius is None else np.delete(self.radius, cluster)
+        return type(self)(np.delete(self.centroids, cluster, axis=0), radius)
 
     def to_dict(self) -> dict[str, Any]:
         """Centroids and radius."""
-        return {"centroids": self.centroids.tolist(), "radius": self.radius}
+        return {
+            "centroids": self.centroids.tolist(),
+            "radius": None if self.radius is None else self.radius.tolist(),
+        }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Prototypes":
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """The prototypes that `to_dict` wrote."""
-        return cls(np.array(content["centroids"], dtype=np.float64), content["radius"])
+        radius = content["radius"]
+        return cls(
+            np.array(content["centroids"], dtype=np.float64),
+            None if radius is None else np.array(radius, dtype=np.float64),
+        )
 
 
 def silhouette_confidence(scores: np.ndarray) -> np.ndarray:
@@ -104,3 +114,15 @@ def lloyd(X: np.ndarray, centroids: np.ndarray, steps: int, weights: np.ndarray 
 def inertia(X: np.ndarray, centroids: np.ndarray) -> float:
     """Mean squared distance to the nearest prototype."""
     return float(Prototypes(np.asarray(centroids)).scores(X).min(axis=1).mean())
+
+
+def subset(X: np.ndarray, rows: int, seed: int) -> np.ndarray:
+    """At most `rows` rows of X, drawn without replacement, in their old order."""
+    if len(X) <= rows:
+        return X
+    return X[np.sort(np.random.default_rng(seed).choice(len(X), rows, replace=False))]
+
+
+def means_of(X: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(k, d) mean row of each label 0..k-1; labels without rows are left out."""
+    return np.array([X[labels == j].mean(axis=0) for j in range(labels.max() + 1) if (labels == j).any()])

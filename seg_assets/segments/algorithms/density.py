@@ -1,0 +1,64 @@
+"""HDBSCAN (Campello, Moulavi and Sander 2013) of a sample; who is far from every dense region is an outlier.
+
+Each cluster becomes a prototype, its mean, with the radius within which most of its members lie. A user belongs to
+the nearest prototype when inside its radius, and carries the rule segment `outlier` otherwise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.algorithms.prototypes import Prototypes, means_of, subset
+
+CHOOSES_K = True
+# member_share: share of the sample that a dense region must hold. radius_quantile: share of a region's members
+# inside its radius.
+PARAMETERS: dict[str, Any] = {"sample": 4000, "member_share": 0.03, "neighbours": 10, "radius_quantile": 0.99}
+
+
+@dataclass(frozen=True)
+class DensityFitted(Prototypes):
+    """Means of dense regions, each with a radius."""
+
+    ALGORITHM: ClassVar[str] = "density"
+
+
+FITTED = DensityFitted
+
+
+def fit(
+    X: np.ndarray,
+    k: int,
+    *,
+    seed: int,
+    weights: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    outcome: Outcome | None = None,
+    parameters: Mapping[str, Any],
+) -> DensityFitted:
+    """At most k dense regions: with more, regions must hold half as much again until k are left.
+
+    Without any dense region, everyone is one region.
+    """
+    from sklearn.cluster import HDBSCAN
+
+    rows = subset(X, int(parameters["sample"]), seed)
+    least = max(2, round(float(parameters["member_share"]) * len(rows)))
+    neighbours = max(1, min(int(parameters["neighbours"]), least, len(rows) - 1))
+    labels = np.full(len(rows), -1)
+    while len(rows) >= 4 and least <= len(rows) // 2:
+        labels = HDBSCAN(min_cluster_size=least, min_samples=neighbours, copy=True).fit(rows).labels_
+        if labels.max() < k:
+            break
+        least = max(least + 1, int(least * 1.5))
+    if labels.max() < 0 or labels.max() >= k:
+        labels = np.zeros(len(rows), dtype=int)
+    inside = labels >= 0
+    C = means_of(rows[inside], labels[inside])
+    own = ((rows[inside] - C[labels[inside]]) ** 2).sum(axis=1)
+    quantile = float(parameters["radius_quantile"])
+    radius = np.array([np.quantile(own[labels[inside] == j], quantile) for j in range(len(C))])
+    return DensityFitted.of(C, radius)

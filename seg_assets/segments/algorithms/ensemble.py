@@ -1,0 +1,60 @@
+"""Consensus of many clusterings by co-association (Fred and Jain 2005), so that no single run decides.
+
+Members are k-means and Ward fits of bootstrap samples, each with k to k + 3 clusters. Two users are near when
+members put them together often. The squared distance between their rows of membership indicators is exactly twice
+the number of members that part them, so k-means on those rows clusters the co-association matrix without building it
+(Wu et al. 2015). The consensus groups' means are the prototypes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from seg_assets.segments.algorithms import Outcome, distinct_rows, kmeans
+from seg_assets.segments.algorithms.prototypes import Prototypes, means_of, subset
+from seg_assets.segments.algorithms.ward import ward_labels
+
+PARAMETERS: dict[str, Any] = {"sample": 4000, "members": 20, "bootstrap": 1500, "starts": 10, "iterations": 300}
+
+
+@dataclass(frozen=True)
+class EnsembleFitted(Prototypes):
+    """Means of the consensus groups."""
+
+    ALGORITHM: ClassVar[str] = "ensemble"
+
+
+FITTED = EnsembleFitted
+
+
+def fit(
+    X: np.ndarray,
+    k: int,
+    *,
+    seed: int,
+    weights: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    outcome: Outcome | None = None,
+    parameters: Mapping[str, Any],
+) -> EnsembleFitted:
+    """Prototypes of the consensus. `start` and row weights are not used: members must differ by chance."""
+    rows = subset(X, int(parameters["sample"]), seed)
+    k = min(k, distinct_rows(rows))
+    rng = np.random.default_rng(seed)
+    size = min(int(parameters["bootstrap"]), len(rows))
+    memberships = []
+    for member in range(int(parameters["members"])):
+        drawn = rows[rng.integers(0, len(rows), size)]
+        asked = min(k + int(rng.integers(0, 4)), distinct_rows(drawn))
+        if member % 2:
+            C = means_of(drawn, ward_labels(drawn, asked))
+        else:
+            C = kmeans.centroids_of(drawn, asked, int(rng.integers(2**31)), {"starts": 1, "iterations": 100})
+        nearest = Prototypes(C).scores(rows).argmin(axis=1)
+        memberships.append(nearest[:, None] == np.arange(len(C))[None, :])
+    table = np.concatenate(memberships, axis=1).astype(np.float64)
+    centers = kmeans.centroids_of(table, k, seed, parameters)
+    labels = Prototypes(centers).scores(table).argmin(axis=1)
+    return EnsembleFitted.of(means_of(rows, labels))

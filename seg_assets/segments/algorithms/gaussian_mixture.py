@@ -1,0 +1,135 @@
+"""Gaussian mixture with diagonal covariances (EM: Dempster, Laird and Rubin 1977): soft membership as confidence.
+
+The score of a component is -log(weight x density) less a constant of the model, so that it is never negative. It is
+a sum over columns, hence exact contributions. Differences of scores are log odds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from seg_assets.segments.algorithms import Outcome, distinct_rows, reading_order, rounded
+
+# Variance floor, in units of a column's variance of 1: counts have many equal values, on which a component would
+# otherwise shrink to a spike and swallow its neighbours' users one by one.
+PARAMETERS: dict[str, Any] = {"starts": 3, "iterations": 200, "variance_floor": 0.02}
+CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class MixtureFitted:
+    """Components: weights (k,), means (k, d), variances (k, d)."""
+
+    weights: np.ndarray
+    means: np.ndarray
+    variances: np.ndarray
+    ALGORITHM: ClassVar[str] = "gaussian_mixture"
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of components."""
+        return len(self.weights)
+
+    def _intercepts(self) -> np.ndarray:
+        base = 0.5 * np.log(self.variances).sum(axis=1) - np.log(self.weights)
+        return base - base.min()
+
+    def scores(self, X: np.ndarray) -> np.ndarray:
+        """(n, k) -log joint density, shifted to be at least 0."""
+        X = np.asarray(X, dtype=np.float64)
+        out = np.empty((len(X), self.n_clusters))
+        base = self._intercepts()
+        for start in range(0, len(X), CHUNK):
+            rows = X[start : start + CHUNK]
+            for j in range(self.n_clusters):
+                gap = rows - self.means[j]
+                out[start : start + CHUNK, j] = base[j] + (gap * gap / (2 * self.variances[j])).sum(axis=1)
+        return out
+
+    def contributions(self, X: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """(n, d + 1): per column the change of its term, log variance included; intercept: the log weights."""
+        X = np.asarray(X, dtype=np.float64)
+        a, b = np.broadcast_to(a, len(X)), np.broadcast_to(b, len(X))
+        out = np.empty((len(X), X.shape[1] + 1))
+        out[:, :-1] = self._terms(X, b) - self._terms(X, a)
+        out[:, -1] = np.log(self.weights[a]) - np.log(self.weights[b])
+        return out
+
+    def _terms(self, X: np.ndarray, which: np.ndarray) -> np.ndarray:
+        variances = self.variances[which]
+        return (X - self.means[which]) ** 2 / (2 * variances) + 0.5 * np.log(variances)
+
+    def confidence(self, X: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Posterior probability of the nearest component."""
+        return 1.0 / np.exp(scores.min(axis=1, keepdims=True) - scores).sum(axis=1)
+
+    def outliers(self, X: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """None: every row has a most likely component."""
+        return np.zeros(len(scores), dtype=bool)
+
+    def without(self, cluster: int) -> Self | None:
+        """The components less one, weights made to sum to 1 again."""
+        if self.n_clusters < 2:
+            return None
+        keep = np.arange(self.n_clusters) != cluster
+        weights = np.array(rounded(self.weights[keep] / self.weights[keep].sum()))
+        return type(self)(weights, self.means[keep], self.variances[keep])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Weights, means, variances."""
+        return {
+            "weights": self.weights.tolist(),
+            "means": self.means.tolist(),
+            "variances": self.variances.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """The mixture that `to_dict` wrote."""
+        return cls(*(np.array(content[name], dtype=np.float64) for name in ("weights", "means", "variances")))
+
+
+FITTED = MixtureFitted
+
+
+def fit(
+    X: np.ndarray,
+    k: int,
+    *,
+    seed: int,
+    weights: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    outcome: Outcome | None = None,
+    parameters: Mapping[str, Any],
+) -> MixtureFitted:
+    """The best of `starts` EM runs by likelihood, or one run with its means at `start`. Row weights are not used."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    k = min(k, distinct_rows(X))
+    warm = start is not None and len(start) == k
+    model = GaussianMixture(
+        n_components=k,
+        covariance_type="diag",
+        n_init=1 if warm else int(parameters["starts"]),
+        max_iter=int(parameters["iterations"]),
+        reg_covar=float(parameters["variance_floor"]),
+        means_init=start if warm else None,
+        random_state=seed,
+    )
+    with warnings.catch_warnings():
+        # A mixture stopped at the last iteration is still a mixture; the gate judges it.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X)
+    order = reading_order(model.means_)
+    # A weight of 0 has no logarithm; EM can starve a component.
+    mass = np.maximum(model.weights_, 1e-12)
+    return MixtureFitted(
+        np.array(rounded(mass / mass.sum()))[order],
+        np.array(rounded(model.means_))[order],
+        np.array(rounded(model.covariances_))[order],
+    )
