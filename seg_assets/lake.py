@@ -4,6 +4,8 @@ A day of a table is one Parquet file, `lake/<table>/day=YYYY-MM-DD/data.parquet`
 strategy instead). It is written beside the tables, synced, and renamed into place, so that a reader sees the old
 day or the new day and a kill leaves the old one. Its footer carries its provenance: rows, content hash, the hashes
 of what it read. Nothing here knows Dagster, dbt or any table's meaning.
+
+The root is a folder, or an object store's URL (`s3://bucket/lake`), where a single PUT is what a rename is on disk.
 """
 
 import contextlib
@@ -24,6 +26,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from upath import UPath
 
 from seg_assets.catalog import TABLES, Input
 from seg_assets.errors import ConfigError, DamagedFileError, MissingDaysError
@@ -79,24 +82,34 @@ class Provenance:
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
 
 
+# What tells one version of a file from another: times, sizes, inode or entity tag.
+Seal = tuple[object, ...]
+
+
+def is_remote(root: Path | UPath) -> bool:
+    """Whether a lake root is an object store's URL."""
+    return isinstance(root, UPath) and root.protocol not in ("", "file")
+
+
 class Lake:
     """The day tables under one root folder.
 
     Args:
-        root: folder of the tables; made when first written.
+        root: folder or object-store URL of the tables; made when first written.
         start_day: first day of the shop's calendar; windows are cut there.
         threads: DuckDB threads of connections made here.
         memory_limit: DuckDB memory limit of connections made here.
     """
 
-    def __init__(self, root: Path, start_day: dt.date, threads: int = 2, memory_limit: str = "8GB") -> None:
+    def __init__(self, root: Path | UPath, start_day: dt.date, threads: int = 2, memory_limit: str = "8GB") -> None:
         if re.search(r"[*?\[\]]", str(root)):
             raise ConfigError(f"lake = {root}: a path with * ? [ or ] would be read as a pattern; choose another")
         self.root = root
         self.start_day = start_day
         self.threads = threads
         self.memory_limit = memory_limit
-        self._footers: dict[Path, tuple[tuple[int, int, int], Provenance]] = {}
+        self.remote = is_remote(root)
+        self._footers: dict[Path, tuple[Seal, Provenance]] = {}
 
     @classmethod
     def of(cls, settings: Settings) -> "Lake":
@@ -116,10 +129,16 @@ class Lake:
             con.execute(f"set temp_directory = {literal(str(spill))}")
             con.execute("set timezone = 'UTC'")
             con.execute("set enable_progress_bar = false")
+            self.attach(con)
             yield con
         finally:
             con.close()
             shutil.rmtree(spill, ignore_errors=True)
+
+    def attach(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Let a DuckDB connection read this lake's object store; nothing to do for a folder."""
+        if self.remote:
+            con.register_filesystem(self.root.fs)
 
     # ---- where things are -------------------------------------------------------------------------------------
 
@@ -157,24 +176,28 @@ class Lake:
             DamagedFileError: when the file is there and its footer cannot be read.
         """
         path = self.path(table, day, part)
-        seal = _seal(path)
-        if seal is None:
-            return None
-        cached = self._footers.get(path)
-        if cached and cached[0] == seal:
-            return cached[1]
-        try:
-            # One open file: a rename between two opens would pair one version's seal with another's footer.
-            with path.open("rb") as handle:
-                seal = _seal_of(os.fstat(handle.fileno()))
-                found = pq.read_metadata(handle).metadata or {}
-            provenance = Provenance(**json.loads(found[FOOTER_KEY.encode()]))
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # pyarrow raises several kinds for damaged files
-            raise DamagedFileError(
-                f"{path}: no readable provenance footer ({error}); re-materialize {table} for {day}"
-            ) from None
+        while True:
+            seal = self._seal(path)
+            if seal is None:
+                return None
+            cached = self._footers.get(path)
+            if cached and cached[0] == seal:
+                return cached[1]
+            try:
+                with path.open("rb") as handle:
+                    found = pq.read_metadata(handle).metadata or {}
+                provenance = Provenance(**json.loads(found[FOOTER_KEY.encode()]))
+            except FileNotFoundError:
+                return None
+            except Exception as error:  # pyarrow raises several kinds for damaged files
+                if self._seal(path) != seal:
+                    continue
+                raise DamagedFileError(
+                    f"{path}: no readable provenance footer ({error}); re-materialize {table} for {day}"
+                ) from None
+            # A rename between the two would pair one version's seal with another's footer.
+            if self._seal(path) == seal:
+                break
         self._footers[path] = (seal, provenance)
         return provenance
 
@@ -182,7 +205,12 @@ class Lake:
 
     def missing(self, table: str, days: Iterable[dt.date]) -> list[dt.date]:
         """Those of `days` (from the calendar's first day on) that were never materialized."""
-        return [d for d in days if d >= self.start_day and not self.has(table, d)]
+        wanted = [d for d in days if d >= self.start_day]
+        if len(wanted) > 3:
+            # One listing instead of a look-up per day.
+            there = set(self.days(table))
+            return [d for d in wanted if d not in there]
+        return [d for d in wanted if not self.has(table, d)]
 
     def require(self, table: str, days: Iterable[dt.date], reader: str) -> None:
         """Raise MissingDaysError, naming the days, unless every one of `days` was materialized."""
@@ -323,13 +351,16 @@ class Lake:
             return self.publish(con, table, day, query, inputs=inputs, extra=extra, part=part)
 
     def stage_path(self) -> Path:
-        """A fresh path outside of every table folder, on the lake's own file system."""
-        folder = self.root / STAGING
+        """A fresh local path outside of every table folder, on the lake's own file system where it is a folder."""
+        folder = Path(tempfile.gettempdir()) / "seg_assets_staging" if self.remote else self.root / STAGING
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{uuid.uuid4().hex}.parquet"
 
     def rename_into_place(self, staged: Path, target: Path) -> None:
-        """Sync `staged`, rename it to `target`, sync the folder."""
+        """Sync `staged`, rename it to `target`, sync the folder; on an object store, one PUT."""
+        if self.remote:
+            self.root.fs.put_file(str(staged), str(target))
+            return
         with staged.open("rb") as handle:
             os.fsync(handle.fileno())
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -398,24 +429,35 @@ class Lake:
         """
         path = self.path(table, day, part)
         while True:
-            seal = _seal(path)
+            seal = self._seal(path)
             found = self.provenance(table, day, part)
             if found is None:
                 raise MissingDaysError(f"{table} of {day} was never materialized")
             try:
                 rows, content = self._content(path)
             except duckdb.Error as error:
-                if _seal(path) != seal:
+                if self._seal(path) != seal:
                     continue
                 raise _as_damage(error, path, table, day) from error
             if rows == found.rows and content == found.content_hash:
                 return found
             # Replaced by another run between the two reads: look again at the new file.
-            if _seal(path) == seal:
+            if self._seal(path) == seal:
                 raise DamagedFileError(
                     f"{path}: holds {rows} rows with hash {content}, its footer says {found.rows} rows with "
                     f"{found.content_hash}; re-materialize {table} for {day}"
                 )
+
+    def _seal(self, path: Path) -> Seal | None:
+        """What tells one version of a file from another, None where there is no file."""
+        try:
+            if self.remote:
+                info = self.root.fs.info(str(path), refresh=True)
+                return (str(info.get("ETag")), str(info.get("LastModified")), info.get("size"))
+            stat = path.stat()
+        except FileNotFoundError:
+            return None
+        return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
     def _content(self, path: Path) -> tuple[int, str]:
         with self.connect() as con:
@@ -436,17 +478,6 @@ class Lake:
                     "hive_partitioning = true, hive_types = {'day': date}, union_by_name = true);"
                 )
         return "\n".join(lines) + "\n"
-
-
-def _seal_of(stat: os.stat_result) -> tuple[int, int, int]:
-    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-
-
-def _seal(path: Path) -> tuple[int, int, int] | None:
-    try:
-        return _seal_of(path.stat())
-    except FileNotFoundError:
-        return None
 
 
 def input_key(source: Input) -> str:

@@ -1,6 +1,7 @@
 """The one daily partitions definition and every computation on days. No clock is read here but by Dagster."""
 
 import datetime as dt
+import warnings
 from collections.abc import Iterable, Sequence
 
 import dagster as dg
@@ -9,7 +10,13 @@ from seg_assets.errors import ConfigError
 from seg_assets.settings import Settings
 
 ONE_DAY = dt.timedelta(days=1)
-PREVIOUS_DAY = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True)
+
+with warnings.catch_warnings():
+    # The flag is beta in Dagster 1.13; without it the first day of the calendar, which has no yesterday, cannot run.
+    warnings.simplefilter("ignore", dg.BetaWarning)
+    PREVIOUS_DAY = dg.TimeWindowPartitionMapping(
+        start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
+    )
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:

@@ -12,7 +12,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+from upath import UPath
 
 from seg_assets.errors import ConfigError
 
@@ -36,7 +37,7 @@ class Settings(BaseModel):
 
     home: Path = Field(default=Path(".seg_assets"), description="Folder of everything we write")
     landing: Path | None = Field(default=None, description="Landing zone; default <home>/landing")
-    lake: Path | None = Field(default=None, description="Lake root; default <home>/lake")
+    lake: Any = Field(default=None, description="Lake root, a folder or s3://bucket/prefix; default <home>/lake")
     reports: Path | None = Field(default=None, description="Reports root; default <home>/reports")
     source: str = Field(default="simulator", description="A shipped source's name, or a path to a source YAML")
     strategies: Path = Field(default=PACKAGE / "segments" / "strategies", description="Folder of strategy YAMLs")
@@ -48,6 +49,20 @@ class Settings(BaseModel):
     memory_limit: str = Field(default="8GB", pattern=r"^\d+(\.\d+)?(MB|GB|TB)$", description="DuckDB memory limit")
     automation: bool = Field(default=False, description="Switch schedule and sensors on when the location loads")
     threads: int = Field(default=2, ge=1, le=512, description="DuckDB threads of one run")
+
+    @field_validator("lake")
+    @classmethod
+    def _folder_or_url(cls, value: Any) -> Any:
+        if value is None or isinstance(value, Path):
+            return value
+        if not isinstance(value, str | UPath):
+            raise TypeError("a folder, or an object-store URL such as s3://bucket/lake")
+        # An object store's listings change under us: never remember them.
+        return UPath(value, use_listings_cache=False) if "://" in str(value) else Path(str(value))
+
+    @field_serializer("lake")
+    def _lake_text(self, value: Any) -> str:
+        return str(value)
 
     @field_validator("time_zone")
     @classmethod
@@ -62,7 +77,9 @@ class Settings(BaseModel):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, self.home / base)
         for name in ("home", "landing", "lake", "reports", "strategies", "dbt_project"):
-            object.__setattr__(self, name, getattr(self, name).expanduser().resolve())
+            path = getattr(self, name)
+            if not isinstance(path, UPath) or path.protocol in ("", "file"):
+                object.__setattr__(self, name, Path(path).expanduser().resolve())
         if self.end_day is not None and self.end_day < self.start_day:
             raise ValueError(f"end_day {self.end_day} is before start_day {self.start_day}")
         return self
