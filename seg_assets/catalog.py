@@ -58,7 +58,7 @@ _TABLES = (
         ("product_id",),
         (Input("landing", "files"), Input("raw_products", "yesterday")),
     ),
-    Table("user_daily_activity", "profiles", ("actor_id",), (Input("raw_events"), Input("raw_products"))),
+    Table("user_daily_activity", "profiles", ("actor_id",), (Input("raw_events"),)),
     Table(
         "user_category_activity",
         "profiles",
@@ -78,6 +78,12 @@ _TABLES = (
         (Input("user_daily_activity"), Input("user_lifetime", "yesterday")),
     ),
     Table(
+        "user_category_profiles",
+        "profiles",
+        ("user_id", "category"),
+        (Input("user_category_activity", "trailing", PROFILE_WINDOW), Input("identity_links")),
+    ),
+    Table(
         "user_profiles",
         "profiles",
         ("user_id",),
@@ -85,14 +91,9 @@ _TABLES = (
             Input("user_lifetime"),
             Input("user_daily_activity", "trailing", PROFILE_WINDOW),
             Input("identity_links"),
+            Input("user_category_profiles"),
             Input("raw_users"),
         ),
-    ),
-    Table(
-        "user_category_profiles",
-        "profiles",
-        ("user_id", "category"),
-        (Input("user_category_activity", "trailing", PROFILE_WINDOW), Input("identity_links")),
     ),
     Table(
         "segment_model",

@@ -1,0 +1,134 @@
+"""What the UI shows of one day of a profile table: rows, headline numbers, a small table, failing tests by day."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from seg_assets.catalog import TABLES
+from seg_assets.lake import Lake, identifier
+from seg_assets.profiles.days import DayBuilder
+
+# One row of numbers for each table; names are what the UI plots over days.
+HEADLINES = {
+    "user_daily_activity": """
+        select count(*) filter (where actor_id not like 'anon:%') as active_users,
+            count(*) filter (where actor_id like 'anon:%') as visitors,
+            sum(events)::bigint as events, sum(orders)::bigint as orders,
+            sum(gross_cents)::bigint / 100 as gross, sum(refund_cents)::bigint / 100 as refund_amount
+        from {table}""",
+    "user_category_activity": """
+        select count(distinct category) as categories, sum(events)::bigint as events,
+            100.0 * coalesce(sum(events) filter (where category = '(unknown)'), 0) / nullif(sum(events), 0)
+                as unknown_category_percent
+        from {table}""",
+    "identity_links": """
+        select count(distinct user_id) as linked_users,
+            count(*) filter (where linked_day = date '{day}') as new_links
+        from {table}""",
+    "user_lifetime": """
+        select count(*) filter (where actor_id not like 'anon:%') as users,
+            count(*) filter (where actor_id like 'anon:%') as visitors,
+            count(*) filter (where first_seen_day = date '{day}') as new_actors
+        from {table}""",
+    "user_category_profiles": """
+        select count(distinct user_id) as users, count(distinct category) as categories,
+            sum((monetary_90d * 100)::bigint)::bigint / 100 as monetary_90d
+        from {table}""",
+    "user_profiles": """
+        select count(*) as users, count(*) filter (where inactive_days = 0) as active_today,
+            count(*) filter (where active_days_28d > 0) as active_28d,
+            count(*) filter (where tenure_days = 0) as new_users,
+            count(*) filter (where orders_90d > 0) as buyers_90d,
+            count(*) filter (where is_suspected_bot) as suspected_bots,
+            sum((monetary_7d * 100)::bigint)::bigint / 100 as monetary_7d,
+            sum((monetary_90d * 100)::bigint)::bigint / 100 as monetary_90d,
+            sum((monetary_all * 100)::bigint)::bigint / 100 as monetary_all,
+            max(dimensions) as dimensions
+        from {table}""",
+}
+
+WINDOWS = ("7d", "28d", "90d", "all")
+
+
+@dataclass(frozen=True)
+class DayFacts:
+    """One day of a table as the UI shows it."""
+
+    day: dt.date
+    rows: int
+    numbers: Mapping[str, Any]
+    table: str
+    columns: Mapping[str, str]
+    content_hash: str
+
+
+def day_facts(con: duckdb.DuckDBPyConnection, lake: Lake, table: str, day: dt.date) -> DayFacts:
+    """Read rows, headline numbers and column types from the published file of one day."""
+    provenance = lake.provenance(table, day)
+    source = f"(select * from {lake.scan(table, [day])})"
+    types = {r[0]: r[1] for r in con.execute(f"describe select * exclude (day) from {source}").fetchall()}
+    query = con.execute(HEADLINES[table].format(table=source, day=day.isoformat()))
+    names = [d[0] for d in query.description or []]
+    row = query.fetchone() or ()
+    numbers = {n: _plain(v) for n, v in zip(names, row, strict=True) if v is not None}
+    small = _windows_table(con, source) if table == "user_profiles" else _numbers_table(numbers)
+    return DayFacts(
+        day, provenance.rows if provenance else 0, numbers, small, types, provenance.content_hash if provenance else ""
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool) else float(value)
+
+
+def _numbers_table(numbers: Mapping[str, Any]) -> str:
+    lines = ["| number | value |", "|---|---:|"]
+    lines += [f"| {name.replace('_', ' ')} | {_text(value)} |" for name, value in numbers.items()]
+    return "\n".join(lines)
+
+
+def _windows_table(con: duckdb.DuckDBPyConnection, source: str) -> str:
+    parts = ", ".join(
+        f"count(*) filter (where active_days_{w} > 0), count(*) filter (where orders_{w} > 0), "
+        f"sum(orders_{w})::bigint, sum((monetary_{w} * 100)::bigint)::bigint / 100, sum(views_{w})::bigint, "
+        f"sum(carts_{w})::bigint"
+        for w in WINDOWS
+    )
+    row = con.execute(f"select {parts} from {source}").fetchone() or ()
+    lines = [
+        "| window | active users | buyers | orders | monetary | views | carts |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for n, window in enumerate(WINDOWS):
+        cells = " | ".join(_text(v) for v in row[n * 6 : n * 6 + 6])
+        lines.append(f"| {window} | {cells} |")
+    return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "0"
+    if isinstance(value, str):
+        return value
+    return f"{value:,.2f}".removesuffix(".00")
+
+
+def failing_days(lake: Lake, builder: DayBuilder, sql: str, days: Sequence[dt.date]) -> dict[dt.date, int]:
+    """Days on which a failed test has failing rows, with their number: the test's own SQL, run for each day alone."""
+    found = {}
+    with lake.connect() as con:
+        for day in days:
+            for table in builder.schemas:
+                builder.show(con, table, [day])
+            count = con.execute(f"select count(*) from ({sql}) as failing").fetchone()
+            if count and count[0]:
+                found[day] = int(count[0])
+    return found
+
+
+def key_of(table: str) -> str:
+    """The key of a table, as text for the UI."""
+    return ", ".join(identifier(c).strip('"') for c in TABLES[table].key)

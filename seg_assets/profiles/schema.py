@@ -1,0 +1,85 @@
+"""Columns, types and descriptions of the profile tables, read from the dbt project's YAML. No dbt, no Dagster."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seg_assets.errors import ConfigError
+from seg_assets.settings import Settings
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: DuckDB type and what it means."""
+
+    name: str
+    kind: str
+    description: str
+
+
+@dataclass(frozen=True)
+class ModelDoc:
+    """What the YAML of the dbt project says of one model."""
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Column to DuckDB type, in table order."""
+        return {c.name: c.kind for c in self.columns}
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """Column to description."""
+        return {c.name: c.description for c in self.columns}
+
+
+def model_docs(project: Path) -> dict[str, ModelDoc]:
+    """The models that the YAML files of a dbt project describe.
+
+    Raises:
+        ConfigError: when the folder is no dbt project, or a YAML cannot be read.
+    """
+    files = sorted((project / "models").rglob("*.yml"))
+    if not files:
+        raise ConfigError(f"dbt_project = {project}: no models/**/*.yml there; point it at the dbt project")
+    return dict(_docs(tuple((path, path.stat().st_mtime_ns) for path in files)))
+
+
+@lru_cache(maxsize=8)
+def _docs(files: tuple[tuple[Path, int], ...]) -> tuple[tuple[str, ModelDoc], ...]:
+    found = []
+    for path, _ in files:
+        try:
+            loaded: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader()) or {}  # noqa: S506
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
+        for model in loaded.get("models", []):
+            columns = tuple(
+                Column(c["name"], str(c.get("data_type", "")), " ".join(str(c.get("description", "")).split()))
+                for c in model.get("columns", [])
+            )
+            found.append(
+                (model["name"], ModelDoc(model["name"], " ".join(model.get("description", "").split()), columns))
+            )
+    return tuple(found)
+
+
+def _loader() -> type:
+    # The C loader reads the 150 columns of user_profiles ten times faster; both are the safe ones.
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def profile_columns(settings: Settings) -> dict[str, str]:
+    """Column of `user_profiles` to its description: what a strategy may name as a feature or in a rule."""
+    return model_docs(settings.dbt_project)["user_profiles"].descriptions
+
+
+def profile_types(settings: Settings) -> dict[str, str]:
+    """Column of `user_profiles` to its DuckDB type."""
+    return model_docs(settings.dbt_project)["user_profiles"].types
