@@ -1,0 +1,135 @@
+"""What users did in the days before a fit, beside what was known of them before that: the teacher of a strategy.
+
+Only two days of `user_profiles` are read, the fit day D and an earlier day D - h, both on or before D. The outcome
+is how far a lifetime total grew between them. So nothing after D can be seen: it is not in what is read.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seg_assets.catalog import Input
+from seg_assets.lake import NONE, Lake, input_key
+from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
+
+# Outcome name to the lifetime total that it is the growth of.
+TOTALS = {
+    "monetary": "monetary_all",
+    "orders": "orders_all",
+    "active_days": "active_days_all",
+    "sessions": "sessions_all",
+    "views": "views_all",
+    "searches": "searches_all",
+    "carts": "carts_all",
+    "coupons": "coupons_all",
+}
+# Whether a user bought again, 0 or 1.
+RETURNED = "returned"
+OUTCOMES = (*TOTALS, RETURNED)
+# Four whole weeks: below that, weekdays and single purchases drown what users differ in.
+LEAST_HORIZON_DAYS = 28
+
+
+@dataclass(frozen=True)
+class Observed(Outcome):
+    """An Outcome that says how far it looks: `horizon_days` 0 means spend up to D itself, no outcome yet."""
+
+    horizon_days: int = 0
+    basis: str = ""
+
+
+def outcome_columns(outcome: str) -> list[str]:
+    """Profile columns that an outcome needs."""
+    total = TOTALS.get(outcome, "orders_all")
+    return [total, total.replace("_all", "_90d"), "tenure_days"]
+
+
+def horizon_of(history_days: int, wanted_days: int) -> int:
+    """Days the outcome may span: at most `wanted_days`, leaving at least as long a past to the features.
+
+    0 when that is under LEAST_HORIZON_DAYS: the shop is too young to learn from.
+    """
+    days = min(wanted_days, history_days // 2)
+    return days if days >= LEAST_HORIZON_DAYS else 0
+
+
+def load_outcome(lake: Lake, strategy: Strategy, day: dt.date) -> Observed | None:
+    """Teach a fit of `day`: features as of day - h and the outcome of the h days since, of clustered users.
+
+    While the shop is too young, or too few users were known then, the outcome is what the same users are known to
+    have done up to `day`: tiers of the past, said so in `basis`. None when the day has no clustered user.
+
+    Raises:
+        MissingDaysError: when the profiles of `day` or of the earlier day were never materialized.
+    """
+    from seg_assets.segments import algorithms
+
+    given = {**algorithms.module_of(strategy.algorithm).PARAMETERS, **strategy.parameters}
+    return outcome_frame(
+        lake, strategy, day, outcome=given.get("outcome", "monetary"), horizon_days=given.get("horizon_days", 90)
+    )
+
+
+def outcome_frame(
+    lake: Lake, strategy: Strategy, day: dt.date, outcome: str = "monetary", horizon_days: int = 90
+) -> Observed | None:
+    """`load_outcome` with the outcome and the horizon given."""
+    from seg_assets.segments.features import clustered_mask, load_features
+
+    extra = outcome_columns(outcome)
+    now = load_features(lake, strategy, day, extra=extra)
+    if not len(now):
+        return None
+    categories = [c.removeprefix(CATEGORY_PREFIX) for c in now.columns if c.startswith(CATEGORY_PREFIX)]
+    known_for = now["tenure_days"].max()
+    history = int(known_for) + 1 if np.isfinite(known_for) else 0
+    days = horizon_of(history, horizon_days)
+    if days:
+        earlier = day - dt.timedelta(days=days)
+        lake.require("user_profiles", [earlier], f"segment_model of {day} ({strategy.name}, outcome)")
+        then = load_features(lake, strategy, earlier, categories=categories, extra=extra)
+        then = then[then["user_id"].isin(now["user_id"])]
+        then = then[clustered_mask(strategy, then)].reset_index(drop=True)
+        if len(then) >= strategy.fit.minimum_users:
+            return Observed(
+                day=earlier,
+                frame=then,
+                values=pd.DataFrame({outcome: growth(then, now, outcome)}),
+                inputs=_digests(lake, earlier, days, bool(categories)),
+                horizon_days=days,
+                basis=f"{outcome} of the {days} days up to the fit day",
+            )
+    here = now[clustered_mask(strategy, now)].reset_index(drop=True)
+    if not len(here):
+        return None
+    why = f"{history} days of history" if not days else "too few users known earlier"
+    column = TOTALS.get(outcome, "orders_all").replace("_all", "_90d")
+    seen = here[column].fillna(0.0).to_numpy(dtype=np.float64)
+    return Observed(
+        day=day,
+        frame=here,
+        values=pd.DataFrame({outcome: (seen > 0).astype(np.float64) if outcome == RETURNED else seen}),
+        basis=f"{column} of the fit day itself: {why}, no outcome to learn from yet",
+    )
+
+
+def growth(then: pd.DataFrame, now: pd.DataFrame, outcome: str) -> np.ndarray:
+    """(m,) the outcome of each user of `then`, from lifetime totals of both days. Currency is exact to the cent."""
+    total = TOTALS.get(outcome, "orders_all")
+    later = now.set_index("user_id")[total].reindex(then["user_id"]).fillna(0.0).to_numpy(dtype=np.float64)
+    change = np.round(later - then[total].fillna(0.0).to_numpy(dtype=np.float64), 2)
+    return (change > 0).astype(np.float64) if outcome == RETURNED else change
+
+
+def _digests(lake: Lake, earlier: dt.date, days: int, categories: bool) -> Mapping[str, Any]:
+    tables = ("user_profiles", "user_category_profiles") if categories else ("user_profiles",)
+    found = {}
+    for table in tables:
+        provenance = lake.provenance(table, earlier)
+        found[input_key(Input(table, "horizon", days))] = provenance.content_hash if provenance else NONE
+    return found
