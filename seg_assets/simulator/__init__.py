@@ -1,0 +1,8 @@
+"""A seeded shop with planted truth, written as landing files day by day. No Dagster here, and no clock."""
+
+from seg_assets.simulator.config import SimulationConfig, scenario_names
+from seg_assets.simulator.engine import simulate
+from seg_assets.simulator.landing import copy_day, deliver_late
+from seg_assets.simulator.truth import Truth
+
+__all__ = ["SimulationConfig", "Truth", "copy_day", "deliver_late", "scenario_names", "simulate"]
