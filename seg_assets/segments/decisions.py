@@ -268,8 +268,12 @@ def history_digest(lake: Lake, strategy: str, day: dt.date) -> str:
 
 
 def used_ids(lake: Lake, strategy: str, day: dt.date) -> set[str]:
-    """Every segment id that a decision before `day` has given, promoted or not. None is given twice."""
-    return {s["id"] for d in decisions(lake, strategy) if d.day < day for s in d.model["segments"]}
+    """Every segment id that is taken on `day`: given before it, promoted or not, or by hand at any time.
+
+    Decisions made by hand stay when the past is made anew, so their ids stay taken too.
+    """
+    known = [d for d in decisions(lake, strategy) if d.day < day or d.by_hand]
+    return {segment["id"] for d in known for segment in d.model["segments"]}
 
 
 def write_decision(lake: Lake, decision: Decision, extra: Mapping[str, Any] | None = None) -> bool:

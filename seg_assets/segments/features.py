@@ -73,7 +73,7 @@ def load_features(
                 parts.append(f"(p.{name}::date - date '1970-01-01')::double as {name}")
             else:
                 parts.append(f"p.{name}::double as {name}")
-        names = _category_names(con, lake, strategy, day, categories)
+        names = day_categories(lake, strategy, day) if categories is None else list(categories)
         join = ""
         if names:
             shares = ", ".join(
@@ -92,16 +92,16 @@ def load_features(
     return frame
 
 
-def _category_names(con, lake: Lake, strategy: Strategy, day: dt.date, given: Sequence[str] | None) -> list[str]:
-    if strategy.category_top is None and not given:
+def day_categories(lake: Lake, strategy: Strategy, day: dt.date) -> list[str]:
+    """The `top` categories of a day by users who spent in them, ties by name."""
+    if strategy.category_top is None:
         return []
-    if given is not None:
-        return list(given)
-    rows = con.execute(
-        f"select category from {lake.scan(CATEGORIES, [day])} where category is not null "
-        "group by category having count(*) filter (where share_90d > 0) > 0 "
-        f"order by count(*) filter (where share_90d > 0) desc, category limit {int(strategy.category_top or 0)}"
-    ).fetchall()
+    with lake.connect() as con:
+        rows = con.execute(
+            f"select category from {lake.scan(CATEGORIES, [day])} where category is not null "
+            "group by category having count(*) filter (where share_90d > 0) > 0 "
+            f"order by count(*) filter (where share_90d > 0) desc, category limit {int(strategy.category_top)}"
+        ).fetchall()
     return [row[0] for row in rows]
 
 

@@ -6,7 +6,9 @@ A module of this folder is an algorithm when it defines
 - `FITTED`: the class its fits return (see `Fitted`), also what reads a stored model back;
 - `fit(X, k, *, seed, weights, start, outcome, parameters) -> Fitted`;
 
-and, where it needs them, `CHOOSES_K = True` (it finds its own number of clusters), `check(strategy)` (raise
+and, where it needs them, `CHOOSES_K = True` (it finds its own number of clusters, at most k), `STARTS_WARM = True`
+(it can begin from `start`), `SELECTS_WITH = "kmeans"` (k is chosen with a cheaper algorithm of the same geometry),
+`refine(X, fitted, steps) -> Fitted` (a few steps over all users, after a fit on a sample), `check(strategy)` (raise
 ValueError for a strategy it cannot serve), `columns(strategy)` (profile columns it reads beside the features),
 `load_outcome(lake, strategy, day) -> Outcome | None` (earlier features and what users did since). Modules load
 light: scikit-learn is imported inside functions. Modules without `fit` are helpers.

@@ -16,6 +16,7 @@ from seg_assets.segments.algorithms import Outcome, distinct_rows, kmeans
 from seg_assets.segments.algorithms.prototypes import Prototypes, means_of, subset
 from seg_assets.segments.algorithms.ward import ward_labels
 
+SELECTS_WITH = "kmeans"
 PARAMETERS: dict[str, Any] = {"sample": 4000, "members": 20, "bootstrap": 1500, "starts": 10, "iterations": 300}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from seg_assets.segments.algorithms import Outcome, distinct_rows, reading_order, rounded
 
+STARTS_WARM = True
 # Variance floor, in units of a column's variance of 1: counts have many equal values, on which a component would
 # otherwise shrink to a spike and swallow its neighbours' users one by one.
 PARAMETERS: dict[str, Any] = {"starts": 3, "iterations": 200, "variance_floor": 0.02}

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from seg_assets.segments.algorithms import Outcome, distinct_rows
-from seg_assets.segments.algorithms.prototypes import Prototypes
+from seg_assets.segments.algorithms.prototypes import Prototypes, lloyd
 
+STARTS_WARM = True
 PARAMETERS: dict[str, Any] = {"starts": 10, "iterations": 300}
 
 
@@ -61,3 +62,8 @@ def centroids_of(
         random_state=seed,
     )
     return model.fit(X, sample_weight=weights).cluster_centers_
+
+
+def refine(X: np.ndarray, fitted: Prototypes, steps: int) -> KMeansFitted:
+    """`steps` Lloyd steps over all rows, from the centroids of a sample."""
+    return KMeansFitted.of(lloyd(X, fitted.centroids, steps))

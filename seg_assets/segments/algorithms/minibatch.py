@@ -13,6 +13,8 @@ import numpy as np
 from seg_assets.segments.algorithms import Outcome, distinct_rows
 from seg_assets.segments.algorithms.prototypes import Prototypes
 
+STARTS_WARM = True
+SELECTS_WITH = "kmeans"
 PARAMETERS: dict[str, Any] = {"starts": 5, "batch": 4096, "iterations": 100}
 
 

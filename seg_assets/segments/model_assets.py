@@ -1,0 +1,284 @@
+"""The Dagster face of decisions: the sparse asset `segment_model`. What it decides is in `fit.settle_day`."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from seg_assets.dagster_io import (
+    IO_RETRY,
+    OWNER,
+    SINGLE_RUN,
+    Check,
+    DayResult,
+    Shop,
+    column_schema,
+    log_progress,
+    report_days,
+    user_errors,
+)
+from seg_assets.errors import ConfigError
+from seg_assets.lake import Lake
+from seg_assets.partitions import PREVIOUS_DAY, days_of_run, parse_day
+from seg_assets.segments import decisions
+from seg_assets.segments.decisions import Decision
+from seg_assets.segments.fit import Request, Settled, settle_day
+from seg_assets.segments.strategy import Strategy, did_you_mean, strategies_of
+from seg_assets.settings import Settings
+
+KEY = dg.AssetKey("segment_model")
+CHAMPION_FITS = "every_champion_can_score_the_profiles_of_the_day"
+
+
+class SegmentModelRequest(dg.Config):
+    """One decision asked for: by the drift sensor, the command line, or a person in the launchpad."""
+
+    strategy: str
+    day: str
+    cause: str = "manual"
+    against_model_id: str = ""
+    attempt: int = 0
+    note: str = ""
+
+
+class SegmentModelConfig(dg.Config):
+    """Empty: make the first fit where it is due and re-verify what is there. `force`: make decisions anew."""
+
+    requests: list[SegmentModelRequest] = Field(default_factory=list)
+    force: bool = False
+
+
+def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The asset `segment_model`."""
+
+    @dg.asset(
+        key=KEY,
+        partitions_def=partitions,
+        backfill_policy=SINGLE_RUN,
+        group_name="segments",
+        owners=[OWNER],
+        kinds={"python", "scikitlearn", "parquet"},
+        retry_policy=IO_RETRY,
+        code_version=_code_version(),
+        deps=[
+            "user_profiles",
+            "user_category_profiles",
+            dg.AssetDep(KEY, partition_mapping=PREVIOUS_DAY),
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                CHAMPION_FITS,
+                asset=KEY,
+                description="The columns that each champion reads are in the day's profiles and not all null.",
+            )
+        ],
+        metadata={
+            "dagster/column_schema": column_schema(decisions.SCHEMA, decisions.DESCRIPTIONS),
+            "dagster/table_name": decisions.TABLE,
+            "seg/sparse": "A day holds rows only when a model was fitted, promoted or not.",
+        },
+    )
+    def segment_model(
+        context: dg.AssetExecutionContext, config: SegmentModelConfig, shop: Shop
+    ) -> dg.MaterializeResult:
+        """Decisions: models fitted on the day, why, what became of each segment, and whether they were promoted."""
+        return user_errors(lambda: run_days(context, shop.settings(), config))()
+
+    return [segment_model]
+
+
+def run_days(context: dg.AssetExecutionContext, settings: Settings, config: SegmentModelConfig) -> dg.MaterializeResult:
+    """Settle every strategy on every day of the run, oldest day first."""
+    lake = Lake.of(settings)
+    strategies = strategies_of(settings)
+    days = days_of_run(context)
+    requests = requests_of(config, strategies, days)
+    results = []
+    for day in log_progress(context, days):
+        settled = settle_strategies(lake, strategies, day, settings.seed, requests, config.force)
+        for item in settled:
+            if item.action != "none":
+                context.log.info(f"{item.strategy} on {day}: {item.action}. {item.reason}")
+        results.append(DayResult(day, day_metadata(settled), [champion_check(lake, strategies, day)]))
+    return report_days(context, KEY, results)
+
+
+def settle_strategies(
+    lake: Lake,
+    strategies: Mapping[str, Strategy],
+    day: dt.date,
+    seed: int,
+    requests: Sequence[Request] = (),
+    force: bool = False,
+) -> list[Settled]:
+    """Settle a day: with requests for it only the strategies asked for, else all."""
+    asked = [r for r in requests if r.day == day]
+    if requests:
+        return [settle_day(lake, strategies[r.strategy], day, seed, r, force) for r in asked]
+    return [settle_day(lake, strategy, day, seed, None, force) for strategy in strategies.values()]
+
+
+def requests_of(
+    config: SegmentModelConfig, strategies: Mapping[str, Strategy], days: Sequence[dt.date]
+) -> list[Request]:
+    """The requests of a run's config.
+
+    Raises:
+        ConfigError: unknown strategy or cause, or a day that is not of this run.
+    """
+    found = []
+    for n, item in enumerate(config.requests):
+        where = f"run config: requests[{n}]"
+        if item.strategy not in strategies:
+            raise ConfigError(
+                f"{where}.strategy = {item.strategy!r}: no such strategy{did_you_mean(item.strategy, strategies)}; "
+                f"there are: {', '.join(strategies)}"
+            )
+        if item.cause not in decisions.CAUSES:
+            raise ConfigError(f"{where}.cause = {item.cause!r}: one of {', '.join(decisions.CAUSES)}")
+        day = parse_day(item.day)
+        if day not in days:
+            raise ConfigError(
+                f"{where}.day = {item.day}: this run is of {days[0]} .. {days[-1]}; launch it for that day"
+            )
+        found.append(Request(item.strategy, day, item.cause, item.against_model_id, item.attempt, item.note))
+    return found
+
+
+def day_metadata(settled: Sequence[Settled]) -> dict[str, Any]:
+    """What the UI shows of one day: a headline, then one table per subject."""
+    fresh = [s for s in settled if s.decision is not None and s.action in ("written", "kept")]
+    written = [s for s in settled if s.action == "written"]
+    told = "; ".join(f"{s.strategy}: {_headline(s)}" for s in settled if s.action != "none") or "none"
+    metadata: dict[str, Any] = {
+        "decision": told,
+        "decisions": len(fresh),
+        "decisions_written": len(written),
+        "promotions": sum(1 for s in written if s.decision is not None and s.decision.promoted),
+        "dagster/row_count": len(fresh),
+        "strategies": dg.MetadataValue.md(
+            _table(
+                ["strategy", "outcome", "cause", "promoted", "k", "model", "why"],
+                [_strategy_row(s) for s in settled],
+            )
+        ),
+    }
+    dropped = {s.strategy: s.dropped for s in settled if s.dropped}
+    if dropped:
+        metadata["later_decisions_dropped"] = "; ".join(
+            f"{name}: {', '.join(map(str, days))}" for name, days in sorted(dropped.items())
+        )
+    for s in fresh:
+        decision = s.decision
+        if decision is None:
+            continue
+        metadata[f"{s.strategy}_segments"] = dg.MetadataValue.md(_segments_table(decision))
+        metadata[f"{s.strategy}_lineage"] = dg.MetadataValue.md(_lineage_table(decision))
+        k_table = decision.model["diagnostics"].get("k_table") or []
+        if k_table:
+            metadata[f"{s.strategy}_choice_of_k"] = dg.MetadataValue.md(
+                _k_table(k_table, len(decision.model["segments"]))
+            )
+        metadata[f"{s.strategy}_numbers"] = dg.MetadataValue.json(
+            {k: v for k, v in decision.numbers.items() if k != "overlap"}
+        )
+        metadata[f"{s.strategy}_model"] = dg.MetadataValue.json(
+            {k: v for k, v in decision.model["diagnostics"].items() if k != "k_table"}
+        )
+        metadata[f"{s.strategy}_k"] = k
+    return metadata
+
+
+def champion_check(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date) -> Check:
+    """Whether the profiles of the day still hold what the champions read."""
+    from seg_assets.lake import literal
+
+    found: dict[str, Any] = {}
+    path = literal(str(lake.path("user_profiles", day)))
+    with lake.connect() as con:
+        have = {row[0] for row in con.execute(f"describe select * from read_parquet({path})").fetchall()}
+    for name in strategies:
+        champion = decisions.champion_as_of(lake, name, day)
+        if champion is None:
+            continue
+        axes = champion.model["space"]["axes"]
+        gone = sorted({a["column"] for a in axes if a["feature"] != "category_shares"} - have)
+        if gone:
+            found[name] = f"model {champion.model_id} reads {', '.join(gone)}, which user_profiles does not have"
+    remedy = {"remedy": "re-cluster by hand: request cause `manual` for that day"} if found else {}
+    return Check(CHAMPION_FITS, not found, {**found, **remedy})
+
+
+def _code_version() -> str:
+    from seg_assets.catalog import TABLES
+
+    return TABLES[decisions.TABLE].code_version
+
+
+def _headline(settled: Settled) -> str:
+    decision = settled.decision
+    if decision is None or settled.action == "withdrawn":
+        return settled.action
+    state = "promoted" if decision.promoted else "not promoted"
+    return f"{decision.cause}, {state}" + (" (as before)" if settled.action == "kept" else "")
+
+
+def _strategy_row(settled: Settled) -> list[Any]:
+    decision = settled.decision
+    if decision is None:
+        return [settled.strategy, settled.action, "", "", "", "", settled.reason]
+    return [
+        settled.strategy,
+        settled.action,
+        decision.cause,
+        "yes" if decision.promoted else "no",
+        len(decision.model["segments"]),
+        decision.model_id,
+        decision.reason,
+    ]
+
+
+def _segments_table(decision: Decision) -> str:
+    rows = [[s["id"], s["name"], s["size"], f"{s['share']:.1%}"] for s in decision.model["segments"]]
+    return _table(["segment", "name", "users", "share"], rows)
+
+
+def _lineage_table(decision: Decision) -> str:
+    rows = [
+        [
+            row["event"],
+            ", ".join(row["old_ids"]),
+            ", ".join(row["new_ids"]),
+            row["shared_users"],
+            f"{row['share_of_old']:.0%}",
+            f"{row['share_of_new']:.0%}",
+        ]
+        for row in decision.lineage
+    ]
+    return _table(["event", "from", "to", "shared users", "of the old", "of the new"], rows)
+
+
+def _k_table(rows: Sequence[Mapping[str, Any]], chosen: int) -> str:
+    shown = [
+        [
+            f"{row['k']}{' (chosen)' if row['k'] == chosen else ''}",
+            f"{row['silhouette']:.3f}",
+            f"{row['stability']:.3f}",
+            f"{row['smallest_share']:.1%}",
+            f"{row['score']:.3f}",
+        ]
+        for row in rows
+    ]
+    return _table(["k", "silhouette", "stability", "smallest share", "score"], shown)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table; text from data cannot break out of its cell."""
+
+    def cell(value: Any) -> str:
+        return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")
+
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(cell(v) for v in row) + " |" for row in rows])
