@@ -4,16 +4,19 @@ Three questions, each a number in the decision: does it fit held-out users bette
 users, and is the gain worth the users it relabels. Models of different features, algorithms and numbers of segments
 are compared by their labels only, on one yardstick. Nothing here writes or knows days.
 
-The yardstick. Both models label the same users. In the challenger's model space (what the strategy asks for today),
-the mean of each label is taken on one half of the users, and the squared distance of the other half to it is the
-loss; both ways, pooled. The challenger is fitted anew on each half, so that it never saw the users it is measured on;
-the champion's labels come from an earlier day. More segments always lower a loss: it is multiplied by k^(2/d)
-(Krzanowski and Lai, 1988), with d the effective dimension of the space.
+The yardstick. Both models label the same users. The mean of each label is taken on one half of the users, and the
+squared distance of the other half to it is the loss; both ways, pooled. The challenger is fitted anew on each half, so
+that it never saw the users it is measured on; the champion's labels come from an earlier day. Distances are measured
+
+- `space`: in the challenger's model space, what the strategy asks for today. More segments always lower such a loss,
+  so it is multiplied by k^(2/d) (Krzanowski and Lai, 1988), with d the effective dimension of the space;
+- `outcome`: where the algorithm learns from an outcome, in the square root of what users did next, with their
+  features of the earlier day: out of time, and nothing to charge for, since more segments do not predict by themselves.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,8 +70,8 @@ def judge(
         outcome: handed to an outcome-guided algorithm when it is fitted anew.
 
     Returns:
-        `numbers`: users, k, k_champion, loss, loss_champion, gain, stability, relabelled, relabelled_budget, dimension,
-        refitted, lineage (count by event).
+        `numbers`: users, k, k_champion, yardstick, loss, loss_champion, gain, charge, dimension, stability, relabelled,
+        relabelled_budget, refitted, lineage (count by event).
     """
     from threadpoolctl import threadpool_limits
 
@@ -90,14 +93,13 @@ def _judge(
     numbers: dict[str, Any] = {"users": len(users), "k": k, "lineage": _lineage_counts(lineage)}
     sample = _sampled(users, YARDSTICK_USERS, seed)
     enough = len(sample) >= 2 * USERS_PER_SEGMENT * max(k, 1)
-    Z = np.asarray(challenger.space.transform(sample)) if len(sample) else np.empty((0, 0))
     if enough:
-        numbers["stability"] = _stability(strategy, Z, challenger, seed, outcome)
+        numbers["stability"] = _stability(strategy, sample, challenger, seed, outcome)
     if champion is None:
         return Judgement(True, _first_reason(numbers, gate.minimum_stability), numbers)
     try:
         before = _labels(champion, users)
-        before_sample = _labels(champion, sample)
+        stick = _yardstick(sample, champion, challenger, seed, outcome)
     except (SegAssetsError, KeyError, ValueError) as error:
         why = f"promoted: the champion can no longer be applied to these profiles ({type(error).__name__}: {error})"
         return Judgement(True, why, numbers)
@@ -110,7 +112,7 @@ def _judge(
             numbers,
         )
     relabelled = round(float((before != _labels(challenger, users)).mean()), 6)
-    numbers.update(_gain(strategy, Z, before_sample, challenger, seed, outcome))
+    numbers.update(_gain(strategy, stick, challenger, seed, outcome))
     gain = numbers["gain"]
     budget = round(min(gate.maximum_relabelled, max(gain, 0.0) * gate.maximum_relabelled_per_gain), 6)
     numbers.update(relabelled=relabelled, relabelled_budget=budget)
@@ -140,34 +142,76 @@ def _first_reason(numbers: Mapping[str, Any], minimum: float) -> str:
     return f"promoted: the first model; stability {stability:.2f}{weak}"
 
 
-def _gain(
-    strategy: Strategy, Z: np.ndarray, before: np.ndarray, challenger: "SegmentModel", seed: int, outcome: Any
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Yardstick:
+    """What both labelings are measured on: model-space rows to label, targets to explain, the champion's labels."""
+
+    kind: str
+    users: pd.Series
+    Z: np.ndarray
+    targets: np.ndarray
+    before: np.ndarray
+
+
+def _yardstick(
+    sample: pd.DataFrame, champion: "SegmentModel", challenger: "SegmentModel", seed: int, outcome: Any
+) -> _Yardstick:
+    k = challenger.fitted.n_clusters
+    if outcome is not None and len(outcome.frame) >= 2 * USERS_PER_SEGMENT * k:
+        chosen = _chosen(len(outcome.frame), YARDSTICK_USERS, seed)
+        frame = outcome.frame.iloc[chosen].reset_index(drop=True)
+        values = outcome.values.iloc[chosen].to_numpy(dtype=np.float64)  # noqa: PD011  our own table
+        root = np.sign(values) * np.sqrt(np.abs(values))
+        spread = root.std(axis=0)
+        if np.isfinite(root).all() and (spread > 0).any():
+            targets = root[:, spread > 0] / spread[spread > 0]
+            Z = np.asarray(challenger.space.transform(frame))
+            return _Yardstick("outcome", frame["user_id"], Z, targets, _labels(champion, frame))
+    Z = np.asarray(challenger.space.transform(sample))
+    return _Yardstick("space", sample["user_id"], Z, Z, _labels(champion, sample))
+
+
+def _gain(strategy: Strategy, stick: _Yardstick, challenger: "SegmentModel", seed: int, outcome: Any) -> dict[str, Any]:
     """Held-out losses of both labelings and the relative gain, with more segments charged for."""
-    order = np.random.default_rng([seed, 1]).permutation(len(Z))
+    order = np.random.default_rng([seed, 1]).permutation(len(stick.Z))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
     old = new = 0.0
     refitted = True
     k_new = k_old = 0
     for here, there in (halves, halves[::-1]):
-        fitted = _refit(strategy, Z[here], challenger, seed, outcome)
+        fitted = _refit(strategy, stick.Z[here], challenger, seed, _outcome_of(outcome, stick.users.iloc[here]))
         refitted = refitted and fitted is not None
-        after = (fitted or challenger.fitted).scores(Z).argmin(axis=1)
-        new += _held_out(Z, after, here, there)
-        old += _held_out(Z, before, here, there)
+        after = (fitted or challenger.fitted).scores(stick.Z).argmin(axis=1)
+        new += _held_out(stick.targets, after, here, there)
+        old += _held_out(stick.targets, stick.before, here, there)
         k_new += len(np.unique(after))
-        k_old += len(np.unique(before))
-    d = effective_dimension(Z)
-    charge = (k_new / k_old) ** (2 / d)
+        k_old += len(np.unique(stick.before))
+    dimension = effective_dimension(stick.Z)
+    charge = (k_new / k_old) ** (2 / dimension) if stick.kind == "space" else 1.0
     gain = 1 - charge * new / old if old > 0 else 0.0
     return {
-        "loss": round(new / len(Z), 9),
-        "loss_champion": round(old / len(Z), 9),
+        "yardstick": stick.kind,
+        "loss": round(new / len(stick.Z), 9),
+        "loss_champion": round(old / len(stick.Z), 9),
         "gain": round(float(gain), 6),
-        "dimension": round(d, 3),
+        "dimension": round(dimension, 3),
         "charge": round(float(charge), 6),
         "refitted": refitted,
     }
+
+
+def _outcome_of(outcome: Any, users: pd.Series) -> Any:
+    """The outcome of these users only, as often as they were drawn; None when there is none."""
+    if outcome is None:
+        return None
+    rows = pd.Index(outcome.frame["user_id"]).get_indexer(pd.Index(users))
+    rows = rows[rows >= 0]
+    return replace(
+        outcome,
+        frame=outcome.frame.iloc[rows].reset_index(drop=True),
+        values=outcome.values.iloc[rows].reset_index(drop=True),  # noqa: PD011  our own table
+        X=None if outcome.X is None else outcome.X[rows],
+    )
 
 
 def _held_out(Z: np.ndarray, labels: np.ndarray, here: np.ndarray, there: np.ndarray) -> float:
@@ -189,16 +233,20 @@ def effective_dimension(Z: np.ndarray) -> float:
     return max(1.0, float(np.trace(covariance)) ** 2 / square) if square > 0 else 1.0
 
 
-def _stability(strategy: Strategy, Z: np.ndarray, challenger: "SegmentModel", seed: int, outcome: Any) -> float | None:
+def _stability(
+    strategy: Strategy, sample: pd.DataFrame, challenger: "SegmentModel", seed: int, outcome: Any
+) -> float | None:
     """Mean adjusted Rand index between the challenger's labels and those of fits on bootstrap samples."""
     from sklearn.metrics import adjusted_rand_score
 
+    Z = np.asarray(challenger.space.transform(sample))
     labels = challenger.fitted.scores(Z).argmin(axis=1)
     rng = np.random.default_rng([seed, 2])
     agreement = []
     for _ in range(BOOTSTRAPS):
         drawn = rng.integers(0, len(Z), min(len(Z), BOOTSTRAP_USERS))
-        fitted = _refit(strategy, Z[drawn], challenger, seed, outcome)
+        taught = _outcome_of(outcome, sample["user_id"].iloc[drawn])
+        fitted = _refit(strategy, Z[drawn], challenger, seed, taught)
         if fitted is None:
             return None
         agreement.append(adjusted_rand_score(labels, fitted.scores(Z).argmin(axis=1)))
@@ -224,11 +272,14 @@ def _labels(model: "SegmentModel", users: pd.DataFrame) -> np.ndarray:
     return model.assign(users)["segment_id"].to_numpy(dtype=object)
 
 
+def _chosen(count: int, most: int, seed: int) -> np.ndarray:
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng([seed, 0]).choice(count, most, replace=False))
+
+
 def _sampled(users: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
-    if len(users) <= most:
-        return users
-    chosen = np.sort(np.random.default_rng([seed, 0]).choice(len(users), most, replace=False))
-    return users.iloc[chosen].reset_index(drop=True)
+    return users.iloc[_chosen(len(users), most, seed)].reset_index(drop=True)
 
 
 def _lineage_counts(lineage: Sequence[Mapping[str, Any]]) -> dict[str, int]:
