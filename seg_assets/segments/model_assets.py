@@ -176,16 +176,14 @@ def day_metadata(settled: Sequence[Settled]) -> dict[str, Any]:
             continue
         metadata[f"{s.strategy}_segments"] = dg.MetadataValue.md(_segments_table(decision))
         metadata[f"{s.strategy}_lineage"] = dg.MetadataValue.md(_lineage_table(decision))
-        k_table = decision.model["diagnostics"].get("k_table") or []
+        k, k_table = len(decision.model["segments"]), decision.model["diagnostics"].get("k_table") or []
         if k_table:
-            metadata[f"{s.strategy}_choice_of_k"] = dg.MetadataValue.md(
-                _k_table(k_table, len(decision.model["segments"]))
-            )
+            metadata[f"{s.strategy}_choice_of_k"] = dg.MetadataValue.md(_k_table(k_table, k))
         metadata[f"{s.strategy}_numbers"] = dg.MetadataValue.json(
-            {k: v for k, v in decision.numbers.items() if k != "overlap"}
+            {key: v for key, v in decision.numbers.items() if key != "overlap"}
         )
         metadata[f"{s.strategy}_model"] = dg.MetadataValue.json(
-            {k: v for k, v in decision.model["diagnostics"].items() if k != "k_table"}
+            {key: v for key, v in decision.model["diagnostics"].items() if key != "k_table"}
         )
         metadata[f"{s.strategy}_k"] = k
     return metadata
