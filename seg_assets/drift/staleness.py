@@ -105,7 +105,7 @@ class Snapshot:
             t.name: self._read(t.name) for t in TABLES.values() if not t.per_strategy_parts
         }
         self._strategies = strategies_digest(strategies)
-        self._decided = lake.days("segment_model")
+        self.decision_days = lake.days("segment_model")
         self._digests: dict[tuple[Callable, int], str] = {}
         self._stale: list[Stale] | None = None
         self._made: dict[str, set[dt.date]] = {}
@@ -235,7 +235,7 @@ class Snapshot:
 
     def _decision_digest(self, of: Callable, day: dt.date, *, inclusive: bool) -> str:
         """A digest over decisions changes only on days that have one: it is made once per stretch between them."""
-        stretch = bisect_left(self._decided, day + ONE_DAY if inclusive else day)
+        stretch = bisect_left(self.decision_days, day + ONE_DAY if inclusive else day)
         key = (of, stretch)
         if key not in self._digests:
             self._digests[key] = of(self.lake, list(self.strategies), day)

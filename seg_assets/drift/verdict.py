@@ -124,7 +124,7 @@ def judge_day(
     day: dt.date,
     frame: pd.DataFrame,
     *,
-    first_day: dt.date,
+    seed: int,
     champion: "Decision | None",
     baseline: "Decision | None",
     yesterday: Yesterday | None,
@@ -135,14 +135,14 @@ def judge_day(
         strategy: its `drift`, `fit` and `gate` give the limits.
         day: the day judged.
         frame: profiles of the day as `load_features` gives them for the champion.
-        first_day: first day of the shop's calendar, what history is counted from.
+        seed: `settings.seed`.
         champion: promoted last, strictly before `day`.
         baseline: decided last, strictly before `day`, promoted or not.
         yesterday: the strategy's row of the day before; None on the first day.
     """
     users = population(strategy, frame)
     if champion is None or baseline is None:
-        return _before_the_first_fit(strategy, day, len(users), first_day)
+        return _before_the_first_fit(strategy, frame, users, seed)
     model = champion.segment_model()
     begun = Verdict(
         strategy=strategy.name,
@@ -154,7 +154,8 @@ def judge_day(
         baseline_id=baseline.decision_id,
     )
     age = _age_reason(strategy, day, baseline.day)
-    begun = _with(begun, cause=AGE if age else "", reasons=age)
+    refused = why_not_fitted(strategy, users, seed)
+    begun = _with(begun, cause=AGE if age and not refused else "", reasons=age)
     if users.empty:
         return _with(begun, reasons=["no user takes part in clustering on this day", *age])
     then = baseline.reference
@@ -173,6 +174,8 @@ def judge_day(
         streak = 1 + (yesterday.streak if same and yesterday else 0)
     drifted = streak >= strategy.drift.days_in_row
     cause, said = _cause(strategy, day, baseline.day, drifted, gain, bool(age))
+    if cause and refused:
+        cause, said = "", [*said, f"no re-clustering: {refused}"]
     return _with(
         begun,
         flagged=flagged,
@@ -200,17 +203,32 @@ def total_variation(now: Mapping[str, float], then: Mapping[str, float]) -> floa
     return round(sum(abs(now.get(n, 0.0) - then.get(n, 0.0)) for n in sorted(names)) / 2, 9)
 
 
-def _before_the_first_fit(strategy: Strategy, day: dt.date, users: int, first_day: dt.date) -> Verdict:
-    fit = strategy.fit
-    history = (day - first_day).days + 1
-    verdict = Verdict(strategy=strategy.name, strategy_digest=strategy.digest(), users=users)
-    waits = []
-    if users < fit.minimum_users:
-        waits.append(f"{users} users take part in clustering, a first fit needs {fit.minimum_users}")
-    if history < fit.minimum_history_days:
-        waits.append(f"{history} days of history, a first fit needs {fit.minimum_history_days}")
+def why_not_fitted(strategy: Strategy, users: pd.DataFrame, seed: int) -> str:
+    """Why no model can be fitted on these users (`segments.fit` would refuse), '' when one can."""
+    from seg_assets.segments.algorithms import distinct_rows
+    from seg_assets.segments.fit import fit_seed, sample_rows
+    from seg_assets.segments.space import FeatureSpace
+
+    if len(users) < strategy.fit.minimum_users:
+        return f"{len(users)} users take part in clustering, a fit needs {strategy.fit.minimum_users}"
+    rows = sample_rows(users["user_id"], strategy.fit.sample, fit_seed(seed, strategy.name))
+    sample = users.iloc[rows].reset_index(drop=True)
+    space = FeatureSpace.fit(sample, strategy)
+    if not space.axes:
+        return "no feature tells users apart"
+    return "all users are alike in every feature" if distinct_rows(space.transform(sample)) < 2 else ""
+
+
+def _before_the_first_fit(strategy: Strategy, frame: pd.DataFrame, users: pd.DataFrame, seed: int) -> Verdict:
+    known = frame["tenure_days"].max() if len(frame) else math.nan
+    history = 0 if pd.isna(known) else int(known) + 1
+    needed = strategy.fit.minimum_history_days
+    verdict = Verdict(strategy=strategy.name, strategy_digest=strategy.digest(), users=len(users))
+    waits = why_not_fitted(strategy, users, seed)
+    if history < needed:
+        waits = f"{history} days of history, a first fit needs {needed}"
     if waits:
-        return _with(verdict, reasons=["no model yet: " + "; ".join(waits)])
+        return _with(verdict, reasons=["no model yet: " + waits])
     return _with(verdict, cause=BOOTSTRAP, reasons=["no model yet, and enough users and history for a first fit"])
 
 
