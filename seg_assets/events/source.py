@@ -181,6 +181,9 @@ class _Feed(_Model):
     defaults: dict[str, str | int | float] = Field(
         default_factory=dict, description="Contract column: value where there is none"
     )
+    optional: tuple[str, ...] = Field(
+        default=(), description="Columns of the file that may be absent from its header (they are then null)"
+    )
     extra: Literal["keep", "drop"] = Field(default="keep", description="What happens to unmapped columns")
     max_line_bytes: int = Field(
         default=1 << 20, ge=64, le=1 << 26, description="Longer lines are rejected, with their text"
