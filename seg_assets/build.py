@@ -5,12 +5,16 @@ event made stale). Schedules and sensors are off until someone switches them on,
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
 from seg_assets.dagster_io import Shop
 from seg_assets.partitions import daily_partitions
 from seg_assets.settings import Settings
+
+# Dagster does not export the type of an asset job that is not yet bound to assets.
+AssetJob = Any
 
 # The shop's day is closed and its files have landed by then.
 DAILY_HOUR = 3
@@ -48,7 +52,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
     return [asset for room in rooms for asset in room.build_assets(settings, partitions)]
 
 
-def build_jobs(partitions: dg.DailyPartitionsDefinition) -> dict[str, dg.UnresolvedAssetJobDefinition]:
+def build_jobs(partitions: dg.DailyPartitionsDefinition) -> dict[str, AssetJob]:
     """The jobs by name. Each takes one day or, with range tags, a contiguous range of days in one run."""
     everything = dg.AssetSelection.all()
     landed = dg.AssetSelection.groups("events")
@@ -64,7 +68,7 @@ def build_jobs(partitions: dg.DailyPartitionsDefinition) -> dict[str, dg.Unresol
     }
 
 
-def _daily_schedule(job: dg.UnresolvedAssetJobDefinition, settings: Settings) -> dg.ScheduleDefinition:
+def _daily_schedule(job: AssetJob, settings: Settings) -> dg.ScheduleDefinition:
     running = dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED
     return dg.build_schedule_from_partitioned_job(
         job,
@@ -75,9 +79,7 @@ def _daily_schedule(job: dg.UnresolvedAssetJobDefinition, settings: Settings) ->
     )
 
 
-def _build_sensors(
-    settings: Settings, jobs: dict[str, dg.UnresolvedAssetJobDefinition]
-) -> Sequence[dg.SensorDefinition]:
+def _build_sensors(settings: Settings, jobs: dict[str, AssetJob]) -> Sequence[dg.SensorDefinition]:
     from seg_assets.drift.sensor import build_sensors as drift_sensors
     from seg_assets.events.sensor import build_sensors as landing_sensors
 
