@@ -87,6 +87,7 @@ def simulate(landing: Path, config: SimulationConfig, progress: bool = False) ->
                 counts.append(run.one_day(n, writer))
                 bar.set_postfix(events=sum(c["clean_events"] for c in counts), refresh=False)
                 bar.update()
+            writer.flush()
     finally:
         writer.close()
     run.write_truth(landing / TRUTH, counts)
@@ -222,7 +223,7 @@ class _Run:
                 base = self.table.behaviours[old]
                 targets = {self.table.add(name, c.of(base)): c.share for name, c in script.into.items()}
                 affected += self._transfer(n, k, old, targets, script.ramp_days)
-            expected = f"{script.segment} splits: {', '.join(script.into)} become segments of their own"
+            expected = f"{script.segment} splits: parts of it become {', '.join(script.into)}"
         elif isinstance(script, Merge):
             new = self.table.add(script.into, script.of(self.table.behaviours[self._newest(script.segments[0])]))
             for segment in script.segments:

@@ -5,6 +5,7 @@ wait in `truth/late` until they are delivered.
 """
 
 import datetime as dt
+import functools
 import json
 import re
 import shutil
@@ -27,7 +28,9 @@ from seg_assets.simulator.streams import stream
 TRUTH = "truth"
 MARKER = "script.json"
 _OURS = re.compile(r"^\d{4}-\d\d-\d\d(\.late-\d+)?\.(jsonl|parquet|csv)$")
-# Of a column's text, what makes a line unacceptable to any reader of the contract.
+# Rows that go through the database at once: small days wait for each other, a large day goes alone.
+FLUSH_ROWS = 50_000
+# What makes a line unacceptable to any reader of the contract.
 _BROKEN_JSON = ("half", "noise", "time", "type", "nobody", "amount")
 _BROKEN_PARQUET = ("time", "type", "nobody")
 # A bijection of 48-bit numbers (odd multiplier), so that cookies do not give users away.
@@ -48,15 +51,15 @@ _SQL = {
     "user_id": "case when named then format('u{:08d}', user_number) end",
     "anonymous_id": "case when cookie then format('a{:012x}', cookie_number) end",
     "event_time": (
-        "format('{}T{:02d}:{:02d}:{:02d}.{:03d}{}', day, local_ms // 3600000, local_ms // 60000 % 60, "
-        "local_ms // 1000 % 60, local_ms % 1000, utc_offset)"
+        "format('{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}.{:03d}{}', stamp // 10000, stamp // 100 % 100, stamp % 100, "
+        "local_ms // 3600000, local_ms // 60000 % 60, local_ms // 1000 % 60, local_ms % 1000, utc_offset::varchar)"
     ),
     "event_type": "event_type::varchar",
     "product_id": "case when product >= 0 then format('p{:06d}', product) end",
     "category": "category::varchar",
     "order_id": "case when order_n >= 0 then format('o{}-{}-{}', order_day, population, order_n) end",
     "quantity": "case when quantity > 0 then quantity end",
-    "amount": f"case when cents <> 0 then {_CENTS.format('cents')} end",
+    "amount": f"case when event_type in ('purchase', 'refund') then {_CENTS.format('cents')} end",
     "discount": f"case when discount >= 0 then {_CENTS.format('discount')} end",
     "rating": "case when rating > 0 then rating::integer end",
     "session_id": "case when session >= 0 then format('s{}-{}-{}', stamp, population, session) end",
@@ -101,6 +104,9 @@ class LandingWriter:
         self.categories = tuple(categories)
         self.columns = MONEY_COLUMNS if money else EVENT_COLUMNS
         self.queries = queries(categories)
+        self.offsets: dict[str, int] = {}
+        # (file, how each line is broken or -1, columns) that wait for `flush`.
+        self.jobs: list[tuple[Path, np.ndarray, dict[str, np.ndarray]]] = []
         self.con = duckdb.connect(":memory:")
         # One thread: the order of rows, and so the bytes of a file, must not depend on the machine.
         self.con.execute("set threads = 1")
@@ -142,25 +148,26 @@ class LandingWriter:
         if self.money:
             return
         names = {"sex": SEXES, "age_band": AGE_BANDS, "region": REGIONS, "income_band": INCOME_BANDS}
-        frame = pa.table({k: _named(v, names[k]) if k in names else pa.array(v) for k, v in columns.items()})
-        self.con.register("people", frame)
-        lines = self.con.sql(
-            "select format('u{:08d}', user_number) || ',' || sex::varchar || ',' || age_band::varchar || ',' || "
-            "region::varchar || ',' || coalesce(income_band::varchar, '') || ',' || household_size || ',' || "
-            "(?::date + signup)::varchar || chr(10) as line from people",
-            params=[day],
-        ).to_arrow_table()["line"]
-        self.con.unregister("people")
 
         def write(path: Path) -> None:
-            with path.open("wb") as handle:
-                handle.write((",".join(USER_COLUMNS) + "\n").encode())
-                _write_text(handle, lines)
+            with path.open("w", encoding="utf-8", newline="") as handle:
+                handle.write(",".join(USER_COLUMNS) + "\n")
+                for first in range(0, len(columns["signup"]), FLUSH_ROWS):
+                    part = {k: v[first : first + FLUSH_ROWS].tolist() for k, v in columns.items()}
+                    texts = [
+                        [names[k][c] if c >= 0 else "" for c in part[k]] if k in names else part[k]
+                        for k in ("sex", "age_band", "region", "income_band", "household_size")
+                    ]
+                    ids = [f"u{number:08d}" for number in part["user_number"]]
+                    days = {since: (day + dt.timedelta(days=since)).isoformat() for since in set(part["signup"])}
+                    signups = [days[since] for since in part["signup"]]
+                    rows = zip(ids, *texts, signups, strict=True)
+                    handle.writelines(f"{u},{s},{a},{r},{i},{h},{d}\n" for u, s, a, r, i, h, d in rows)
 
         publish(self.landing / "users" / f"{day}.csv", write)
 
     def events(self, day: dt.date, n: int, columns: dict[str, np.ndarray], shares: dict[str, float]) -> dict[str, int]:
-        """Write the files of one day and say what is in them.
+        """Plan the files of one day and say what will be in them; they are on disk after `flush`.
 
         Args:
             day: the day.
@@ -172,68 +179,98 @@ class LandingWriter:
         is_late = np.zeros(clean, bool)
         if shares["late"] > 0 and self.late != "on_time":
             is_late = stream(self.seed, "late", n).random(clean) < shares["late"]
-        twice = np.empty(0, np.int64)
-        rng = stream(self.seed, "duplicates", n)
+        twice = spots = np.empty(0, np.int64)
         if shares["duplicates"] > 0:
+            rng = stream(self.seed, "duplicates", n)
             twice = np.flatnonzero(rng.random(clean) < shares["duplicates"])
-        place = np.concatenate([np.arange(clean, dtype=float), twice + 0.5 + np.floor(50 * rng.random(len(twice)))])
-        row = np.concatenate([np.arange(clean), twice])
-        order = np.argsort(place, kind="stable")
-        row, place = row[order], place[order]
+            # A copy comes at most 50 lines after the first.
+            spots = twice + 0.5 + np.floor(50 * rng.random(len(twice)))
+        like, between, way = self._corrupt(n, clean, shares["corrupt"])
 
-        broken, spots = self._corrupt(day, n, columns, shares["corrupt"])
-        late_rows = is_late[row]
-        on_time = row[~late_rows]
-        self._file(
-            self.landing / "events" / f"{day}.{self.format}", day, columns, on_time, place[~late_rows], broken, spots
-        )
-        if late_rows.any():
+        row = np.concatenate([np.arange(clean), twice, like])
+        place = np.concatenate([np.arange(clean), spots, between])
+        ways = np.concatenate([np.full(clean + len(twice), -1, np.int8), way])
+        order = np.argsort(place, kind="stable")
+        row, ways = row[order], ways[order]
+        late = is_late[row] & (ways < 0)
+        self._plan(self.landing / "events" / f"{day}.{self.format}", day, columns, row[~late], ways[~late])
+        if late.any():
             folder = self.landing / ("events" if self.late == "delivered" else f"{TRUTH}/late")
             folder.mkdir(exist_ok=True)
-            self._file(folder / f"{day}.late-1.{self.format}", day, columns, row[late_rows])
+            self._plan(folder / f"{day}.late-1.{self.format}", day, columns, row[late], ways[late])
+        if sum(len(job[1]) for job in self.jobs) >= FLUSH_ROWS:
+            self.flush()
         return {
             "clean_events": clean,
             "late_events": int(is_late.sum()),
             "duplicates": len(twice),
             "late_duplicates": int(is_late[twice].sum()),
-            "corrupt_lines": len(spots),
-            "lines_on_time": len(on_time) + len(spots),
-            "lines_late": int(late_rows.sum()),
+            "corrupt_lines": len(like),
+            "lines_on_time": int((~late).sum()),
+            "lines_late": int(late.sum()),
         }
 
-    def _typed(self, day: dt.date, columns: dict[str, np.ndarray], row: np.ndarray) -> str:
-        """Register the rows as a table `day_events` and return the SQL of its contract columns."""
-        taken = {k: v[row] for k, v in columns.items()} if len(row) != len(columns["type"]) else columns
-        local, offset = local_times(day, taken["ms"], self.zone)
-        data = {
-            "n": pa.array(taken["n"]),
-            "population": pa.array(taken["population"]),
-            "user_number": pa.array(taken["user_number"]),
-            "named": pa.array(taken["named"]),
-            "cookie": pa.array(taken["cookie"]),
-            "cookie_number": pa.array(cookie_numbers(taken["user_number"], taken["device"])),
-            "local_ms": pa.array(local),
-            "utc_offset": offset,
-            "event_type": _named(taken["type"], EVENT_TYPES),
-            "category": _named(taken["category"], self.categories),
-            "channel": _named(taken["channel"], CHANNELS),
-            "device": _named(taken["device"], DEVICES),
-            "query": _named(taken["query"], self.queries),
-        }
-        for name in ("product", "order_day", "order_n", "quantity", "cents", "discount", "rating", "session"):
-            data[name] = pa.array(taken[name])
-        data["campaign"] = pa.array(taken["campaign"])
-        self.con.register("day_events", pa.table(data))
-        sql = ", ".join(f"{_SQL[c]} as {c}" for c in self.columns)
-        return f"select {sql} from (select *, '{day:%Y-%m-%d}' as day, {day:%Y%m%d} as stamp from day_events)"
+    def _corrupt(self, n: int, clean: int, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Extra lines that must be refused: which event each is like, where it stands, and what is wrong with it."""
+        rng = stream(self.seed, "corrupt", n)
+        count = int(rng.binomial(clean, share)) if share > 0 else 0
+        like = rng.integers(0, max(clean, 1), count)
+        between = np.sort(rng.random(count) * clean)
+        ways = _BROKEN_JSON if self.format == "jsonl" else _BROKEN_PARQUET
+        return like, between, rng.integers(0, len(ways), count).astype(np.int8)
 
-    def _rows(self, day: dt.date, columns: dict[str, np.ndarray], row: np.ndarray) -> pa.Table:
+    def _plan(
+        self, path: Path, day: dt.date, columns: dict[str, np.ndarray], row: np.ndarray, ways: np.ndarray
+    ) -> None:
+        """Note the lines of one file. A way of 0 or more is how a line is broken."""
+        taken = {k: v[row] for k, v in columns.items()}
+        taken["local_ms"], texts, which = local_times(day, taken.pop("ms"), self.zone)
+        for text in texts:
+            self.offsets.setdefault(text, len(self.offsets))
+        taken["offset"] = np.array([self.offsets[text] for text in texts])[which]
+        taken["stamp"] = np.full(len(row), day.year * 10_000 + day.month * 100 + day.day, np.int32)
+        self.jobs.append((path, ways, taken))
+
+    def flush(self) -> None:
+        """Write the files that are planned. Small days go through the database together: a query costs 20 ms.
+
+        Raises:
+            LandingError: when a file cannot be written.
+        """
+        if not self.jobs:
+            return
+        columns = {k: np.concatenate([taken[k] for _, _, taken in self.jobs]) for k in self.jobs[0][2]}
+        planned = [(path, ways) for path, ways, _ in self.jobs]
+        self.jobs = []
+        rows = self._rows(columns)
+        first = 0
+        for path, ways in planned:
+            table = self._broken(rows.slice(first, len(ways)), ways)
+            first += len(ways)
+            if self.format == "jsonl":
+                publish(path, functools.partial(_write_lines, table["line"]))
+            else:
+                # In one piece, so that pages do not depend on where the database cut.
+                publish(path, functools.partial(_write_parquet, table.combine_chunks()))
+
+    def _rows(self, columns: dict[str, np.ndarray]) -> pa.Table:
         """The contract columns of these rows; for JSON one column `line`."""
-        inner = self._typed(day, columns, row)
+        data = {
+            "cookie_number": pa.array(cookie_numbers(columns["user_number"], columns["device"])),
+            "utc_offset": _named(columns["offset"], list(self.offsets)),
+            "event_type": _named(columns["type"], EVENT_TYPES),
+            "category": _named(columns["category"], self.categories),
+            "channel": _named(columns["channel"], CHANNELS),
+            "device": _named(columns["device"], DEVICES),
+            "query": _named(columns["query"], self.queries),
+        }
+        data |= {k: pa.array(v) for k, v in columns.items() if k not in data and k not in ("type", "offset")}
+        self.con.register("rows", pa.table(data))
+        sql = f"select {', '.join(f'{_SQL[c]} as {c}' for c in self.columns)} from rows"
         if self.format == "jsonl":
-            inner = f"select {self._json()} as line from ({inner})"
-        found = self.con.sql(inner).to_arrow_table()
-        self.con.unregister("day_events")
+            sql = f"select {self._json()} as line from ({sql})"
+        found = self.con.sql(sql).to_arrow_table()
+        self.con.unregister("rows")
         return found
 
     def _json(self) -> str:
@@ -246,52 +283,22 @@ class LandingWriter:
             parts.append(f"'{lead}' || coalesce({text}, 'null')")
         return " || ".join(parts) + " || '}' || chr(10)"
 
-    def _corrupt(
-        self, day: dt.date, n: int, columns: dict[str, np.ndarray], share: float
-    ) -> tuple[pa.Table | None, np.ndarray]:
-        """Extra lines that must be refused, and the places in the file where they stand."""
-        clean = len(columns["type"])
-        rng = stream(self.seed, "corrupt", n)
-        count = int(rng.binomial(clean, share)) if share > 0 else 0
-        if not count:
-            return None, np.empty(0)
-        like = rng.integers(0, clean, count)
-        spots = np.sort(rng.random(count) * clean)
-        ways = _BROKEN_JSON if self.format == "jsonl" else _BROKEN_PARQUET
-        ways = tuple(w for w in ways if w != "nobody" or "user_id" in self.columns)
-        way = [ways[k] for k in rng.integers(0, len(ways), count)]
-        rows = self._rows(day, columns, like)
-        if self.format == "parquet":
-            return _break_columns(rows, way), spots
-        lines = [break_line(line, w) for line, w in zip(rows["line"].to_pylist(), way, strict=True)]
-        return pa.table({"line": pa.array(lines)}), spots
-
-    def _file(
-        self,
-        path: Path,
-        day: dt.date,
-        columns: dict[str, np.ndarray],
-        row: np.ndarray,
-        place: np.ndarray | None = None,
-        broken: pa.Table | None = None,
-        spots: np.ndarray | None = None,
-    ) -> None:
-        table = self._rows(day, columns, row)
-        if broken is not None and place is not None and spots is not None:
-            order = np.argsort(np.concatenate([place, spots]), kind="stable")
-            table = pa.concat_tables([table, broken.cast(table.schema)]).take(pa.array(order))
+    def _broken(self, table: pa.Table, ways: np.ndarray) -> pa.Table:
+        """The table with its rows broken where a way says so."""
+        bad = np.flatnonzero(ways >= 0)
+        if not len(bad):
+            return table
+        names = _BROKEN_JSON if self.format == "jsonl" else _BROKEN_PARQUET
+        how = [names[k] for k in ways[bad]]
+        rows = table.take(pa.array(bad))
         if self.format == "jsonl":
-
-            def write(target: Path) -> None:
-                with target.open("wb") as handle:
-                    _write_text(handle, table["line"])
-
+            lines = [break_line(line, way) for line, way in zip(rows["line"].to_pylist(), how, strict=True)]
+            rows = pa.table({"line": pa.array(lines, pa.string())})
         else:
-
-            def write(target: Path) -> None:
-                pq.write_table(table, target, compression="zstd", row_group_size=250_000)
-
-        publish(path, write)
+            rows = _break_columns(rows, how)
+        source = np.arange(len(ways))
+        source[bad] = len(ways) + np.arange(len(bad))
+        return pa.concat_tables([table, rows.cast(table.schema)]).take(pa.array(source))
 
     def close(self) -> None:
         """Free the database."""
@@ -306,13 +313,18 @@ def _named(codes: np.ndarray, names: Sequence[str]) -> pa.Array:
     )
 
 
-def _write_text(handle, lines: pa.ChunkedArray) -> None:
+def _write_lines(lines: pa.ChunkedArray, path: Path) -> None:
     """Write the texts one after the other, straight from the buffers."""
-    for chunk in lines.chunks:
-        if len(chunk):
-            text = chunk.cast(pa.large_string())
-            offsets = np.frombuffer(text.buffers()[1], np.int64)[text.offset : text.offset + len(text) + 1]
-            handle.write(memoryview(text.buffers()[2])[offsets[0] : offsets[-1]])
+    with path.open("wb") as handle:
+        for chunk in lines.chunks:
+            if len(chunk):
+                text = chunk.cast(pa.large_string())
+                offsets = np.frombuffer(text.buffers()[1], np.int64)[text.offset : text.offset + len(text) + 1]
+                handle.write(memoryview(text.buffers()[2])[offsets[0] : offsets[-1]])
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd", row_group_size=250_000)
 
 
 def break_line(line: str, way: str) -> str:
@@ -357,8 +369,8 @@ def _midnight(day: dt.date, zone: ZoneInfo) -> float:
     return dt.datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
 
 
-def local_times(day: dt.date, ms: np.ndarray, zone: ZoneInfo) -> tuple[np.ndarray, pa.Array]:
-    """Local milliseconds of the day, and the UTC offset as text, of times since the day's first moment.
+def local_times(day: dt.date, ms: np.ndarray, zone: ZoneInfo) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Local milliseconds of the day, UTC offsets as text, and which of them, of times since the day's first moment.
 
     A change of the clock within the day is found to the second.
     """
@@ -380,7 +392,7 @@ def local_times(day: dt.date, ms: np.ndarray, zone: ZoneInfo) -> tuple[np.ndarra
     part = np.searchsorted(np.array(edges) * 1000, first * 1000 + ms, side="right") - 1
     epoch = int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC).timestamp())
     local = first * 1000 + ms + np.array(offsets)[part] * 1000 - epoch * 1000
-    return local.astype(np.int64), _named(part, [_offset_text(o) for o in offsets])
+    return local.astype(np.int64), [_offset_text(o) for o in offsets], part
 
 
 def _offset_text(seconds: int) -> str:
