@@ -1,0 +1,385 @@
+"""One day of `segment_evaluation`: read the lake, measure, return a long table. No Dagster.
+
+What depends on the day (compactness, balance, moves) is measured each day on that day's users. What depends on the
+model alone (is it real, is it stable) is measured once per model on its fit day's users, kept beside the lake as a memo
+that may be deleted at any time, and repeated for every day of that model.
+"""
+
+import datetime as dt
+import json
+import math
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from seg_assets.evaluation import internal, null, stability
+from seg_assets.lake import Lake, digest
+from seg_assets.segments.decisions import Decision, champion_as_of
+from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.strategy import Strategy
+from seg_assets.settings import Settings
+
+TABLE = "segment_evaluation"
+SCHEMA = {"strategy": "VARCHAR", "segment_id": "VARCHAR", "metric": "VARCHAR", "value": "DOUBLE"}
+DESCRIPTIONS = {
+    "strategy": "Strategy that was evaluated",
+    "segment_id": "Segment the number is of; empty for the segmentation as a whole",
+    "metric": "Name of the number; docs/evaluation.md explains each",
+    "value": "The number; null where it has no meaning on this day",
+}
+WEEK = 7
+MEMO = ".memo"
+# Raised when the meaning of a memo changes.
+MEMO_VERSION = 1
+FLOW_DAY, FLOW_WEEK = "flow_1d_to:", "flow_7d_to:"
+
+
+@dataclass(frozen=True)
+class ModelQuality:
+    """What is true of a model on every day: the null test and the stability of its segments, by segment id."""
+
+    test: null.NullTest
+    steady: stability.Stability
+    by_segment: Mapping[str, float]
+    same_algorithm: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON."""
+        return {
+            "test": self.test.to_dict(),
+            "steady": self.steady.to_dict(),
+            "by_segment": dict(self.by_segment),
+            "same_algorithm": self.same_algorithm,
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "ModelQuality":
+        """From JSON."""
+        return cls(
+            null.NullTest.from_dict(document["test"]),
+            stability.Stability.from_dict(document["steady"]),
+            {str(k): float(v) for k, v in document["by_segment"].items()},
+            bool(document["same_algorithm"]),
+        )
+
+
+def evaluate_day(lake: Lake, strategies: Mapping[str, Strategy], settings: Settings, day: dt.date) -> pd.DataFrame:
+    """The rows of `segment_evaluation` of one day, in key order.
+
+    Raises:
+        MissingDaysError: when the day, yesterday or the day a week ago were never segmented (and lie in the calendar).
+    """
+    yesterday, week_ago = day - dt.timedelta(days=1), day - dt.timedelta(days=WEEK)
+    # One connection: opening one costs more than any of these queries at ten thousand users.
+    with lake.connect() as con:
+        known = _known_users(con, lake, day)
+        counts = _counts(con, lake, day)
+        since_yesterday = _flows(con, lake, day, yesterday)
+        since_week = _flows(con, lake, day, week_ago)
+        flips = _flip_backs(con, lake, day, yesterday, week_ago)
+        members = {name: _clustered_users(con, lake, name, day) for name in sorted(strategies)}
+    rows: list[tuple[str, str, str, float]] = []
+    for name in sorted(strategies):
+        strategy = strategies[name]
+        mine = counts[counts["strategy"] == name]
+        values = _whole_numbers(mine, known)
+        in_a_day, in_a_week = since_yesterday.get(name, Flows()), since_week.get(name, Flows())
+        values |= _move_numbers(in_a_day, in_a_week, flips.get(name))
+        by_segment: dict[str, dict[str, float]] = {
+            str(segment): {"size": float(users), "share": users / known if known else math.nan}
+            for segment, users in zip(mine["segment_id"], mine["users"], strict=True)
+        }
+        champion = champion_as_of(lake, name, day)
+        if champion is not None:
+            whole, parts = _model_numbers(lake, strategy, champion, settings.seed, day, members.pop(name))
+            values |= whole
+            for segment, numbers in parts.items():
+                by_segment.setdefault(segment, {}).update(numbers)
+        for prefix, flows in ((FLOW_DAY, in_a_day), (FLOW_WEEK, in_a_week)):
+            for (old, new), users in flows.every.items():
+                by_segment.setdefault(old, {})[prefix + new] = users
+        rows += [(name, "", metric, value) for metric, value in values.items()]
+        rows += [(name, s, metric, value) for s, numbers in by_segment.items() for metric, value in numbers.items()]
+    frame = pd.DataFrame(rows, columns=list(SCHEMA))
+    frame["value"] = frame["value"].astype("float64").replace([np.inf, -np.inf], np.nan)
+    return frame.sort_values(["strategy", "segment_id", "metric"], kind="stable", ignore_index=True)
+
+
+def _known_users(con: duckdb.DuckDBPyConnection, lake: Lake, day: dt.date) -> int:
+    return int(con.execute(f"select count(*) from {lake.scan('user_profiles', [day])}").fetchone()[0])  # type: ignore[index]
+
+
+def _counts(con: duckdb.DuckDBPyConnection, lake: Lake, day: dt.date) -> pd.DataFrame:
+    """strategy, segment_id, kind, users."""
+    return con.execute(
+        "select strategy, segment_id, kind, count(*)::bigint as users "
+        f"from {lake.scan('user_segments', [day])} group by all order by all"
+    ).df()
+
+
+@dataclass(frozen=True)
+class Flows:
+    """Users that are on both days by (segment then, segment now), and those of them in a cluster on both days."""
+
+    every: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    clusters: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+def _flows(con: duckdb.DuckDBPyConnection, lake: Lake, day: dt.date, before: dt.date) -> dict[str, Flows]:
+    """Flows by strategy. Empty before the calendar."""
+    if before < lake.start_day:
+        return {}
+    rows = con.execute(
+        "select strategy, b.segment_id, a.segment_id, a.kind = 'cluster' and b.kind = 'cluster', count(*) "
+        f"from {lake.scan('user_segments', [day])} a join {lake.scan('user_segments', [before])} b "
+        "using (strategy, user_id) group by all order by all"
+    ).fetchall()
+    found: dict[str, Flows] = {}
+    for strategy, old, new, clusters, users in rows:
+        flows = found.setdefault(strategy, Flows({}, {}))
+        flows.every[(old, new)] = int(users)  # type: ignore[index]
+        if clusters:
+            flows.clusters[(old, new)] = int(users)  # type: ignore[index]
+    return found
+
+
+def _flip_backs(
+    con: duckdb.DuckDBPyConnection, lake: Lake, day: dt.date, yesterday: dt.date, week_ago: dt.date
+) -> dict[str, tuple[int, int]]:
+    """By strategy: (today's movers who are back where they were a week ago, today's movers known then)."""
+    if week_ago < lake.start_day:
+        return {}
+    rows = con.execute(
+        "select strategy, count(*) filter (where w.segment_id = a.segment_id), count(*) "
+        f"from {lake.scan('user_segments', [day])} a join {lake.scan('user_segments', [yesterday])} b "
+        f"using (strategy, user_id) join {lake.scan('user_segments', [week_ago])} w using (strategy, user_id) "
+        "where a.segment_id is distinct from b.segment_id group by strategy order by strategy"
+    ).fetchall()
+    return {strategy: (int(back), int(movers)) for strategy, back, movers in rows}
+
+
+def _whole_numbers(mine: pd.DataFrame, known: int) -> dict[str, float]:
+    clusters = mine[mine["kind"] == "cluster"]
+    sizes = [int(s) for s in clusters["users"]]
+    users = int(mine["users"].sum())
+    return {
+        "users": known,
+        "users_clustered": sum(sizes),
+        "segments": len(sizes),
+        "coverage": users / known if known else math.nan,
+        "balance": internal.balance(sizes),
+        "largest_share": max(sizes) / sum(sizes) if sizes else math.nan,
+        "smallest_share": min(sizes) / sum(sizes) if sizes else math.nan,
+    }
+
+
+def _move_numbers(day: Flows, week: Flows, flips: tuple[int, int] | None) -> dict[str, float]:
+    share, moved, both = internal.moved_share(day.every)
+    return {
+        "moved_share": share,
+        "moved_users": moved if both else math.nan,
+        "moved_share_clusters": internal.moved_share(day.clusters)[0],
+        "moved_share_week": internal.moved_share(week.every)[0],
+        "weekly_ari": _ari(week.clusters),
+        "flip_back_share": flips[0] / flips[1] if flips and flips[1] else math.nan,
+    }
+
+
+def _ari(flows: Mapping[tuple[str, str], int]) -> float:
+    olds, news = sorted({a for a, _ in flows}), sorted({b for _, b in flows})
+    table = np.zeros((len(olds), len(news)), dtype=np.int64)
+    for (old, new), users in flows.items():
+        table[olds.index(old), news.index(new)] = users
+    return internal.adjusted_rand_index(table)
+
+
+def _model_numbers(
+    lake: Lake, strategy: Strategy, champion: Decision, seed: int, day: dt.date, members: pd.DataFrame
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Numbers that need the model's space: of the whole, and by segment id."""
+    from threadpoolctl import threadpool_limits
+
+    from seg_assets.segments.features import load_features
+
+    model = champion.segment_model()
+    frame = load_features(lake, strategy, day, categories=model.space.categories)
+    users, labels, names = _align(frame["user_id"], members)
+    with threadpool_limits(1):
+        X = model.space.transform(frame.iloc[users].reset_index(drop=True))
+        whole: dict[str, float] = {}
+        parts: dict[str, dict[str, float]] = {}
+        if len(X):
+            apart = internal.separation(X, labels)
+            rows = internal.sample_rows(frame["user_id"].iloc[users], internal.SILHOUETTE_SAMPLE, seed)
+            shape = internal.silhouette(X, labels, rows)
+            whole = {
+                "silhouette": shape.value,
+                "silhouette_sd": shape.sd,
+                "silhouette_sample": shape.sample,
+                "simplified_silhouette": apart.simplified_silhouette,
+                "davies_bouldin": apart.davies_bouldin,
+                "calinski_harabasz": apart.calinski_harabasz,
+                "explained_share": apart.explained_share,
+                "representativeness": apart.representativeness,
+            }
+            for code, numbers in apart.by_segment.items():
+                parts.setdefault(names[code], {}).update(numbers)
+            for code, value in shape.by_segment.items():
+                parts.setdefault(names[code], {})["silhouette"] = value
+        quality = model_quality(lake, strategy, model, seed)
+    whole["model_age_days"] = (day - model.fit_day).days
+    whole |= quality_numbers(quality)
+    for segment, value in quality.by_segment.items():
+        parts.setdefault(segment, {}).update({"jaccard": value, "trusted": float(value >= stability.TRUSTED)})
+    return whole, parts
+
+
+def quality_numbers(quality: ModelQuality) -> dict[str, float]:
+    """The whole-segmentation rows of a model's quality."""
+    found: dict[str, float] = {}
+    real = quality.test.real
+    found["beats_null"] = math.nan if real is None else float(real)
+    if quality.test.results:
+        found["null_observed"] = quality.test.results[0].observed
+        found["null_same_algorithm"] = float(quality.same_algorithm)
+    for result in quality.test.results:
+        found |= {
+            f"null_{result.null}_mean": result.mean,
+            f"null_{result.null}_sd": result.sd,
+            f"null_{result.null}_z": result.z,
+            f"null_{result.null}_p": result.p,
+        }
+    found["bootstrap_ari"] = quality.steady.ari
+    found["untrusted_segments"] = (
+        sum(v < stability.TRUSTED for v in quality.by_segment.values()) if quality.by_segment else math.nan
+    )
+    return found
+
+
+def _clustered_users(con: duckdb.DuckDBPyConnection, lake: Lake, strategy: str, day: dt.date) -> pd.DataFrame:
+    """user_id and segment_id of the users in clusters, by user_id."""
+    return con.execute(
+        f"select user_id, segment_id from {lake.scan('user_segments', [day])} "
+        "where strategy = ? and kind = 'cluster' order by user_id",
+        [strategy],
+    ).df()
+
+
+def _align(user_ids: pd.Series, published: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Positions in `user_ids` of the users in clusters, their label codes, and the names of the codes."""
+    position = pd.Index(user_ids).get_indexer(pd.Index(published["user_id"]))
+    codes, names = pd.factorize(published["segment_id"], sort=True)
+    here = position >= 0
+    return position[here], codes[here].astype(np.int64), [str(n) for n in names]
+
+
+# ---- what is true of a model on every day -------------------------------------------------------------------------
+
+
+def model_quality(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> ModelQuality:
+    """Null test and bootstrap stability of a model on its fit day's users; remembered beside the lake.
+
+    Raises:
+        MissingDaysError: when the profiles of the fit day are gone.
+    """
+    path = lake.root / MEMO / "evaluation" / f"{_memo_key(lake, strategy, model, seed)}.json"
+    try:
+        return ModelQuality.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never written, or damaged: it is a memo, so compute it again
+    quality = measure_model(lake, strategy, model, seed)
+    staged = path.with_name(f"{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_text(json.dumps(quality.to_dict(), sort_keys=True), encoding="utf-8")
+        staged.replace(path)
+    except OSError:
+        staged.unlink(missing_ok=True)
+    return quality
+
+
+def _memo_key(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> str:
+    read = ["user_profiles"] + (["user_category_profiles"] if model.space.categories else [])
+    lake.require("user_profiles", [model.fit_day], f"the null test of {strategy.name} model {model.model_id}")
+    hashes = [(p.content_hash if p else "") for p in (lake.provenance(table, model.fit_day) for table in read)]
+    settings = [null.NULL_SAMPLE, null.REPLICATIONS, stability.STABILITY_SAMPLE, stability.REPLICATIONS]
+    return digest([MEMO_VERSION, model.model_id, strategy.fit_digest(), seed, hashes, settings])
+
+
+def measure_model(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> ModelQuality:
+    """Null test and bootstrap stability, computed. Same lake, model and seed: same numbers."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return _measure(lake, strategy, model, seed)
+
+
+def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> ModelQuality:
+    from seg_assets.segments import algorithms
+    from seg_assets.segments.features import clustered_mask, load_features
+
+    frame = load_features(lake, strategy, model.fit_day, categories=model.space.categories)
+    frame = frame[clustered_mask(strategy, frame)].reset_index(drop=True)
+    rows = internal.sample_rows(frame["user_id"], stability.STABILITY_SAMPLE, seed)
+    frame = frame.iloc[rows].reset_index(drop=True)
+    few = internal.sample_rows(frame["user_id"], null.NULL_SAMPLE, seed)
+    X = model.space.transform(frame)
+    if not len(X) or not X.shape[1]:
+        none = stability.Stability({}, math.nan, 0, "no users to cluster on the fit day")
+        return ModelQuality(null.NullTest(reason=none.reason), none, {}, True)
+    scores = model.scores(X)
+    inside = ~model.fitted.outliers(X, scores)
+    labels = scores.argmin(axis=1)
+    outcome = _outcome(lake, strategy, model)
+    guided = hasattr(algorithms.module_of(strategy.algorithm), "load_outcome")
+    # An outcome-guided clustering has nothing to learn from data without users' outcomes: k-means, which makes the most
+    # compact groups there are, takes its place, so beating the null is then the harder.
+    of_null = "kmeans" if guided else strategy.algorithm
+    parameters = {} if guided else dict(strategy.parameters)
+
+    def refit(twin: np.ndarray, k: int, its_seed: int) -> np.ndarray:
+        return algorithms.fit(of_null, twin, k, seed=its_seed, parameters=parameters).scores(twin).argmin(axis=1)
+
+    def fit_assign(drawn: np.ndarray, k: int, its_seed: int, everyone: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        again = _drawn(outcome, its_seed)
+        fitted = algorithms.fit(
+            strategy.algorithm, drawn, k, seed=its_seed, outcome=again, parameters=dict(strategy.parameters)
+        )
+        return fitted.scores(everyone).argmin(axis=1)
+
+    blocks = [
+        [j for j, s in enumerate(model.space.sources) if s == source] for source in dict.fromkeys(model.space.sources)
+    ]
+    sampled = few[inside[few]]
+    test = null.null_test(X[sampled], labels[sampled], model.n_clusters, refit, seed=seed, blocks=blocks)
+    kept = np.flatnonzero(inside)
+    steady = stability.bootstrap_stability(X[kept], labels[kept], model.n_clusters, fit_assign, seed=seed)
+    by_segment = {model.segment_ids[label]: value for label, value in steady.jaccard.items()}
+    return ModelQuality(test, steady, by_segment, not guided)
+
+
+def _outcome(lake: Lake, strategy: Strategy, model: SegmentModel) -> Any:
+    """The outcome that guides the strategy's algorithm on the fit day, None for the others."""
+    from seg_assets.segments import algorithms
+
+    load = getattr(algorithms.module_of(strategy.algorithm), "load_outcome", None)
+    found = load(lake, strategy, model.fit_day) if load else None
+    return None if found is None else replace(found, X=model.space.transform(found.frame))
+
+
+def _drawn(outcome: Any, seed: int) -> Any:
+    """A bootstrap sample of the outcome: what the model learned from is part of what could have been different."""
+    if outcome is None:
+        return None
+    rows = np.random.default_rng([seed, 11]).integers(len(outcome.frame), size=len(outcome.frame))
+    return replace(
+        outcome,
+        frame=outcome.frame.iloc[rows].reset_index(drop=True),
+        values=outcome.values.iloc[rows].reset_index(drop=True),  # noqa: PD011  a field, not the pandas attribute
+        X=outcome.X[rows],
+    )
