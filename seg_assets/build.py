@@ -25,7 +25,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
     settings = settings or Settings.from_env()
     partitions = daily_partitions(settings)
     assets = _with_freshness(build_assets(settings, partitions))
-    jobs = build_jobs(partitions)
+    jobs = build_jobs()
     return dg.Definitions(
         assets=assets,
         jobs=list(jobs.values()),
@@ -52,7 +52,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
     return [asset for room in rooms for asset in room.build_assets(settings, partitions)]
 
 
-def build_jobs(partitions: dg.DailyPartitionsDefinition) -> dict[str, AssetJob]:
+def build_jobs() -> dict[str, AssetJob]:
     """The jobs by name. Each takes one day or, with range tags, a contiguous range of days in one run."""
     everything = dg.AssetSelection.all()
     landed = dg.AssetSelection.groups("events")
@@ -63,7 +63,7 @@ def build_jobs(partitions: dg.DailyPartitionsDefinition) -> dict[str, AssetJob]:
         "refresh": (everything - landed - model, "Recompute what a decision or late events made stale."),
     }
     return {
-        name: dg.define_asset_job(name, selection=selection, description=text, partitions_def=partitions)
+        name: dg.define_asset_job(name, selection=selection, description=text)
         for name, (selection, text) in selections.items()
     }
 
