@@ -17,7 +17,6 @@ from seg_assets.dagster_io import (
     DayResult,
     Shop,
     column_schema,
-    days_of_run,
     log_progress,
     report_days,
     user_errors,
@@ -33,7 +32,7 @@ from seg_assets.events.contract import (
 from seg_assets.events.landing import LANDING_KEY, PRODUCTS, STAT_KEY, USERS, kinds_of_table
 from seg_assets.events.read import DayRead, FileAccount, Reader, TableRead, seal
 from seg_assets.lake import Lake
-from seg_assets.partitions import ONE_DAY, PREVIOUS_DAY
+from seg_assets.partitions import ONE_DAY, PREVIOUS_DAY, days_of_run
 from seg_assets.settings import Settings
 
 GROUP = "events"
@@ -118,7 +117,7 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         retry_policy=IO_RETRY,
     )  # fmt: skip
     @user_errors
-    def landing_to_events(context: dg.AssetExecutionContext, shop: Shop) -> Sequence[dg.MaterializeResult]:
+    def landing_to_events(context: dg.AssetExecutionContext, shop: Shop):
         settings, lake = shop.settings(), shop.lake()
         by_table: dict[str, list[DayResult]] = {"landed_files": [], "rejected_events": [], "raw_events": []}
         with Reader.of(settings) as reader:
