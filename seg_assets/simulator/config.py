@@ -132,7 +132,7 @@ class Bots(_Scripted):
 
     kind: Literal["bots"]
     days: Days | None = None
-    users: int = Field(default=3, ge=1, le=100_000)
+    users: int = Field(default=2, ge=1, le=100_000)
     views_per_day: float = Field(default=300, gt=0, le=100_000)
 
 
@@ -332,4 +332,4 @@ def read_scenario(name: str | Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: expected a mapping of simulation fields, found {type(loaded).__name__}")
     loaded.pop("scenario", None)
-    return loaded
+    return {str(name): value for name, value in loaded.items()}
