@@ -322,6 +322,21 @@ def drop_after(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
     return gone[::-1]
 
 
+def refresh_footer(lake: Lake, strategy: str, day: dt.date) -> bool:
+    """Write a day's rows again, unchanged, when its footer names other inputs than there are now.
+
+    For a day whose decisions were looked at and stand: it is not stale any more.
+    """
+    found = lake.provenance(TABLE, day, strategy)
+    if found is None:
+        return False
+    now = {**lake.inputs_of(TABLE, day), f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)}
+    if dict(found.inputs) == now:
+        return False
+    _publish(lake, strategy, day, decisions_of_day(lake, strategy, day), found.extra)
+    return True
+
+
 def _publish(lake: Lake, strategy: str, day: dt.date, rows: list[Decision], extra: Mapping[str, Any] | None) -> None:
     if not rows:
         lake.drop(TABLE, day, strategy)

@@ -225,7 +225,7 @@ def _headline(settled: Settled) -> str:
 
 def _strategy_row(settled: Settled) -> list[Any]:
     decision = settled.decision
-    if decision is None:
+    if decision is None or settled.action == "none":
         return [settled.strategy, settled.action, "", "", "", "", settled.reason]
     return [
         settled.strategy,

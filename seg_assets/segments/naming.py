@@ -158,7 +158,8 @@ def compose(distinctions: Mapping[str, float], means: Mapping[str, float], depth
     if tastes and tastes[0] is next(p for p in said if p.high):
         chosen = tastes[:depth]
         tasted = [_readable(p.column.removeprefix(CATEGORY_PREFIX)) for p in chosen]
-        return Named(f"{_and(tasted)} lovers", tuple(p.key for p in chosen))
+        text = f"{_and(tasted)} lovers"
+        return Named(text[:1].upper() + text[1:], tuple(p.key for p in chosen))
     chosen = said[:depth]
     once = _buys_once(chosen, means)
     noun_phrase = next((p for p in chosen if p.noun), None)

@@ -44,9 +44,9 @@ class Axis:
     points: tuple[tuple[float, ...], ...] = ()
 
     def raw(self, frame: pd.DataFrame) -> np.ndarray:
-        """(n,) the tamed column, before centring and scaling."""
+        """(n,) the tamed column, before centring and scaling. A column the frame lacks is its centre for everyone."""
         if self.column not in frame.columns:
-            return np.full(len(frame), 0.0 if self.level else tame(np.array([self.fill]), self)[0])
+            return np.full(len(frame), self.center)
         if self.level is not None:
             return (text_of(frame[self.column]) == self.level).astype(np.float64)
         return tame(numbers_of(frame[self.column], self.fill), self)
@@ -103,7 +103,7 @@ class FeatureSpace:
         return named
 
     def transform(self, frame: pd.DataFrame) -> np.ndarray:
-        """(n, d) float64, finite. A column the frame does not have counts as null for everyone."""
+        """(n, d) float64, finite. A column the frame lacks tells nobody apart: 0 for everyone."""
         X = self._plain(frame)
         if self.projection is not None:
             X = np.einsum("ir,jr->ij", np.einsum("ij,jr->ir", X, self.projection), self.projection)

@@ -161,7 +161,7 @@ class Drift(_Part):
     columns: tuple[str, ...] = Field(default=(), description="Profile columns compared; empty: the features")
     limit: float = Field(default=0.1, gt=0, le=10, description="Distance from which a column has drifted")
     limit_users: int = Field(
-        default=10_000, ge=1, description="Users at which `limit` holds; below it grows as 1/sqrt(users)"
+        default=5_000, ge=1, description="Users at which `limit` holds; below it grows as 1/sqrt(users)"
     )
     missing_points: float = Field(default=0.02, ge=0, le=1, description="Rise of the missing share that is drift")
     share_variation: float = Field(

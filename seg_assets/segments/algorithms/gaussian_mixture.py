@@ -112,6 +112,9 @@ def fit(
     from sklearn.mixture import GaussianMixture
 
     k = min(k, distinct_rows(X))
+    if k == 1:
+        variance = X.var(axis=0) + float(parameters["variance_floor"])
+        return MixtureFitted(np.ones(1), np.array(rounded(X.mean(axis=0)))[None], np.array(rounded(variance))[None])
     warm = start is not None and len(start) == k
     model = GaussianMixture(
         n_components=k,
