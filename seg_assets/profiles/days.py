@@ -7,7 +7,7 @@ replaced in between makes the day stale, never silently fresh. Nothing here impo
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -55,8 +55,12 @@ class DayBuilder:
         """SQL of a table over published days; without rows when there is no day."""
         return f"select * from {self.lake.scan(table, days)}" if days else self.empty(table)
 
-    def open_day(self, con: duckdb.DuckDBPyConnection, table: str, day: dt.date) -> dict[str, str]:
+    def open_day(
+        self, con: duckdb.DuckDBPyConnection, table: str, day: dt.date, windows: "Windows | None" = None
+    ) -> dict[str, str]:
         """Make the day's inputs readable on `con`; returns their digests, read before the data.
+
+        `windows` keeps trailing windows from one day of a range to the next.
 
         Raises:
             MissingDaysError: naming the days, when an input was never materialized.
@@ -65,27 +69,73 @@ class DayBuilder:
         for source in TABLES[table].inputs:
             inputs[input_key(source)] = self.lake.input_digest(source, table, day)
             days = self.lake.input_days(source, day)
-            con.execute(
-                f"create or replace temp view {identifier(view_name(source))} as " + self.rows_of(source.table, days)
-            )
+            rows = windows.rows_of(source.table, days) if windows and source.window == "trailing" else ""
+            rows = rows or self.rows_of(source.table, days)
+            con.execute(f"create or replace temp view {identifier(view_name(source))} as {rows}")
         con.execute(f"set variable as_of = date {literal(day.isoformat())}")
         con.execute(f"set variable day_number = {(day - self.lake.start_day).days}")
         return inputs
 
-    def build_day(self, con: duckdb.DuckDBPyConnection, table: str, day: dt.date, sql: str) -> Provenance:
-        """Compute one day of `table` by `sql` and publish it, whole or not at all."""
-        inputs = self.open_day(con, table, day)
-        return self.lake.publish(con, table, day, sql, inputs=inputs)
-
-    def close(self, con: duckdb.DuckDBPyConnection, table: str) -> None:
-        """Drop the views that `open_day` made."""
-        for source in TABLES[table].inputs:
-            con.execute(f"drop view if exists temp.{identifier(view_name(source))}")
+    def build(self, con: duckdb.DuckDBPyConnection, table: str, days: list[dt.date], sql: str) -> Iterator[Provenance]:
+        """Compute the days of `table` by `sql`, oldest first, and publish each, whole or not at all."""
+        windows = Windows(self, con) if len(days) > 1 else None
+        try:
+            for day in days:
+                inputs = self.open_day(con, table, day, windows)
+                yield self.lake.publish(con, table, day, sql, inputs=inputs)
+        finally:
+            for source in TABLES[table].inputs:
+                con.execute(f"drop view if exists temp.{identifier(view_name(source))}")
+            if windows:
+                windows.close()
 
     def show(self, con: duckdb.DuckDBPyConnection, table: str, days: list[dt.date]) -> None:
         """Make the asked days of a table readable by name on every connection of the database, for tests."""
         here = [d for d in days if self.lake.has(table, d)]
         con.execute(f"create or replace view main.{identifier(table)} as {self.rows_of(table, here)}")
+
+
+class Windows:
+    """Trailing windows kept in memory while a range of days is built: each day reads one new file, not 90.
+
+    Opening 90 small files costs 0.1 CPU seconds a day, half of all that a day of a small shop costs. A window of
+    more than MOST_ROWS rows is left in its files: reading those is then cheap beside computing.
+    """
+
+    # 45 columns of 8 bytes: 0.4 GB.
+    MOST_ROWS = 1_000_000
+
+    def __init__(self, builder: DayBuilder, con: duckdb.DuckDBPyConnection) -> None:
+        self.builder = builder
+        self.con = con
+        self.loaded: dict[str, dict[dt.date, str]] = {}
+
+    def rows_of(self, table: str, days: list[dt.date]) -> str:
+        """SQL of a table over these days from memory; empty text when it is too large for that."""
+        lake = self.builder.lake
+        found = {d: p for d in days if (p := lake.provenance(table, d))}
+        if not days or sum(p.rows for p in found.values()) > self.MOST_ROWS:
+            return ""
+        name = identifier(f"window_{table}")
+        if table not in self.loaded:
+            self.con.execute(f"create or replace temp table {name} as {self.builder.empty(table)}")
+            self.loaded[table] = {}
+        loaded = self.loaded[table]
+        old = [d for d, content in loaded.items() if d not in found or found[d].content_hash != content]
+        for day in old:
+            self.con.execute(f"delete from {name} where day = date {literal(day.isoformat())}")
+            del loaded[day]
+        new = [d for d in days if d not in loaded]
+        if new:
+            self.con.execute(f"insert into {name} by name select * from {lake.scan(table, new)}")
+            loaded.update({d: found[d].content_hash for d in new})
+        return f"select * from {name}"
+
+    def close(self) -> None:
+        """Free the memory."""
+        for table in self.loaded:
+            self.con.execute(f"drop table if exists {identifier(f'window_{table}')}")
+        self.loaded.clear()
 
 
 def check_days(days: list[dt.date], lake: Lake) -> list[dt.date]:

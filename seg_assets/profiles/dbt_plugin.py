@@ -38,6 +38,7 @@ class Plugin(BasePlugin):
         conn.execute(f"set temp_directory = {literal(str(asking.spill_folder(self.settings)))}")
         conn.execute("set enable_progress_bar = false")
         conn.execute("set global timezone = 'UTC'")
+        self.builder.lake.attach(conn)
         days = list(self.asked.days) if self.asked else []
         for table in self.builder.schemas:
             self.builder.show(conn, table, days)
@@ -56,11 +57,9 @@ class Plugin(BasePlugin):
             if job["step"] == "open":
                 self.builder.open_day(con, table, days[0])
                 return
-            for day in days:
-                provenance = self.builder.build_day(con, table, day, job["sql"])
+            for day, provenance in zip(days, self.builder.build(con, table, days, job["sql"]), strict=True):
                 if self.asked:
                     self.asked.published(table, day, provenance)
-            self.builder.close(con, table)
             self.builder.show(con, table, days)
         except Exception as error:
             if self.asked:

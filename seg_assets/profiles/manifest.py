@@ -25,6 +25,9 @@ MANIFEST = "manifest.msgpack"
 SHAPE = 1
 
 
+_parsed: dict[str, tuple[bytes, str]] = {}
+
+
 @dataclass(frozen=True)
 class DbtTest:
     """A data test, which the UI shows as an asset check."""
@@ -112,9 +115,13 @@ def prepared(settings: Settings) -> Path:
     fresh = folder.parent / f".new-{uuid.uuid4().hex}"
     fresh.mkdir(parents=True)
     try:
-        parsed = parse(settings, fresh)
-        (fresh / MANIFEST).write_bytes(parsed.msgpack)
-        (fresh / SUMMARY).write_text(json.dumps(asdict(summary(parsed.document))), encoding="utf-8")
+        # Another home of this process may have it: the name is a hash of all that was parsed.
+        if folder.name not in _parsed:
+            found = parse(settings, fresh)
+            _parsed.clear()
+            _parsed[folder.name] = (found.msgpack, json.dumps(asdict(summary(found.document))))
+        (fresh / MANIFEST).write_bytes(_parsed[folder.name][0])
+        (fresh / SUMMARY).write_text(_parsed[folder.name][1], encoding="utf-8")
         for leftover in ("target", "logs"):
             shutil.rmtree(fresh / leftover, ignore_errors=True)
         with contextlib.suppress(OSError):  # another process was first: its files say the same

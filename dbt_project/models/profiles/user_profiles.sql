@@ -84,6 +84,7 @@ buckets as (
             bit_or(1::bigint << case when age < 7 then age when age < 28 then age - 7 else age - 28 end)
         ) as active_days,
         max(busiest_hour_pages) as busiest_hour_pages,
+        max(views + searches) as busiest_day_pages,
         {% for counter in counters() -%}
             sum({{ counter }})::bigint as {{ counter }},
         {% endfor -%}
@@ -114,6 +115,7 @@ recent as (
             sum({{ counter }})::bigint as {{ counter }}_90d,
         {% endfor -%}
         max(busiest_hour_pages) as busiest_hour_pages,
+        max(busiest_day_pages) as busiest_day_pages,
         sum(order_cents_squared)::decimal(38, 0) as order_cents_squared_90d,
         min(order_cents_min) as order_cents_min_90d,
         max(order_cents_max) as order_cents_max_90d
@@ -150,7 +152,10 @@ select
     ({{ as_of() }} - all_days.last_seen_day)::int as inactive_days,
     shop.dimensions,
     all_days.orders_all = 0
-    and coalesce(recent.busiest_hour_pages, 0) >= {{ var('bot_views_per_hour') }} as is_suspected_bot,
+    and (
+        coalesce(recent.busiest_hour_pages, 0) >= {{ var('bot_pages_per_hour') }}
+        or coalesce(recent.busiest_day_pages, 0) >= {{ var('bot_pages_per_day') }}
+    ) as is_suspected_bot,
     {% for window in ['7d', '28d', '90d', 'all'] -%}
         {%- set source = 'all_days' if window == 'all' else 'recent' -%}
         {%- for shown, counter in shown_counts().items() -%}
