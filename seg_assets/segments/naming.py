@@ -21,7 +21,7 @@ ONE_TIME = 1.25
 # None: that side makes no name.
 _FAMILIES: tuple[tuple[str, tuple[str | None, str | None, str | None, str | None]], ...] = (
     (r"monetary|gross", ("High-spending", "Low-spending", "big spenders", "small spenders")),
-    (r"orders", ("Frequent", "Occasional", "frequent buyers", "occasional buyers")),
+    (r"orders|purchase_days", ("Frequent", "Occasional", "frequent buyers", "occasional buyers")),
     (r"active_days", ("Often active", "Rarely active", "regulars", "rare visitors")),
     (r"recency_days", ("Lapsing", "Recent", "lapsing buyers", "recent buyers")),
     (r"inactive_days", ("Quiet", "Active", "quiet users", "active users")),

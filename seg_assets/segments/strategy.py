@@ -239,15 +239,15 @@ def load_strategies(folder: Path, columns: Iterable[str] | None = None) -> dict[
 
     Args:
         folder: the strategies folder.
-        columns: columns of user_profiles; default: those that every project has. `strategies_of(settings)` also
-            knows the ones a project has added, so rooms use that.
+        columns: columns of user_profiles, or a mapping of them to DuckDB types; default: those that every project
+            has. `strategies_of(settings)` also knows the ones a project has added, so rooms use that.
 
     Raises:
         ConfigError: naming file, field, value and what is allowed.
     """
     if not folder.is_dir():
         raise ConfigError(f"strategies = {folder}: no such folder")
-    known = frozenset(PROFILE_COLUMNS if columns is None else columns)
+    known = PROFILE_COLUMNS if columns is None else columns
     found: dict[str, Strategy] = {}
     origin: dict[str, Path] = {}
     for file in sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and p.is_file()):
@@ -265,12 +265,10 @@ def strategies_of(settings: Settings) -> dict[str, Strategy]:
     return load_strategies(settings.strategies, _profile_columns(settings))
 
 
-def _profile_columns(settings: Settings) -> Iterable[str] | None:
-    try:
-        from seg_assets.profiles import profile_columns  # pyright: ignore
-    except ImportError:
-        return None
-    return profile_columns(settings)
+def _profile_columns(settings: Settings) -> Mapping[str, str]:
+    from seg_assets.profiles.schema import profile_types
+
+    return profile_types(settings)
 
 
 def read_strategy(file: Path, columns: Iterable[str] = PROFILE_COLUMNS) -> Strategy:
@@ -294,7 +292,7 @@ def parse_strategy(
         if isinstance(error, TypeError):
             raise ConfigError(f"{where}: {error}; keys must be text") from None
         raise ConfigError(_describe(error, where)) from None
-    _check_columns(strategy, where, frozenset(columns))
+    _check_columns(strategy, where, columns)
     _check_algorithm(strategy, where)
     return strategy
 
@@ -335,8 +333,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f", did you mean {near[0]!r}?" if near else ""
 
 
-def _check_columns(strategy: Strategy, where: str, known: frozenset[str]) -> None:
-    known = known - {"user_id"}
+def _check_columns(strategy: Strategy, where: str, columns: Iterable[str]) -> None:
+    kinds = columns if isinstance(columns, Mapping) else {}
+    known = frozenset(columns) - {"user_id"}
+    texts = TEXT_COLUMNS | {c for c, kind in kinds.items() if kind.upper() == "VARCHAR"}
     for place, names in (
         ("features", [f.column for f in strategy.features if f.column]),
         ("eligibility.minimum", list(strategy.eligibility.minimum)),
@@ -353,7 +353,7 @@ def _check_columns(strategy: Strategy, where: str, known: frozenset[str]) -> Non
                     f"it has {len(known)}: {', '.join(sorted(known)[:12])}, ..."
                 )
     for feature in strategy.features:
-        if feature.column in TEXT_COLUMNS and not feature.one_hot:
+        if feature.column in texts and not feature.one_hot:
             raise ConfigError(f"{where}: features: column = {feature.column!r}: holds text; add `one_hot: {{top: 8}}`")
 
 

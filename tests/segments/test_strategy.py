@@ -84,3 +84,13 @@ def test_a_new_title_or_cool_down_asks_for_no_refit_and_a_new_weight_does():
     heavier = copy.deepcopy(SPEC)
     heavier["features"][0]["weight"] = 3.0
     assert parse_strategy(heavier).fit_digest() != base.fit_digest()
+
+
+def test_a_text_column_that_a_project_added_needs_one_hot_and_the_shops_own_profiles_have_every_contract_column():
+    from seg_assets.segments.strategy import strategies_of
+
+    own = {**dict.fromkeys(PROFILE_COLUMNS, "DOUBLE"), "loyalty_tier": "VARCHAR"}
+    with pytest.raises(ConfigError, match="'loyalty_tier': holds text"):
+        parse_strategy({**SPEC, "features": [{"column": "loyalty_tier"}]}, columns=own)
+    assert parse_strategy({**SPEC, "features": [{"column": "loyalty_tier", "one_hot": {}}]}, columns=own)
+    assert list(strategies_of(Settings())) == ["attributes", "behaviour", "interest", "value"]
