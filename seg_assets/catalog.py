@@ -119,7 +119,12 @@ _TABLES = (
         "segment_profiles",
         "segments",
         ("strategy", "segment_id"),
-        (Input("user_segments"), Input("user_profiles"), Input("segment_model", "champion")),
+        (
+            Input("user_segments"),
+            Input("user_profiles"),
+            Input("user_category_profiles"),
+            Input("segment_model", "champion"),
+        ),
     ),
     Table(
         "segment_moves",
@@ -147,6 +152,18 @@ _TABLES = (
             Input("user_category_profiles"),
             Input("segment_model", "champion"),
         ),
+    ),
+    Table(
+        "segment_validity",
+        "evaluation",
+        ("strategy", "predictor", "outcome", "metric"),
+        (
+            Input("user_profiles"),
+            Input("user_category_profiles"),
+            Input("user_profiles", "horizon", 90),
+            Input("user_segments", "horizon", 90),
+        ),
+        notes="Empty until 90 days after the calendar began.",
     ),
     Table(
         "drift_report",

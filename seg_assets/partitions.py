@@ -17,6 +17,10 @@ with warnings.catch_warnings():
     PREVIOUS_DAY = dg.TimeWindowPartitionMapping(
         start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
     )
+    # For what reads a table of both days: Dagster takes one mapping per dependency.
+    THIS_AND_PREVIOUS_DAY = dg.TimeWindowPartitionMapping(
+        start_offset=-1, end_offset=0, allow_nonexistent_upstream_partitions=True
+    )
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:

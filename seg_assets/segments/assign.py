@@ -8,11 +8,11 @@ log densities, density(a) < (1 - m) density(b). A user whose segment died, who c
 there yesterday goes to the nearest cluster at once. Ids survive a re-clustering, so that a user of a surviving segment
 is held by the same rule across it.
 
-No Dagster, no reading: frames in, a frame out.
+No Dagster. `assign_day` takes frames and returns one; `load_for` reads the features that given models need.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seg_assets.errors import ConfigError
+from seg_assets.lake import Lake
+from seg_assets.segments.features import load_features
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.rules import CLUSTERED, OUTLIER, RULES, rule_codes, rule_ids
-from seg_assets.segments.strategy import Strategy
+from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
 TABLE = "user_segments"
 CLUSTER, RULE = "cluster", "rule"
@@ -84,7 +86,7 @@ def assign_day(
     Raises:
         ConfigError: when `frame` holds a user twice.
     """
-    users = _texts(frame["user_id"])
+    users = texts(frame["user_id"])
     if len(users) and pc.count_distinct(users, mode="all").as_py() != len(users):
         raise ConfigError(f"user_profiles of {day}: a user_id is null or there twice; user_id is the table's key")
     ids = rule_ids(strategy.name)
@@ -196,6 +198,18 @@ def beats(
     return at_best - shared < (1.0 - margin) * (at_home - shared)
 
 
+def load_for(
+    lake: Lake, strategy: Strategy, day: dt.date, models: Sequence[SegmentModel], extra: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Features of a day with every column that the strategy and these models read (`load_features`).
+
+    A model may be older than the strategy's YAML: what it reads is loaded whether the YAML still names it or not.
+    """
+    sources = dict.fromkeys(s for m in models for s in m.space.sources if not s.startswith(CATEGORY_PREFIX))
+    categories = sorted({c for m in models for c in m.space.categories})
+    return load_features(lake, strategy, day, categories if models else None, [*sources, *extra])
+
+
 class _Yesterday:
     """The state of the day before, one entry per user of today; code -1 for users or segments not known."""
 
@@ -207,7 +221,7 @@ class _Yesterday:
         self._days = np.zeros(n, dtype=np.int64)
         if rows is None or not len(rows):
             return
-        where = index_in(users, _texts(rows["user_id"]))
+        where = index_in(users, texts(rows["user_id"]))
         known = where >= 0
         at = where[known]
         self.codes[known] = _codes(rows["segment_id"], names)[at]
@@ -226,10 +240,11 @@ def index_in(wanted: pa.Array, among: pa.Array) -> np.ndarray:
 
 
 def _codes(series: pd.Series, names: list[str]) -> np.ndarray:
-    return index_in(_texts(series), pa.array(names, pa.large_string()))
+    return index_in(texts(series), pa.array(names, pa.large_string()))
 
 
-def _texts(series: pd.Series) -> pa.Array:
+def texts(series: pd.Series) -> pa.Array:
+    """(n,) an Arrow array of texts; NaN and None are null."""
     # A frame from the lake has str; a test's, or one with nulls only, may have object.
     found = pa.array(series, type=pa.large_string(), from_pandas=True)
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found

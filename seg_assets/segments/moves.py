@@ -30,7 +30,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seg_assets.segments.assign import CLUSTER, _texts, index_in
+from seg_assets.segments.assign import CLUSTER, index_in, texts
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.rules import OUTLIER, RULES, UNASSIGNED, depth, rule_ids
 from seg_assets.segments.strategy import Strategy
@@ -107,10 +107,10 @@ def changes(today: pd.DataFrame, yesterday: pd.DataFrame | None) -> pd.DataFrame
         today: rows of one strategy in user_segments of the day.
         yesterday: of the day before; None: everyone enters.
     """
-    now, then = _texts(today["user_id"]), _texts(_column(yesterday, "user_id"))
+    now, then = texts(today["user_id"]), texts(_column(yesterday, "user_id"))
     at = index_in(now, then)
     gone = np.flatnonzero(index_in(then, now) < 0)
-    segment, old = _texts(today["segment_id"]), _texts(_column(yesterday, "segment_id"))
+    segment, old = texts(today["segment_id"]), texts(_column(yesterday, "segment_id"))
     where = pa.array(at, mask=at < 0)
     before = pc.take(old, where)
     differs = pc.fill_null(pc.not_equal(segment, before), True).to_numpy(zero_copy_only=False)
@@ -123,8 +123,8 @@ def changes(today: pd.DataFrame, yesterday: pd.DataFrame | None) -> pd.DataFrame
     def both(own: pa.Array, other: pa.Array) -> pd.Series:
         return pd.Series(pd.array(pa.chunked_array([own, other]), dtype="str"))
 
-    then_kind = _texts(_column(yesterday, "kind"))
-    proposed = _texts(_column(yesterday, "proposed_segment_id"))
+    then_kind = texts(_column(yesterday, "kind"))
+    proposed = texts(_column(yesterday, "proposed_segment_id"))
     days = pa.array(_column(yesterday, "proposed_days"), pa.float64(), from_pandas=True)
     to = pc.take(segment, rows)
     waited = np.where(
@@ -138,7 +138,7 @@ def changes(today: pd.DataFrame, yesterday: pd.DataFrame | None) -> pd.DataFrame
             "from_segment": both(pc.take(before, rows), pc.take(old, lost)),
             "to_segment": both(to, none),
             "from_kind": both(pc.take(then_kind, back), pc.take(then_kind, lost)),
-            "to_kind": both(pc.take(_texts(today["kind"]), rows), none),
+            "to_kind": both(pc.take(texts(today["kind"]), rows), none),
             "waited_days": np.concatenate([waited, np.zeros(len(gone))]).astype(np.int32),
         }
     )
@@ -156,6 +156,7 @@ def moves_of_day(
     old: SegmentModel | None,
     new: SegmentModel | None,
     relatives: Mapping[str, str] | None = None,
+    changed: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The moves of one strategy with their explanations, by user_id; columns as in SCHEMA.
 
@@ -168,8 +169,9 @@ def moves_of_day(
         old: champion as of the day before.
         new: champion as of the day.
         relatives: segment that stands for one that is not in a model (`stand_ins`).
+        changed: `changes(today, yesterday)` where the caller has it already.
     """
-    found = changes(today, yesterday)
+    found = changes(today, yesterday) if changed is None else changed
     n = len(found)
     before, after = np.full(n, np.nan), np.full(n, np.nan)
     user, model = np.zeros(n), np.zeros(n)
@@ -275,7 +277,7 @@ def rows_of(frame: pd.DataFrame, users: pd.Series) -> pd.DataFrame:
     Raises:
         KeyError: naming a user that the frame does not have.
     """
-    at = index_in(_texts(users), _texts(frame["user_id"]))
+    at = index_in(texts(users), texts(frame["user_id"]))
     if (at < 0).any():
         raise KeyError(f"user_profiles has no user {users.iloc[int(np.argmin(at))]!r} that user_segments has")
     return frame.iloc[at].reset_index(drop=True)
@@ -291,6 +293,20 @@ def worst_error(moves: pd.DataFrame) -> float:
     size = np.maximum(1.0, np.maximum(np.abs(before), np.abs(after)))
     gap = np.maximum(np.abs(sums - change), np.abs((after - before) - change))
     return float((gap / size).max())
+
+
+def strongest_features(moves: pd.DataFrame, most: int = 8) -> list[tuple[str, float]]:
+    """Features that pushed most, by the sum of contributions over users who moved between clusters."""
+    chosen = moves.loc[moves["cause"] != BY_RULE, "contributions"]
+    if not len(chosen):
+        return []
+    lists = pa.array(chosen)
+    flat = (lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists).flatten()
+    both = pc.add(flat.field("user"), flat.field("model")).to_numpy(zero_copy_only=False)
+    names, at = np.unique(flat.field("feature").to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    total = np.bincount(at, weights=both, minlength=len(names))
+    order = np.argsort(-np.abs(total), kind="stable")[:most]
+    return [(str(names[i]), float(total[i])) for i in order]
 
 
 def contribution_sums(contributions: pd.Series) -> np.ndarray:

@@ -13,12 +13,16 @@ the eligibility. Ids are `<strategy>-<rule>`; minted ids end in digits, so the t
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from seg_assets.segments.features import eligible_mask
 from seg_assets.segments.strategy import Strategy
+
+if TYPE_CHECKING:
+    from seg_assets.segments.model import SegmentModel
 
 UNASSIGNED, BOT, DORMANT, NEW, OUTLIER = "unassigned", "suspected_bot", "dormant", "new", "outlier"
 # In order of precedence.
@@ -41,6 +45,12 @@ def rule_id(strategy: str, rule: str) -> str:
 def rule_ids(strategy: str) -> dict[str, str]:
     """Rule to segment id, in order of precedence."""
     return {rule: rule_id(strategy, rule) for rule in RULES}
+
+
+def segment_names(strategy: Strategy, champion: "SegmentModel | None") -> dict[str, str]:
+    """Readable name by segment id: the champion's clusters and every rule."""
+    names = {segment: TITLES[rule] for rule, segment in rule_ids(strategy.name).items()}
+    return {**names, **({s.id: s.name for s in champion.segments} if champion else {})}
 
 
 def rule_codes(strategy: Strategy, frame: pd.DataFrame, *, has_champion: bool) -> np.ndarray:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from seg_assets.lake import Lake
 from seg_assets.segments.algorithms.kmeans import KMeansFitted
+from seg_assets.segments.decisions import Decision, write_decision
 from seg_assets.segments.model import Segment, SegmentModel
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import Strategy, parse_strategy
@@ -69,3 +70,29 @@ def make_model(
     C = X[np.random.default_rng(seed).choice(len(X), len(ids), replace=False)]
     fitted = KMeansFitted.of(C, None if radius is None else np.full(len(C), radius))
     return SegmentModel(strategy.name, DAY, space, fitted, tuple(Segment(i, f"Name of {i}", 1, 0.1) for i in ids))
+
+
+def publish_day(lake: Lake, day: dt.date, frame: pd.DataFrame, categories: pd.DataFrame | None = None) -> None:
+    """Profiles of a day in a lake that checks ancestry: what comes before them is there, and empty."""
+    for table, key in (
+        ("raw_events", "event_time"),
+        ("raw_users", "user_id"),
+        ("raw_products", "product_id"),
+        ("user_daily_activity", "actor_id"),
+        ("user_category_activity", "actor_id"),
+        ("identity_links", "anonymous_id"),
+        ("user_lifetime", "actor_id"),
+    ):
+        columns = {key: "VARCHAR", "event_id": "VARCHAR", "category": "VARCHAR"}
+        lake.publish_frame(table, day, pd.DataFrame(columns=list(columns)), columns)
+    columns = {"user_id": "VARCHAR", "category": "VARCHAR", "share_90d": "DOUBLE"}
+    found = pd.DataFrame(columns=list(columns)) if categories is None else categories
+    lake.publish_frame("user_category_profiles", day, found, columns)
+    publish_profiles(lake, day, frame)
+
+
+def promote(lake: Lake, day: dt.date, model: SegmentModel, lineage: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Make a model champion from `day` on."""
+    document = model.to_document()
+    decision = Decision(model.strategy, day, "bootstrap", document, True, "test", lineage=list(lineage))
+    write_decision(lake, decision)

@@ -1,0 +1,96 @@
+"""Commands of the daily segment tables: `explain` a user, `migration` between two days. Thin: read, call, print."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add `explain` and `migration` to the command line."""
+    explain = subparsers.add_parser(
+        "explain",
+        help="why a user is in a segment, what moved them, what would",
+        description="Why a user is in a segment of a day, what moved them there, and the smallest change that would "
+        "move them on. Reads the lake only.",
+    )
+    explain.add_argument("user", metavar="USER", help="user_id, whole")
+    explain.add_argument("--day", required=True, help="YYYY-MM-DD")
+    explain.add_argument("--strategy", help="one strategy; default: all")
+    explain.set_defaults(run=run_explain)
+
+    migration = subparsers.add_parser(
+        "migration",
+        help="who flowed from which segment to which over a window",
+        description="The migration matrix of a window with intervals, flows that earlier windows do not explain, and "
+        "the value at risk. Reads the lake only.",
+    )
+    migration.add_argument("--strategy", required=True)
+    migration.add_argument("--from", dest="first", required=True, metavar="DAY", help="YYYY-MM-DD")
+    migration.add_argument("--to", dest="last", required=True, metavar="DAY", help="YYYY-MM-DD")
+    migration.add_argument(
+        "--interval", default="wilson", choices=["wilson", "clopper-pearson"], help="method of the intervals"
+    )
+    migration.add_argument("--json", action="store_true", help="print the cells as JSON records")
+    migration.add_argument("--svg", metavar="FILE", help="also write the heat map")
+    migration.set_defaults(run=run_migration)
+
+
+def run_explain(args: argparse.Namespace) -> int:
+    """Print a user's segments of a day."""
+    from seg_assets.lake import Lake
+    from seg_assets.partitions import check_in_calendar, parse_day
+    from seg_assets.segments.explain import explain_user, say
+    from seg_assets.settings import Settings
+
+    settings = Settings.from_env()
+    day = check_in_calendar(parse_day(args.day), settings)
+    lake = Lake.of(settings)
+    for strategy in _strategies(settings, args.strategy):
+        sys.stdout.write(say(explain_user(lake, strategy, args.user, day)) + "\n")
+    return 0
+
+
+def run_migration(args: argparse.Namespace) -> int:
+    """Print a migration matrix."""
+    from pathlib import Path
+
+    from seg_assets.lake import Lake
+    from seg_assets.partitions import check_in_calendar, parse_day
+    from seg_assets.segments.decisions import champion_as_of
+    from seg_assets.segments.migration import heat_map_svg, load_migration, say
+    from seg_assets.segments.rules import DORMANT, rule_id, segment_names
+    from seg_assets.settings import Settings
+
+    settings = Settings.from_env()
+    first, last = (check_in_calendar(parse_day(text), settings) for text in (args.first, args.last))
+    strategy = _strategies(settings, args.strategy)[0]
+    lake = Lake.of(settings)
+    found = load_migration(
+        lake, strategy.name, first, last, dormant=rule_id(strategy.name, DORMANT), interval=args.interval
+    )
+    names: dict[str, str] = {}
+    for day in (first, last):
+        decision = champion_as_of(lake, strategy.name, day)
+        names.update(segment_names(strategy, decision.segment_model() if decision else None))
+    if args.svg:
+        Path(args.svg).write_text(heat_map_svg(found, names), encoding="utf-8")
+    if args.json:
+        sys.stdout.write(json.dumps(json.loads(found.cells.to_json(orient="records")), indent=1) + "\n")
+    else:
+        sys.stdout.write(say(found, names) + "\n")
+    return 0
+
+
+def _strategies(settings: Any, name: str | None) -> list[Any]:
+    from seg_assets.errors import ConfigError
+    from seg_assets.segments.strategy import did_you_mean, strategies_of
+
+    known = strategies_of(settings)
+    if name is None:
+        return list(known.values())
+    if name not in known:
+        raise ConfigError(
+            f"--strategy = {name!r}: no such strategy{did_you_mean(name, known)}; there are: {', '.join(known)}"
+        )
+    return [known[name]]
