@@ -4,10 +4,12 @@ Thin: `read.py` reads, this publishes and tells the UI. raw_events is published 
 it is what other rooms wait for, so a kill in between leaves a day that is read again, never a half one.
 """
 
+import contextlib
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
+import duckdb
 
 from seg_assets.dagster_io import (
     IO_RETRY,
@@ -120,42 +122,47 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     def landing_to_events(context: dg.AssetExecutionContext, shop: Shop):
         settings, lake = shop.settings(), shop.lake()
         by_table: dict[str, list[DayResult]] = {"landed_files": [], "rejected_events": [], "raw_events": []}
-        with Reader.of(settings) as reader:
+        with Reader.of(settings) as reader, sealed(lake) as con:
             for day in log_progress(context, days_of_run(context)):
-                for table, result in read_and_publish(reader, lake, day).items():
+                for table, result in read_and_publish(reader, lake, day, con).items():
                     by_table[table].append(result)
         return tuple(report_days(context, dg.AssetKey(t), results) for t, results in by_table.items())
 
     return landing_to_events
 
 
-def read_and_publish(reader: Reader, lake: Lake, day: dt.date) -> dict[str, DayResult]:
+@contextlib.contextmanager
+def sealed(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection of its own, for a whole run, that reads and writes the lake and no other file."""
+    with lake.connect(private=True) as con:
+        if not lake.remote:
+            seal(con, lake.root)
+        yield con
+
+
+def read_and_publish(reader: Reader, lake: Lake, day: dt.date, con: duckdb.DuckDBPyConnection) -> dict[str, DayResult]:
     """Read one day and replace it in landed_files, rejected_events and, last, raw_events."""
     results = {}
-    with lake.connect() as con:
-        seal(con, lake.root)
-        read = reader.read_day(day, con)
-        queries = {
-            "landed_files": "select * from seg_files",
-            "rejected_events": "select * from seg_rejected",
-            "raw_events": "select * from seg_accepted",
-        }
-        for table, query in queries.items():
-            kinds = kinds_of_table(table)
-            done = lake.publish(
-                con,
-                table,
-                day,
-                query,
-                inputs={LANDING_KEY: read.digest_of(kinds)},
-                extra={STAT_KEY: read.stat_of(kinds), "landing_files": len(read.files)},
-            )
-            metadata = {"day": str(day), "dagster/partition_row_count": done.rows, "content_hash": done.content_hash}
-            results[table] = DayResult(day, metadata, data_version=done.content_hash)
-        sample = con.execute(
-            "select * exclude (extra) from seg_accepted order by event_time, event_id limit 5"
-        ).fetchall()
-        bad = con.execute("select * from seg_rejected order by source_file, line limit 5").fetchall()
+    read = reader.read_day(day, con)
+    queries = {
+        "landed_files": "select * from seg_files",
+        "rejected_events": "select * from seg_rejected",
+        "raw_events": "select * from seg_accepted",
+    }
+    for table, query in queries.items():
+        kinds = kinds_of_table(table)
+        done = lake.publish(
+            con,
+            table,
+            day,
+            query,
+            inputs={LANDING_KEY: read.digest_of(kinds)},
+            extra={STAT_KEY: read.stat_of(kinds), "landing_files": len(read.files)},
+        )
+        metadata = {"day": str(day), "dagster/partition_row_count": done.rows, "content_hash": done.content_hash}
+        results[table] = DayResult(day, metadata, data_version=done.content_hash)
+    sample = con.execute("select * exclude (extra) from seg_accepted order by event_time, event_id limit 5").fetchall()
+    bad = con.execute("select * from seg_rejected order by source_file, line limit 5").fetchall()
     results["raw_events"] = DayResult(
         day,
         {**results["raw_events"].metadata, **_events_metadata(read, sample)},
@@ -241,32 +248,32 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
     def raw_table(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
         settings, lake = shop.settings(), shop.lake()
         results = []
-        with Reader.of(settings) as reader:
+        with Reader.of(settings) as reader, sealed(lake) as con:
             for day in log_progress(context, days_of_run(context)):
-                results.append(publish_table_day(reader, lake, name, kind, day))
+                results.append(publish_table_day(reader, lake, name, kind, day, con))
         return report_days(context, dg.AssetKey(name), results)
 
     return raw_table
 
 
-def publish_table_day(reader: Reader, lake: Lake, name: str, kind: str, day: dt.date) -> DayResult:
+def publish_table_day(
+    reader: Reader, lake: Lake, name: str, kind: str, day: dt.date, con: duckdb.DuckDBPyConnection
+) -> DayResult:
     """Replace one day of raw_users or raw_products."""
     yesterday = None
     if day > lake.start_day:
         lake.require(name, [day - ONE_DAY], f"{name} of {day}")
         yesterday = f"select * exclude (day) from {lake.scan(name, [day - ONE_DAY])}"
-    with lake.connect() as con:
-        seal(con, lake.root)
-        read = reader.read_table(kind, day, con, yesterday)
-        done = lake.publish(
-            con,
-            name,
-            day,
-            "select * from seg_table",
-            inputs={LANDING_KEY: read.digest},
-            extra={STAT_KEY: read.stat, "landing_files": len(read.files)},
-        )
-        sample = con.execute("select * from seg_table order by 1 limit 5").fetchall()
+    read = reader.read_table(kind, day, con, yesterday)
+    done = lake.publish(
+        con,
+        name,
+        day,
+        "select * from seg_table",
+        inputs={LANDING_KEY: read.digest},
+        extra={STAT_KEY: read.stat, "landing_files": len(read.files)},
+    )
+    sample = con.execute("select * from seg_table order by 1 limit 5").fetchall()
     return DayResult(day, _table_metadata(day, read, done.rows, done.content_hash, sample), (), done.content_hash)
 
 

@@ -443,7 +443,7 @@ class Reader:
             from seg_assets.lake import Lake
 
             lake = Lake(Path("unused"), self.first_day, self._threads, self._memory_limit)
-            self._store = self._stack.enter_context(lake.connect())
+            self._store = self._stack.enter_context(lake.connect(private=True))
             seal(self._store)
             contract = ", ".join(f"{identifier(c)} {k}" for c, k in RAW_EVENTS.items())
             self._store.execute(
