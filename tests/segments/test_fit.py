@@ -228,3 +228,27 @@ def test_every_algorithm_makes_a_champion_with_ids_and_explains_moves(name):
     again = fit_challenger(strategy(algorithm=name), frame, DAY, model, model.segment_ids, seed=4).model
     agree = (again.assign(frame)["segment_id"] == assigned["segment_id"]).mean()
     assert agree > 0.9
+
+
+def test_the_shipped_strategies_work_on_a_shop_with_money_and_dates_only():
+    from seg_assets.segments.features import needed_columns
+    from seg_assets.segments.strategy import load_strategies
+    from seg_assets.settings import Settings
+
+    frame = users()
+    found = {}
+    for name, shipped in load_strategies(Settings().strategies).items():
+        absent = [c for c in needed_columns(shipped) if c not in frame.columns]
+        known = {
+            "orders_7d": 1.0,
+            "monetary_28d": frame["monetary_90d"] / 3,
+            "basket_size_90d": frame["orders_90d"] % 3,
+        }
+        bare = frame.assign(**{c: known.get(c, np.nan) for c in absent})
+        found[name] = fit_challenger(shipped, bare, DAY, None)
+    assert found["value"].model.n_clusters >= 4
+    assert found["behaviour"].model is not None
+    assert found["behaviour"].diagnostics["dropped"]["views_28d"] == "null for everyone"
+    for name in ("interest", "attributes"):
+        assert found[name].model is None
+        assert "0 eligible users" in found[name].reason
