@@ -1,0 +1,251 @@
+"""What others segment with, at equal group counts: RFM cells, quantiles and tiers of spend, hiatus, BG/NBD. Pure.
+
+Each takes the profiles of a day (columns of user_profiles) and gives a label or a number per user, from that day
+and before only. None of them is weakened on purpose: each is what its users would run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from seg_assets.segments.algorithms.tiers import cum_root_cuts
+
+# Columns of user_profiles that the baselines read.
+COLUMNS = ("recency_days", "tenure_days", "orders_90d", "orders_all", "monetary_90d", "monetary_all")
+
+
+def quantile_groups(values: np.ndarray, k: int) -> np.ndarray:
+    """Groups 0..k-1 of equal size, ties broken by row order; 0 is the lowest."""
+    rank = pd.Series(np.asarray(values, dtype=np.float64)).rank(method="first").to_numpy() - 1
+    return np.minimum(rank * k // max(len(rank), 1), k - 1).astype(np.int64)
+
+
+def _filled(frame: pd.DataFrame, column: str, missing: float) -> np.ndarray:
+    return frame[column].fillna(missing).to_numpy(dtype=np.float64)
+
+
+def _recency(frame: pd.DataFrame) -> np.ndarray:
+    # A user who never bought counts as one whose last purchase is before all others'.
+    return _filled(frame, "recency_days", float(np.nan_to_num(frame["tenure_days"].max())) + 1.0)
+
+
+def monetary_quantile(frame: pd.DataFrame, k: int) -> np.ndarray:
+    """Quintiles, octiles, deciles of 90-day spend."""
+    return quantile_groups(_filled(frame, "monetary_90d", 0.0), k)
+
+
+def monetary_tiers(frame: pd.DataFrame, k: int) -> np.ndarray:
+    """Tiers of 90-day spend cut as ours are (Dalenius and Hodges 1959), with no forecast: what the cuts alone gain."""
+    spend = _filled(frame, "monetary_90d", 0.0)
+    root = np.sign(spend) * np.sqrt(np.abs(spend))
+    return np.searchsorted(cum_root_cuts(root, k, jacobian=lambda s: 2.0 * np.abs(s)), root)
+
+
+def rfm_scores(frame: pd.DataFrame) -> np.ndarray:
+    """(n, 3) recency, frequency, monetary scores 1..5, 5 the best (Hughes 1994)."""
+    r = 5 - quantile_groups(_recency(frame), 5)
+    f = quantile_groups(_filled(frame, "orders_90d", 0.0), 5) + 1
+    m = quantile_groups(_filled(frame, "monetary_90d", 0.0), 5) + 1
+    return np.column_stack([r, f, m])
+
+
+def rfm_cells(frame: pd.DataFrame) -> np.ndarray:
+    """The classical 5 x 5 x 5 cells."""
+    scores = rfm_scores(frame)
+    return scores[:, 0] * 100 + scores[:, 1] * 10 + scores[:, 2]
+
+
+def rfm_total(frame: pd.DataFrame, k: int) -> np.ndarray:
+    """Equal groups of the sum of the three scores."""
+    return quantile_groups(rfm_scores(frame).sum(axis=1), k)
+
+
+def kmeans_rfm(frame: pd.DataFrame, k: int, seed: int = 0) -> np.ndarray:
+    """k-means on scaled log recency, frequency, monetary: what most packages do."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    spend = _filled(frame, "monetary_90d", 0.0)
+    X = np.column_stack(
+        [
+            np.log1p(_recency(frame)),
+            np.log1p(_filled(frame, "orders_90d", 0.0)),
+            np.sign(spend) * np.log1p(np.abs(spend)),
+        ]
+    )
+    X = (X - X.mean(axis=0)) / np.where(X.std(axis=0) > 0, X.std(axis=0), 1.0)
+    distinct = len(np.unique(X, axis=0))
+    with threadpool_limits(limits=1):
+        return KMeans(min(k, distinct), n_init=5, random_state=seed).fit_predict(X)
+
+
+def hiatus(frame: pd.DataFrame, threshold_days: float) -> np.ndarray:
+    """The manager's rule (Wuebben and von Wangenheim 2008): inactive when the last purchase is too long ago."""
+    return (_recency(frame) <= threshold_days).astype(np.int64)
+
+
+def hiatus_threshold(then: pd.DataFrame, lapsed: np.ndarray) -> float:
+    """The recency that best told lapsed users apart in an earlier period (Youden 1950's index)."""
+    recency = _recency(then)
+    best, at = -1.0, float(np.median(recency)) if len(recency) else 0.0
+    if not 0 < lapsed.sum() < len(lapsed):
+        return at
+    for threshold in np.unique(np.quantile(recency, np.linspace(0.02, 0.98, 49))):
+        away = recency > threshold
+        index = away[lapsed > 0].mean() - away[lapsed == 0].mean()
+        if index > best + 1e-12:
+            best, at = float(index), float(threshold)
+    return at
+
+
+def hiatus_quantile(frame: pd.DataFrame, k: int) -> np.ndarray:
+    """The hiatus as k equal groups of recency."""
+    return quantile_groups(-_recency(frame), k)
+
+
+def last_period(frame: pd.DataFrame) -> np.ndarray:
+    """Naive: the next 90 days will be like the last."""
+    return _filled(frame, "monetary_90d", 0.0)
+
+
+# ---- BG/NBD and Gamma-Gamma ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BgNbd:
+    """Beta-geometric / negative binomial of repeat purchases (Fader, Hardie and Lee 2005)."""
+
+    r: float
+    alpha: float
+    a: float
+    b: float
+
+    def expected(self, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, t: float) -> np.ndarray:
+        """Expected purchases in the next `t` days, given x repeats, the last at age t_x, and age T (their eq. 10)."""
+        from scipy.special import hyp2f1
+
+        r, alpha, a, b = self.r, self.alpha, self.a, self.b
+        x, t_x, T = (np.asarray(v, dtype=np.float64) for v in (x, t_x, T))
+        z = t / (alpha + T + t)
+        first = (a + b + x - 1.0) / (a - 1.0 if abs(a - 1.0) > 1e-6 else 1e-6)
+        second = 1.0 - ((alpha + T) / (alpha + T + t)) ** (r + x) * hyp2f1(r + x, b + x, a + b + x - 1.0, z)
+        odds = np.where(
+            x > 0,
+            a / (b + np.maximum(x, 1.0) - 1.0) * np.exp((r + x) * np.log((alpha + T) / (alpha + t_x))),
+            0.0,
+        )
+        return np.maximum(first * second / (1.0 + odds), 0.0)
+
+
+def fit_bg_nbd(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> BgNbd:
+    """Maximum likelihood. x repeat purchases, t_x age at the last of them, T age; one time unit for all."""
+    from scipy.optimize import minimize
+    from scipy.special import betaln, gammaln
+
+    x, t_x, T = (np.asarray(v, dtype=np.float64) for v in (x, t_x, T))
+    # Time in units that keep the likelihood well scaled; alpha is scaled back.
+    unit = max(float(T.mean()), 1e-9)
+    t_x, T = t_x / unit, T / unit
+    # Users with equal data count once, with their number.
+    rows, counts = np.unique(np.column_stack([x, t_x, T]), axis=0, return_counts=True)
+    x, t_x, T = rows.T
+
+    def loss(theta: np.ndarray) -> float:
+        r, alpha, a, b = np.exp(np.clip(theta, -12, 12))
+        common = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
+        alive = betaln(a, b + x) - betaln(a, b) - (r + x) * np.log(alpha + T)
+        gone = np.where(
+            x > 0,
+            betaln(a + 1.0, np.maximum(b + x - 1.0, 1e-9)) - betaln(a, b) - (r + x) * np.log(alpha + t_x),
+            -np.inf,
+        )
+        return -float((counts * (common + np.logaddexp(alive, gone))).sum()) / counts.sum()
+
+    best = min(
+        (minimize(loss, np.log(start), method="L-BFGS-B") for start in ([1, 1, 1, 1], [0.3, 0.2, 0.8, 2.5])),
+        key=lambda found: found.fun,
+    )
+    r, alpha, a, b = np.exp(np.clip(best.x, -12, 12))
+    return BgNbd(float(r), float(alpha * unit), float(a), float(b))
+
+
+@dataclass(frozen=True)
+class GammaGamma:
+    """Gamma-Gamma of the value of a purchase (Fader and Hardie 2013)."""
+
+    p: float
+    q: float
+    gamma: float
+
+    def expected(self, x: np.ndarray, mean_value: np.ndarray) -> np.ndarray:
+        """Expected value of a purchase, given x purchases of mean value `mean_value`."""
+        population = self.gamma * self.p / max(self.q - 1.0, 1e-6)
+        weight = self.p * x / (self.p * x + self.q - 1.0)
+        return (1.0 - weight) * population + weight * mean_value
+
+
+def fit_gamma_gamma(x: np.ndarray, mean_value: np.ndarray) -> GammaGamma:
+    """Maximum likelihood over users with x > 0 purchases of a positive mean value."""
+    from scipy.optimize import minimize
+    from scipy.special import gammaln
+
+    use = (x > 0) & (mean_value > 0)
+    x, m = np.asarray(x, dtype=np.float64)[use], np.asarray(mean_value, dtype=np.float64)[use]
+    unit = max(float(np.median(m)), 1e-9) if len(m) else 1.0
+    m = m / unit
+
+    def loss(theta: np.ndarray) -> float:
+        p, extra, g = np.exp(np.clip(theta, -12, 12))
+        q = 1.0 + extra  # a finite mean
+        ll = (
+            gammaln(p * x + q)
+            - gammaln(p * x)
+            - gammaln(q)
+            + q * np.log(g)
+            + (p * x - 1.0) * np.log(m)
+            + p * x * np.log(x)
+            - (p * x + q) * np.log(g + x * m)
+        )
+        return -float(ll.mean())
+
+    if not len(m):
+        return GammaGamma(1.0, 2.0, unit)
+    found = minimize(loss, np.log([3.0, 2.0, 1.0]), method="L-BFGS-B")
+    p, extra, g = np.exp(np.clip(found.x, -12, 12))
+    return GammaGamma(float(p), float(1.0 + extra), float(g * unit))
+
+
+def bg_nbd_spend(frame: pd.DataFrame, horizon_days: int) -> np.ndarray:
+    """Expected spend of the next days: BG/NBD purchases times Gamma-Gamma value, both fitted on the day's profiles."""
+    orders = _filled(frame, "orders_all", 0.0)
+    bought = orders > 0
+    value = np.zeros(len(frame))
+    if bought.sum() < 10:
+        return value
+    T = _filled(frame, "tenure_days", 0.0)[bought]
+    x = np.maximum(orders[bought] - 1.0, 0.0)
+    t_x = np.where(x > 0, np.clip(T - _recency(frame)[bought], 0.0, None), 0.0)
+    T = np.maximum(T, 0.5)
+    mean_value = _filled(frame, "monetary_all", 0.0)[bought] / orders[bought]
+    often = fit_bg_nbd(x, t_x, T).expected(x, t_x, T, float(horizon_days))
+    each = fit_gamma_gamma(orders[bought], mean_value).expected(orders[bought], np.maximum(mean_value, 0.0))
+    value[bought] = np.nan_to_num(often * each, nan=0.0, posinf=0.0)
+    return value
+
+
+def baseline_labels(frame: pd.DataFrame, k: int, seed: int = 0) -> Mapping[str, np.ndarray]:
+    """Every group baseline at k groups, by name."""
+    return {
+        "monetary_quantile": monetary_quantile(frame, k),
+        "monetary_tiers": monetary_tiers(frame, k),
+        "rfm_total": rfm_total(frame, k),
+        "kmeans_rfm": kmeans_rfm(frame, k, seed),
+        "hiatus_quantile": hiatus_quantile(frame, k),
+    }
+
+
+def forecast_labels(forecast: np.ndarray, k: int) -> np.ndarray:
+    """A forecast as k equal groups: how a lifetime-value score is used."""
+    return quantile_groups(forecast, k)

@@ -1,0 +1,352 @@
+"""Does it help? What segments of a day say about what users did after it, with intervals. Pure; no lake, no Dagster.
+
+A predictor is a label (or a number) per user, known on a day O; an outcome is what the user did in the days after O.
+The same measures judge our segments and every baseline, on the same users. Definitions are in docs/validity.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+# Metrics of a predictor, in the order they are shown. All: greater is better, 0 (AUC: .5) says nothing.
+METRICS = ("r2", "r2_crossfit", "spearman", "lapse_auc", "active_r2", "mix", "coupon_auc")
+METRIC_TEXTS = {
+    "r2": "Share of the variance of next-period spend between groups (eta squared)",
+    "r2_crossfit": "The same, each user predicted by the mean of the others' fold: what group means learned promise",
+    "spearman": "Rank correlation of the group's mean with the user's next-period spend",
+    "lapse_auc": "AUC of the group's lapse rate for buying nothing in the next period",
+    "active_r2": "Share of the variance of next-period active days between groups",
+    "mix": "Cross-fitted share of the variance of next-period category shares that groups explain, of users who bought",
+    "coupon_auc": "AUC of the group's response rate for redeeming a coupon in the next period",
+}
+# Folds of r2_crossfit; users in the order of their ids.
+FOLDS = 5
+# Value plus and minus 1.96 bootstrap standard errors (Efron 1979). Not percentiles: a resample holds 63 % of the
+# users, so what is learned in it is worse, and the percentiles of a cross-fitted share lie below the share itself.
+# 100 replications know the standard error to 7 %.
+REPLICATIONS = 100
+NORMAL_95 = 1.96
+# Users times replications held at once (float64, a few copies): 32 MB each.
+CHUNK_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What n users did in the period after a day; rows in one order for all arrays.
+
+    user_id: (n,). spend, active_days: (n,). lapsed, coupon: (n,) 0/1; all 0 where the shop has none of it.
+    mix: (n, c) category shares of spend, NaN rows for users who bought nothing; (n, 0) without categories.
+    """
+
+    user_id: np.ndarray
+    spend: np.ndarray
+    active_days: np.ndarray
+    lapsed: np.ndarray
+    coupon: np.ndarray
+    mix: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+
+    def __len__(self) -> int:
+        return len(self.spend)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval; NaN where it cannot be told."""
+
+    value: float
+    lower: float = float("nan")
+    upper: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How well one predictor did. groups: number of groups, 0 for a number per user."""
+
+    predictor: str
+    groups: int
+    origins: int
+    estimates: Mapping[str, Estimate]
+
+    def record(self) -> dict[str, object]:
+        """One flat JSON record."""
+        row: dict[str, object] = {"predictor": self.predictor, "groups": self.groups, "origins": self.origins}
+        intervals: dict[str, list[float | None]] = {}
+        for name, e in self.estimates.items():
+            row[name] = _or_none(e.value)
+            if np.isfinite(e.lower):
+                intervals[name] = [_or_none(e.lower), _or_none(e.upper)]
+        row["intervals"] = intervals
+        return row
+
+
+def _or_none(x: float) -> float | None:
+    return round(float(x), 6) if np.isfinite(x) else None
+
+
+# ---- one origin, many weightings -------------------------------------------------------------------------------
+
+
+class _Weighted:
+    """The outcomes of one origin under R weightings of its n users; what no predictor changes is computed once."""
+
+    def __init__(self, outcomes: Outcomes, W: np.ndarray) -> None:
+        self.outcomes, self.W = outcomes, W
+        self.n = W.sum(axis=1)
+        # Codes that rise with the value: mid-ranks under any weighting follow from them.
+        codes = np.unique(outcomes.spend, return_inverse=True)[1].ravel()
+        rank = _midranks(codes, W)
+        rank -= _ratio((W * rank).sum(axis=1), self.n)[:, None]
+        self.weighted_rank = W * rank
+        self.rank_scatter = (self.weighted_rank * rank).sum(axis=1)
+        self.spend_scatter = self._scatter(outcomes.spend[:, None], W)
+        self.active_scatter = self._scatter(outcomes.active_days[:, None], W)
+        self.Y_mix = np.nan_to_num(outcomes.mix)
+        if outcomes.mix.size:
+            self.W_bought = W * np.isfinite(outcomes.mix).all(axis=1)
+            self.mix_scatter = self._scatter(self.Y_mix, self.W_bought)
+
+    @staticmethod
+    def _scatter(Y: np.ndarray, W: np.ndarray) -> np.ndarray:
+        centered = Y - Y.mean(axis=0)
+        sums, n = W @ centered, W.sum(axis=1)
+        return W @ (centered * centered).sum(axis=1) - _ratio((sums * sums).sum(axis=1), n)
+
+    def of_groups(self, codes: np.ndarray, k: int) -> dict[str, np.ndarray]:
+        """Each metric (R,) of a predictor given as group codes 0..k-1."""
+        o, W = self.outcomes, self.W
+        member = np.zeros((len(codes), k))
+        member[np.arange(len(codes)), codes] = 1.0
+        mass = W @ member
+        spend = W @ (member * o.spend[:, None])
+        lapsed = W @ (member * o.lapsed[:, None])
+        coupon = W @ (member * o.coupon[:, None])
+        active = o.active_days[:, None]
+        found = {
+            "r2": self._explained(member, o.spend[:, None], W, self.spend_scatter),
+            "r2_crossfit": self._crossfit(codes, member, o.spend[:, None], W, self.spend_scatter),
+            "spearman": self._group_spearman(member, mass, spend),
+            "lapse_auc": _group_auc(mass, lapsed),
+            "active_r2": self._explained(member, active, W, self.active_scatter),
+            "coupon_auc": _group_auc(mass, coupon),
+            "mix": np.full(len(W), np.nan),
+        }
+        if o.mix.size:
+            found["mix"] = self._crossfit(codes, member, self.Y_mix, self.W_bought, self.mix_scatter)
+        return found
+
+    def of_number(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Each metric (R,) of a number per user; it predicts as it stands, so its r2 may be under 0."""
+        o, W = self.outcomes, self.W
+        codes = np.unique(x, return_inverse=True)[1].ravel()
+        rank = _midranks(codes, W)
+        rank -= _ratio((W * rank).sum(axis=1), self.n)[:, None]
+        size = np.sqrt((W * rank * rank).sum(axis=1) * self.rank_scatter)
+        found = {m: np.full(len(W), np.nan) for m in METRICS}
+        found["r2"] = 1.0 - _ratio(W @ (o.spend - x) ** 2, self.spend_scatter)
+        found["spearman"] = _ratio((self.weighted_rank * rank).sum(axis=1), size)
+        found["lapse_auc"] = _number_auc(codes.max() - codes, o.lapsed, W)
+        found["coupon_auc"] = _number_auc(codes, o.coupon, W)
+        return found
+
+    @staticmethod
+    def _explained(member: np.ndarray, Y: np.ndarray, W: np.ndarray, scatter: np.ndarray) -> np.ndarray:
+        """Share of the scatter of the rows of Y that lies between groups."""
+        Y = Y - Y.mean(axis=0)
+        mass, n = W @ member, W.sum(axis=1)
+        between = np.zeros(len(W))
+        for j in range(Y.shape[1]):
+            y = Y[:, j]
+            sums = W @ (member * y[:, None])
+            between += _ratio(sums * sums, mass, 0.0).sum(axis=1) - _ratio((W @ y) ** 2, n)
+        return _ratio(between, scatter)
+
+    @staticmethod
+    def _crossfit(
+        codes: np.ndarray, member: np.ndarray, Y: np.ndarray, W: np.ndarray, scatter: np.ndarray
+    ) -> np.ndarray:
+        """1 - squared error of means learned on the other folds / scatter; under 0 when groups only hold chance."""
+        fold = np.arange(len(codes)) % FOLDS
+        squared = np.zeros(len(W))
+        for f in range(FOLDS):
+            test = fold == f
+            learn, held = W[:, ~test], W[:, test]
+            mass, n, inside = learn @ member[~test], learn.sum(axis=1), member[test]
+            held_mass = held @ inside
+            for j in range(Y.shape[1]):
+                y = Y[:, j]
+                sums = learn @ (member[~test] * y[~test, None])
+                grand = _ratio(sums.sum(axis=1), n, 0.0)
+                means = np.where(mass > 0, _ratio(sums, mass, 0.0), grand[:, None])
+                # sum w (y - m_g)^2 = sum w y^2 - 2 sum_g m_g sum_g w y + sum_g m_g^2 sum_g w
+                own = held @ (inside * y[test, None])
+                squared += held @ (y[test] ** 2) - 2.0 * (means * own).sum(axis=1) + (means**2 * held_mass).sum(axis=1)
+        return 1.0 - _ratio(squared, scatter)
+
+    def _group_spearman(self, member: np.ndarray, mass: np.ndarray, total: np.ndarray) -> np.ndarray:
+        rank = _group_midranks(mass, _ratio(total, mass, 0.0))
+        rank -= _ratio((mass * rank).sum(axis=1), self.n)[:, None]
+        size = np.sqrt((mass * rank * rank).sum(axis=1) * self.rank_scatter)
+        return _ratio((rank * (self.weighted_rank @ member)).sum(axis=1), size)
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray, otherwise: float = np.nan) -> np.ndarray:
+    positive = bottom > 1e-12
+    return np.where(positive, top / np.where(positive, bottom, 1.0), otherwise)
+
+
+def _midranks(codes: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """(R, n) weighted middle ranks of a column given as codes that rise with the value."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(int(codes.max()) + 1))
+    mass = np.add.reduceat(W[:, order], starts, axis=1)
+    return (np.cumsum(mass, axis=1) - mass / 2.0)[:, codes]
+
+
+def _group_midranks(mass: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """(R, k) weighted middle ranks of groups by `value`."""
+    below = (value[:, None, :] < value[:, :, None]) + 0.5 * (value[:, None, :] == value[:, :, None])
+    return np.einsum("rgh,rh->rg", below, mass)
+
+
+def _group_auc(mass: np.ndarray, yes: np.ndarray) -> np.ndarray:
+    """Probability that a user with the event is in a group of higher rate than one without, ties half."""
+    no = mass - yes
+    ahead = _group_midranks(no, _ratio(yes, mass, 0.0))
+    return _ratio((yes * ahead).sum(axis=1), yes.sum(axis=1) * no.sum(axis=1))
+
+
+def _number_auc(codes: np.ndarray, truth: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """Probability that a true one has a higher code than a false one, ties half (Mann and Whitney 1947)."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(int(codes.max()) + 1))
+    yes = np.add.reduceat((W * truth)[:, order], starts, axis=1)
+    no = np.add.reduceat((W * (1.0 - truth))[:, order], starts, axis=1)
+    below = np.cumsum(no, axis=1) - no / 2.0
+    return _ratio((yes * below).sum(axis=1), yes.sum(axis=1) * no.sum(axis=1))
+
+
+def _measured(predictor: np.ndarray, weighted: _Weighted) -> dict[str, np.ndarray]:
+    if np.issubdtype(predictor.dtype, np.floating):
+        return weighted.of_number(predictor)
+    values, codes = np.unique(predictor, return_inverse=True)
+    return weighted.of_groups(codes.ravel(), len(values))
+
+
+def measure(predictor: np.ndarray, outcomes: Outcomes) -> dict[str, float]:
+    """Every metric of one predictor at one origin. Text or integer labels are groups, floats are numbers."""
+    if not len(outcomes):
+        return dict.fromkeys(METRICS, float("nan"))
+    found = _measured(np.asarray(predictor), _Weighted(outcomes, np.ones((1, len(outcomes)))))
+    return {m: float(found[m][0]) for m in METRICS}
+
+
+# ---- many origins ----------------------------------------------------------------------------------------------
+
+
+def judge(
+    predictors: Mapping[str, Sequence[np.ndarray]],
+    outcomes: Sequence[Outcomes],
+    *,
+    seed: int = 0,
+    replications: int = REPLICATIONS,
+) -> list[Judged]:
+    """Predictors over rolling origins: the mean over origins of each metric, with an interval.
+
+    The interval is a bootstrap over users, the same draws for every predictor: a user drawn twice
+    counts twice at every origin, so the overlap of the origins' periods is in it. What another season would change
+    is not.
+
+    Args:
+        predictors: name to one array per origin, rows as in that origin's outcomes.
+        outcomes: one per origin.
+        seed: of the draws.
+        replications: how many; 0 for no intervals.
+    """
+    from threadpoolctl import threadpool_limits
+
+    kept = [i for i, o in enumerate(outcomes) if len(o)]
+    point: dict[str, list[dict[str, float]]] = {name: [] for name in predictors}
+    drawn = {name: [np.full((len(kept), replications), np.nan) for _ in METRICS] for name in predictors}
+    everyone = np.unique(np.concatenate([outcomes[i].user_id for i in kept])) if kept else np.empty(0, dtype=str)
+    with threadpool_limits(limits=1):
+        for at, i in enumerate(kept):
+            o = outcomes[i]
+            place = np.searchsorted(everyone, o.user_id)
+            once = _Weighted(o, np.ones((1, len(o))))
+            for name, labels in predictors.items():
+                point[name].append({m: float(v[0]) for m, v in _measured(np.asarray(labels[i]), once).items()})
+            chunk = max(1, CHUNK_CELLS // len(o))
+            for first in range(0, replications, chunk):
+                rows = range(first, min(first + chunk, replications))
+                weighted = _Weighted(o, np.stack([_draw(len(everyone), seed, r)[place] for r in rows]))
+                for name, labels in predictors.items():
+                    found = _measured(np.asarray(labels[i]), weighted)
+                    for m, metric in enumerate(METRICS):
+                        drawn[name][m][at, rows.start : rows.stop] = found[metric]
+    return [_judged(name, predictors[name], kept, point[name], drawn[name]) for name in predictors]
+
+
+def _draw(users: int, seed: int, replication: int) -> np.ndarray:
+    """(users,) how often each user is drawn in a replication."""
+    rng = np.random.default_rng([seed, 11, replication])
+    return np.bincount(rng.integers(0, users, users), minlength=users).astype(np.float64)
+
+
+def _judged(
+    name: str,
+    labels: Sequence[np.ndarray],
+    kept: Sequence[int],
+    point: Sequence[Mapping[str, float]],
+    drawn: Sequence[np.ndarray],
+) -> Judged:
+    estimates = {}
+    for m, metric in enumerate(METRICS):
+        values = np.array([p[metric] for p in point])
+        known = np.isfinite(values)
+        if not known.any():
+            estimates[metric] = Estimate(float("nan"))
+            continue
+        # Origins at which a metric means nothing (nobody lapsed) are left out, of the draws too.
+        means = drawn[m][known].mean(axis=0)
+        means = means[np.isfinite(means)]
+        value = float(values[known].mean())
+        reach = NORMAL_95 * float(means.std(ddof=1)) if len(means) >= 20 else float("nan")
+        estimates[metric] = Estimate(value, value - reach, value + reach)
+    counts = [0 if np.issubdtype(np.asarray(labels[i]).dtype, np.floating) else len(np.unique(labels[i])) for i in kept]
+    groups = round(float(np.mean(counts))) if counts else 0
+    return Judged(name, groups, len(kept), estimates)
+
+
+def outcomes_between(then: pd.DataFrame, later: pd.DataFrame, shares: pd.DataFrame | None = None) -> Outcomes:
+    """What the users of `then` (profiles of O) did up to the day of `later` (profiles of O + horizon).
+
+    Lifetime totals are subtracted, so nothing but the days between is in it. `shares`: user_category_profiles of
+    the later day (user_id, category, share_90d); right when the horizon is its 90 days. A user who is not in
+    `later` did nothing.
+    """
+    after = later.set_index("user_id").reindex(then["user_id"])
+
+    def grown(column: str) -> np.ndarray:
+        if column not in then.columns or column not in after.columns:
+            return np.zeros(len(then))
+        start = then[column].fillna(0.0).to_numpy(dtype=np.float64)
+        end = after[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.round(np.where(np.isfinite(end), end - start, 0.0), 2)
+
+    mix = np.empty((0, 0))
+    if shares is not None and len(shares):
+        wide = shares.pivot_table(index="user_id", columns="category", values="share_90d", aggfunc="max")
+        wide = wide.reindex(columns=sorted(wide.columns)).reindex(then["user_id"])
+        none = wide.isna().all(axis=1).to_numpy()
+        mix = wide.fillna(0.0).to_numpy(dtype=np.float64, copy=True)
+        mix[none] = np.nan
+    return Outcomes(
+        user_id=then["user_id"].to_numpy(dtype=object).astype(str),
+        spend=grown("monetary_all"),
+        active_days=grown("active_days_all"),
+        lapsed=(grown("orders_all") <= 0).astype(np.float64),
+        coupon=(grown("coupons_all") > 0).astype(np.float64),
+        mix=mix,
+    )
