@@ -57,7 +57,7 @@ def run_demo(args: argparse.Namespace) -> int:
     from seg_assets.events.complete_journey import write_landing
     from seg_assets.lake import Lake
     from seg_assets.reports.summary import summarize
-    from seg_assets.segments.strategy import load_strategies
+    from seg_assets.segments.strategy import strategies_of
 
     settings = Settings.from_env()
     last = parse_day(args.last)
@@ -65,7 +65,7 @@ def run_demo(args: argparse.Namespace) -> int:
     _say(f"landing the Complete Journey panel in {settings.landing}")
     write_landing(settings.landing, DEMO_FIRST, last)
     _replay(settings, DEMO_FIRST, last, live=False)
-    strategies = load_strategies(settings.strategies)
+    strategies = strategies_of(settings)
     print(summarize(Lake.of(settings), strategies, settings, last))
     _say(f"done in {time.monotonic() - started:.0f} s; open the Dagster UI with: make ui")
     return 0

@@ -154,9 +154,9 @@ def _missing(settings: Settings, lake: Lake) -> list[Finding]:
 def _stale_and_undecided(settings: Settings, lake: Lake) -> list[Finding]:
     from seg_assets.drift import decide
     from seg_assets.drift.staleness import stale
-    from seg_assets.segments.strategy import load_strategies
+    from seg_assets.segments.strategy import strategies_of
 
-    strategies = load_strategies(settings.strategies)
+    strategies = strategies_of(settings)
     findings = []
     for table, days in stale(lake, strategies).items():
         reasons: dict[str, list[dt.date]] = {}

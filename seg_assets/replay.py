@@ -112,14 +112,21 @@ def days_to_land(settings: Settings, lake: Lake, days: list[dt.date]) -> list[dt
 def _settle(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date | None) -> str:
     """Run what the sensor's code asks for, until it rests; return why it rests."""
     from seg_assets.drift import decide
-    from seg_assets.segments.strategy import load_strategies
+    from seg_assets.segments.strategy import strategies_of
 
-    strategies = load_strategies(settings.strategies)
+    strategies = strategies_of(settings)
+    asked: set[str] = set()
     for _ in range(MAX_REQUESTS):
         plan = decide.plan(lake, strategies, settings, last_day=last_day)
         if not plan.requests:
             return plan.resting_because
         for request in plan.requests:
+            if request.key in asked:
+                raise SegAssetsError(
+                    f"{request.kind} of {request.first} .. {request.last} was run and is asked for again in the same "
+                    f"state of the lake ({request.reason}); run `seg-assets doctor` and report its output as a defect"
+                )
+            asked.add(request.key)
             runner.run(
                 request.kind,
                 request.first,
