@@ -21,7 +21,8 @@ from seg_assets.evaluation import internal, null, stability
 from seg_assets.lake import Lake, digest
 from seg_assets.segments.decisions import Decision, champion_as_of
 from seg_assets.segments.model import SegmentModel
-from seg_assets.segments.strategy import Strategy
+from seg_assets.segments.space import FeatureSpace
+from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 from seg_assets.settings import Settings
 
 TABLE = "segment_evaluation"
@@ -34,6 +35,8 @@ DESCRIPTIONS = {
 }
 WEEK = 7
 MEMO = ".memo"
+# Random starts of the refits in null test and bootstrap; ten cost three times as much and moved no verdict.
+REFIT_STARTS = 3
 # Raised when the meaning of a memo changes.
 MEMO_VERSION = 1
 FLOW_DAY, FLOW_WEEK = "flow_1d_to:", "flow_7d_to:"
@@ -340,27 +343,65 @@ def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> 
     # An outcome-guided clustering has nothing to learn from data without users' outcomes: k-means, which makes the most
     # compact groups there are, takes its place, so beating the null is then the harder.
     of_null = "kmeans" if guided else strategy.algorithm
-    parameters = {} if guided else dict(strategy.parameters)
+    parameters = _quick(of_null, {} if guided else dict(strategy.parameters))
+
+    quick = _quick(strategy.algorithm, dict(strategy.parameters))
 
     def refit(twin: np.ndarray, k: int, its_seed: int) -> np.ndarray:
         return algorithms.fit(of_null, twin, k, seed=its_seed, parameters=parameters).scores(twin).argmin(axis=1)
 
     def fit_assign(drawn: np.ndarray, k: int, its_seed: int, everyone: np.ndarray, positions: np.ndarray) -> np.ndarray:
         again = _drawn(outcome, its_seed)
-        fitted = algorithms.fit(
-            strategy.algorithm, drawn, k, seed=its_seed, outcome=again, parameters=dict(strategy.parameters)
-        )
+        fitted = algorithms.fit(strategy.algorithm, drawn, k, seed=its_seed, outcome=again, parameters=quick)
         return fitted.scores(everyone).argmin(axis=1)
 
-    blocks = [
-        [j for j, s in enumerate(model.space.sources) if s == source] for source in dict.fromkeys(model.space.sources)
-    ]
     sampled = few[inside[few]]
-    test = null.null_test(X[sampled], labels[sampled], model.n_clusters, refit, seed=seed, blocks=blocks)
+    base, to_space = known_of_users(model.space, frame.iloc[sampled].reset_index(drop=True))
+    test = null.null_test(X[sampled], labels[sampled], model.n_clusters, refit, seed=seed, base=base, to_space=to_space)
     kept = np.flatnonzero(inside)
     steady = stability.bootstrap_stability(X[kept], labels[kept], model.n_clusters, fit_assign, seed=seed)
     by_segment = {model.segment_ids[label]: value for label, value in steady.jaccard.items()}
     return ModelQuality(test, steady, by_segment, not guided)
+
+
+def _quick(algorithm: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The strategy's parameters with a few random starts: in a sample of thousands the best of three is as good."""
+    from seg_assets.segments import algorithms
+
+    if "starts" in algorithms.module_of(algorithm).PARAMETERS:
+        given = int(parameters.get("starts", algorithms.module_of(algorithm).PARAMETERS["starts"]))
+        return {**parameters, "starts": min(given, REFIT_STARTS)}
+    return parameters
+
+
+def known_of_users(space: FeatureSpace, frame: pd.DataFrame) -> tuple[np.ndarray, Any]:
+    """What the nulls are made of: (n, p) codes of the space's frame columns, and the way from codes to model space.
+
+    Codes keep the order of the values, null first. Category shares are parts of a whole, and are in a twin too.
+    """
+    columns = [c for c in dict.fromkeys(space.sources) if c in frame.columns]
+    base = np.empty((len(frame), len(columns)), dtype=np.int64)
+    values = []
+    for j, column in enumerate(columns):
+        codes, uniques = pd.factorize(frame[column], sort=True)
+        base[:, j] = codes
+        values.append(pd.Series(uniques))
+    shares = [c for c in columns if c.startswith(CATEGORY_PREFIX)]
+    parts = frame[shares].to_numpy(float)
+    totals = parts.sum(axis=1)
+
+    def to_space(twin: np.ndarray) -> np.ndarray:
+        made = pd.DataFrame(
+            {
+                c: values[j].reindex(np.where(twin[:, j] < 0, len(values[j]), twin[:, j])).to_numpy()
+                for j, c in enumerate(columns)
+            }
+        )
+        if shares:
+            made[shares] = null.as_parts(made[shares].to_numpy(float), parts, totals)
+        return space.transform(made)
+
+    return base, to_space
 
 
 def _outcome(lake: Lake, strategy: Strategy, model: SegmentModel) -> Any:

@@ -7,7 +7,7 @@ The champion is said to be real when its silhouette beats every replication of b
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,45 +73,58 @@ class NullTest:
         return cls(tuple(NullResult(**r) for r in document["results"]), document["reason"])
 
 
-def permuted(X: np.ndarray, rng: np.random.Generator, blocks: Sequence[Sequence[int]] | None = None) -> np.ndarray:
-    """Each column of `X` shuffled on its own: same distributions, no relation between columns.
-
-    Columns of one block (the levels of one text column) are shuffled together: nobody gets two sexes.
-    """
-    twin = np.empty_like(X)
-    for block in _blocks(X, blocks):
-        twin[:, block] = X[np.ix_(rng.permutation(len(X)), block)]
-    return twin
+def permuted(base: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each column shuffled on its own: same distributions, no relation between columns."""
+    return np.column_stack([rng.permutation(base[:, j]) for j in range(base.shape[1])])
 
 
-def copula(X: np.ndarray, rng: np.random.Generator, blocks: Sequence[Sequence[int]] | None = None) -> np.ndarray:
-    """Gaussian-copula twin of `X`: the same values per column, the same rank correlations, no groups beyond them.
+def copula(base: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian-copula twin: the same values per column, the same rank correlations, no groups beyond them.
 
-    Ranks (ties broken at random) become normal scores; a normal sample with their correlation is drawn, and each block
-    of columns gets its own sorted rows in the order of that sample.
+    Ranks (ties broken at random) become normal scores; a normal sample with their correlation is drawn, and each column
+    gets its own sorted values in the order of that sample.
     """
     from scipy.special import ndtri
 
-    parts = _blocks(X, blocks)
-    n = len(X)
-    scores = np.empty((n, len(parts)))
+    n, d = base.shape
+    scores = np.empty((n, d))
     grid = ndtri((np.arange(n) + 0.5) / n)
-    orders = []
-    for j, block in enumerate(parts):
-        order = np.lexsort((rng.random(n), *(X[:, c] for c in reversed(block))))
-        scores[order, j] = grid
-        orders.append(order)
+    for j in range(d):
+        scores[np.lexsort((rng.random(n), base[:, j])), j] = grid
     values, vectors = np.linalg.eigh(np.atleast_2d(np.corrcoef(scores, rowvar=False)))
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    drawn = rng.standard_normal((n, len(parts))) @ root.T
-    twin = np.empty_like(X)
-    for j, block in enumerate(parts):
-        twin[np.ix_(np.argsort(drawn[:, j], kind="stable"), block)] = X[np.ix_(orders[j], block)]
+    drawn = rng.standard_normal((n, d)) @ root.T
+    twin = np.empty_like(base)
+    for j in range(d):
+        twin[np.argsort(drawn[:, j], kind="stable"), j] = np.sort(base[:, j])
     return twin
 
 
-def _blocks(X: np.ndarray, blocks: Sequence[Sequence[int]] | None) -> list[list[int]]:
-    return [[j] for j in range(X.shape[1])] if blocks is None else [list(block) for block in blocks]
+def as_parts(twin: np.ndarray, parts: np.ndarray, totals: np.ndarray, rounds: int = 10) -> np.ndarray:
+    """A twin of shares whose rows add up to `totals` and whose columns are distributed as those of `parts`.
+
+    Columns shuffled one by one do not add up, and scaled once they are less extreme than shares of real users, so that
+    any shop's shares would beat them. So both are mended in turn, as in iterative proportional fitting.
+
+    Args:
+        twin: (n, p) shares from a null.
+        parts: (n, p) the shares that the twin is of.
+        totals: (n,) what the rows shall add up to.
+        rounds: how often both are mended; the columns are within a percent of theirs after a few.
+    """
+    ordered = np.sort(parts, axis=0)
+    mean = parts.mean(axis=0)
+    found = twin.astype(np.float64)
+    for left in range(rounds, -1, -1):
+        sums = found.sum(axis=1)
+        # A row of nothing takes the shop's mean mix.
+        found = np.where(sums[:, None] > 0, found, mean)
+        sums = found.sum(axis=1)
+        found = found * np.where(sums > 0, totals / np.where(sums > 0, sums, 1.0), 0.0)[:, None]
+        if left:
+            for j in range(found.shape[1]):
+                found[np.argsort(found[:, j], kind="stable"), j] = ordered[:, j]
+    return found
 
 
 NULLS = {"permuted": permuted, "copula": copula}
@@ -125,9 +138,10 @@ def null_test(
     *,
     seed: int,
     replications: int = REPLICATIONS,
-    blocks: Sequence[Sequence[int]] | None = None,
+    base: np.ndarray | None = None,
+    to_space: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> NullTest:
-    """Compare the silhouette of `labels` with that of the same clustering of both nulls of `X`.
+    """Compare the silhouette of `labels` with that of the same clustering of both nulls.
 
     Args:
         X: (n, d) sample in model space.
@@ -136,45 +150,37 @@ def null_test(
         refit: the strategy's own way to cluster; the labels it returns are judged like the champion's.
         seed: of the nulls and of the clusterings.
         replications: per null.
-        blocks: column positions that belong together (default: each column by itself).
+        base: (n, p) what the nulls are made of, one column per thing that is known of a user (default: X). A text
+            column is one column here and several in X, so that nobody gets two sexes.
+        to_space: turns a twin of `base` into model space.
     """
-    varied = sum(bool((X[:, b].max(axis=0) > X[:, b].min(axis=0)).any()) for b in _blocks(X, blocks)) if len(X) else 0
+    from threadpoolctl import threadpool_limits
+
+    base = X if base is None else base
+    varied = int((base.max(axis=0) > base.min(axis=0)).sum()) if len(base) else 0
     if varied < 2:
         return NullTest(reason="fewer than two varied features: the nulls keep each feature as it is")
     if k < 2 or len(np.unique(labels)) < 2:
         return NullTest(reason="fewer than two segments")
     if len(X) < 10 * k:
         return NullTest(reason=f"{len(X)} users are too few for {k} segments (ten per segment are needed)")
-    from threadpoolctl import threadpool_limits
-
     # One thread: a few hundred small fits gain nothing from more, and the sums stay in one order.
     with threadpool_limits(1):
-        return _replicate(X, labels, k, refit, seed, replications, blocks)
-
-
-def _replicate(
-    X: np.ndarray,
-    labels: np.ndarray,
-    k: int,
-    refit: Refit,
-    seed: int,
-    replications: int,
-    blocks: Sequence[Sequence[int]] | None,
-) -> NullTest:
-    observed = silhouette(X, labels).value
-    results = []
-    for position, (name, make) in enumerate(NULLS.items()):
-        values = []
-        for replication in range(replications):
-            rng = np.random.default_rng([seed, position, replication])
-            twin = make(X, rng, blocks)
-            found = refit(twin, k, int(rng.integers(2**31)))
-            value = silhouette(twin, found).value
-            if not math.isnan(value):
-                values.append(value)
-        if not values:
-            return NullTest(reason=f"the clustering finds no two segments in the {name} null")
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-        reached = sum(value >= observed for value in values)
-        results.append(NullResult(name, observed, float(np.mean(values)), spread, len(values), reached))
-    return NullTest(tuple(results))
+        observed = silhouette(X, labels).value
+        results = []
+        for position, (name, make) in enumerate(NULLS.items()):
+            values = []
+            for replication in range(replications):
+                rng = np.random.default_rng([seed, position, replication])
+                twin = make(base, rng)
+                twin = twin if to_space is None else to_space(twin)
+                found = refit(twin, k, int(rng.integers(2**31)))
+                value = silhouette(twin, found).value
+                if not math.isnan(value):
+                    values.append(value)
+            if not values:
+                return NullTest(reason=f"the clustering finds no two segments in the {name} null")
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+            reached = sum(value >= observed for value in values)
+            results.append(NullResult(name, observed, float(np.mean(values)), spread, len(values), reached))
+        return NullTest(tuple(results))

@@ -1,7 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
 
+from seg_assets.evaluation.daily import known_of_users
 from seg_assets.evaluation.null import NullTest, copula, null_test, permuted
 
 
@@ -59,12 +61,45 @@ def test_both_nulls_keep_every_column_and_only_the_copula_keeps_rank_correlation
     assert np.abs(rank_of(loose) - np.eye(4)).max() < 0.1
 
 
-def test_levels_of_one_text_column_stay_together_in_both_nulls():
+def space_of(frame, features):
+    from seg_assets.segments.space import FeatureSpace
+    from tests.evaluation.small_shop import strategy
+
+    return FeatureSpace.fit(frame, strategy(features=features))
+
+
+def test_levels_of_one_text_column_stay_together_in_both_nulls_and_nulls_stay_nulls():
     rng = np.random.default_rng(0)
-    X = np.column_stack([np.eye(3)[rng.integers(3, size=300)], rng.normal(size=300)])
+    sex = np.where(np.arange(300) % 7 == 0, None, np.array(["F", "M", "X"])[rng.integers(3, size=300)])
+    frame = pd.DataFrame({"sex": pd.array(sex, dtype="str"), "orders_90d": rng.normal(size=300)})
+    space = space_of(frame, [{"column": "sex", "one_hot": {"top": 4}}, {"column": "orders_90d"}])
+    base, to_space = known_of_users(space, frame)
+    X = space.transform(frame)
+    levels = [j for j, s in enumerate(space.sources) if s == "sex"]
+    rows = lambda Z: sorted(map(tuple, np.round(Z[:, levels], 9).tolist()))  # noqa: E731
+    assert np.array_equal(to_space(base), X)
     for make in (permuted, copula):
-        twin = make(X, np.random.default_rng(1), [[0, 1, 2], [3]])
-        assert np.array_equal(twin[:, :3].sum(axis=1), np.ones(300))
+        assert rows(to_space(make(base, np.random.default_rng(1)))) == rows(X)
+
+
+def shares(n, planted, seed=0):
+    """Category mixes: of one population (Dirichlet), or of three planted tastes."""
+    rng = np.random.default_rng(seed)
+    alpha = np.full((3, 6), 0.7)
+    if planted:
+        alpha = np.array([[6, 5, 0.3, 0.3, 0.3, 0.3], [0.3, 0.3, 6, 5, 0.3, 0.3], [0.3, 0.3, 0.3, 0.3, 6, 5]])
+    mix = np.array([rng.dirichlet(alpha[n % 3]) for n in range(n)])
+    return pd.DataFrame({f"category:c{j}": mix[:, j] for j in range(6)})
+
+
+@pytest.mark.parametrize("planted", [True, False])
+def test_shares_that_only_add_up_to_one_are_no_groups_but_planted_tastes_are(planted):
+    frame = shares(600, planted)
+    space = space_of(frame, [{"category_shares": {"top": 6}}])
+    base, to_space = known_of_users(space, frame)
+    X = space.transform(frame)
+    k = 3 if planted else 6
+    assert null_test(X, refit(X, k, 0), k, refit, seed=0, base=base, to_space=to_space).real is planted
 
 
 def test_what_cannot_be_tested_says_why_and_claims_nothing():

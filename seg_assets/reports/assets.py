@@ -1,0 +1,107 @@
+"""The Dagster face of the reports room: `segment_report`, a page per day and strategy."""
+
+import dagster as dg
+
+from seg_assets.dagster_io import (
+    IO_RETRY,
+    OWNER,
+    SINGLE_RUN,
+    DayResult,
+    Shop,
+    log_progress,
+    report_days,
+    user_errors,
+)
+from seg_assets.lake import Lake, digest
+from seg_assets.partitions import days_of_run
+from seg_assets.reports.charts import number, percent
+from seg_assets.reports.model import Report
+from seg_assets.reports.page import render
+from seg_assets.reports.read import PROFILES, build_report, load_history
+from seg_assets.reports.write import index_path, page_path, write_index, write_text
+from seg_assets.segments.strategy import strategies_of
+from seg_assets.settings import Settings
+
+KEY = "segment_report"
+# Days whose small tables are held at once: bounds memory in a range of a year, and a quarter of past is re-read each.
+CHUNK_DAYS = 60
+
+
+def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """`segment_report`."""
+
+    @dg.asset(
+        key=KEY,
+        partitions_def=partitions,
+        backfill_policy=SINGLE_RUN,
+        group_name="reports",
+        owners=[OWNER],
+        kinds={"python", "html"},
+        retry_policy=IO_RETRY,
+        deps=["segment_profiles", "segment_moves", "segment_evaluation", "drift_report", "segment_model"],
+        metadata={"docs": "docs/evaluation.md"},
+    )
+    def segment_report(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+        """Pages a marketer can read: segments, sizes, moves, drift, models, and how far to trust them.
+
+        One self-contained HTML page per day and strategy under `reports/segments`, and `reports/index.html`. They need
+        no network and no server.
+        """
+        return user_errors(lambda: run_days(context, shop.settings()))()
+
+    return [segment_report]
+
+
+def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
+    """Write the pages of every day of the run, oldest first, then the index."""
+    lake = Lake.of(settings)
+    strategies = strategies_of(settings)
+    days = days_of_run(context)
+    results = []
+    history = None
+    for n, day in enumerate(log_progress(context, days)):
+        lake.require(PROFILES, [day], f"{KEY} of {day}")
+        if history is None or n % CHUNK_DAYS == 0:
+            history = load_history(lake, list(strategies), day, days[min(n + CHUNK_DAYS, len(days)) - 1])
+        made = []
+        hashes = []
+        for name, strategy in strategies.items():
+            report = build_report(history, strategy, day)
+            text = render(report)
+            write_text(page_path(settings, name, day), text)
+            made.append(report)
+            hashes.append(digest(text))
+        metadata = {
+            "day": day.isoformat(),
+            "pages": len(made),
+            "index": dg.MetadataValue.url(index_path(settings).as_uri()),
+            "overview": dg.MetadataValue.md(overview(made)),
+        }
+        for report in made:
+            path = page_path(settings, report.strategy, day)
+            metadata[f"{report.strategy}_page"] = dg.MetadataValue.path(str(path))
+            metadata[f"{report.strategy}_link"] = dg.MetadataValue.url(path.as_uri())
+        results.append(DayResult(day, metadata, data_version=digest(hashes)))
+    write_index(settings, {name: s.title for name, s in strategies.items()})
+    return report_days(context, dg.AssetKey(KEY), results)
+
+
+def overview(reports: list[Report]) -> str:
+    """A small table for the UI."""
+    lines = ["| strategy | users | segments | largest | drifted | real | moved |", "|---|---|---|---|---|---|---|"]
+    for report in reports:
+        clusters = [s for s in report.segments if s.is_cluster]
+        largest = max(clusters, key=lambda s: (s.users, s.segment_id), default=None)
+        told = f"{_plain(largest.name)} ({percent(largest.share, 0)})" if largest else "–"
+        drifted = "–" if report.verdict is None else "yes" if report.verdict.drifted else "no"
+        real = {None: "–", True: "yes", False: "not shown"}[report.real]
+        moved = percent(report.metrics.get("moved_share"))
+        lines.append(
+            f"| {report.strategy} | {number(report.users)} | {len(clusters)} | {told} | {drifted} | {real} | {moved} |"
+        )
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Text of the shop inside a Markdown table cell."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,166 @@
+"""What one report page says, as plain frozen data. `read` fills it from the lake, `page` turns it into HTML.
+
+Everything that could not be known is None or empty, and the page says so in words.
+"""
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How one feature of a segment differs from everybody: `score` in standard deviations of the model space."""
+
+    feature: str
+    score: float
+    value: float | None = None
+    overall: float | None = None
+
+
+@dataclass(frozen=True)
+class SegmentRow:
+    """One segment on the page's day."""
+
+    segment_id: str
+    name: str
+    kind: str
+    users: int
+    share: float
+    colour: str = "c0"
+    users_week_ago: int | None = None
+    value_mean: float | None = None
+    value_share: float | None = None
+    apart: tuple[Apart, ...] = ()
+    jaccard: float | None = None
+    band: str = "not tested"
+    silhouette: float | None = None
+    representativeness: float | None = None
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether a model made this segment; rule segments (new, dormant, unassigned) are stated, not found."""
+        return self.kind == "cluster"
+
+    @property
+    def trusted(self) -> bool | None:
+        """False under Hennig's 0.6, None when never tested or a rule segment."""
+        if self.jaccard is None or math.isnan(self.jaccard) or not self.is_cluster:
+            return None
+        return self.jaccard >= 0.6
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Users of one segment who are in another (or the same) some days later."""
+
+    old: str
+    new: str
+    users: int
+
+
+@dataclass(frozen=True)
+class MoveReason:
+    """The most frequent reason of a flow since yesterday."""
+
+    old: str
+    new: str
+    users: int
+    reason: str
+    # Share of the change in margin that the model made, not the user: 0 on days without a new model.
+    model_share: float | None = None
+
+
+@dataclass(frozen=True)
+class DriftDay:
+    """One day's verdict."""
+
+    day: dt.date
+    drifted: bool
+    score: float | None
+    limit: float | None
+    reason: str = ""
+    against: dt.date | None = None
+    # What the score is, and features beyond their limit: (name, score, limit).
+    columns: tuple[tuple[str, float, float | None], ...] = ()
+    # The day alone shows drift; `drifted` needs several such days in a row.
+    flagged: bool = False
+
+
+@dataclass(frozen=True)
+class DecisionRow:
+    """One re-clustering decision up to the page's day."""
+
+    day: dt.date
+    cause: str
+    promoted: bool
+    reason: str
+    model_id: str
+    against_model_id: str
+    # (kind, old segment ids, new segment ids, share)
+    lineage: tuple[tuple[str, tuple[str, ...], tuple[str, ...], float | None], ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    # segment id -> name, of the model that was fitted
+    names: Mapping[str, str] = field(default_factory=dict)
+    # segment id -> share of the fit day's clustered users
+    shares: Mapping[str, float] = field(default_factory=dict)
+    sequence: int = 0
+
+
+@dataclass(frozen=True)
+class Validity:
+    """One predictor's out-of-time numbers, ours or a baseline's."""
+
+    predictor: str
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    groups: int | None = None
+    ours: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """One page."""
+
+    strategy: str
+    title: str
+    description: str
+    day: dt.date
+    users: int
+    segments: tuple[SegmentRow, ...]
+    champion_id: str = ""
+    fit_day: dt.date | None = None
+    # Days of the series, oldest first, and users per segment and day (0 where a segment did not exist).
+    days: tuple[dt.date, ...] = ()
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    colours: Mapping[str, str] = field(default_factory=dict)
+    week_flows: tuple[Flow, ...] = ()
+    day_flows: tuple[Flow, ...] = ()
+    reasons: tuple[MoveReason, ...] = ()
+    drift: tuple[DriftDay, ...] = ()
+    drift_score_name: str = "drift score"
+    decisions: tuple[DecisionRow, ...] = ()
+    # metric -> value of the whole segmentation on the page's day, and metric -> series over `days`.
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    series: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    validity: tuple[Validity, ...] = ()
+    validity_note: str = ""
+    # Things that should have been here: (what, why).
+    missing: tuple[tuple[str, str], ...] = ()
+    sources: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def verdict(self) -> DriftDay | None:
+        """The verdict of the page's day."""
+        return next((d for d in reversed(self.drift) if d.day == self.day), None)
+
+    @property
+    def real(self) -> bool | None:
+        """Whether the structure beats its null; None when it could not be tested."""
+        value = self.metrics.get("beats_null")
+        return None if value is None or math.isnan(value) else value >= 1
