@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from seg_assets.catalog import TABLES
-from seg_assets.drift.staleness import Snapshot, Stale, derived_tables
+from seg_assets.drift.staleness import STRATEGIES_KEY, Snapshot, Stale, derived_tables
 from seg_assets.lake import NONE, Lake, digest, literal
 from seg_assets.partitions import ONE_DAY, contiguous
 from seg_assets.segments.decisions import DRIFT, Decision, decisions_of_day, history_digest
@@ -176,8 +176,15 @@ def _say(items: Sequence[Stale]) -> str:
 
 
 def _blocked(now: Snapshot, upstream: set[str]) -> dt.date | None:
-    """First day on which something a decision rests on is stale and cannot be made; None: nowhere."""
-    return min((i.day for i in now.stale() if i.table in upstream and not i.computable), default=None)
+    """First day on which something a decision rests on is stale; None: nowhere.
+
+    Verdicts that only wait for a decision before them, or for settings, are told apart by their rows: one strategy's
+    decision makes the day's file stale, and the other strategies' verdicts in it stay true.
+    """
+    by_row = {"segment_model:baseline", STRATEGIES_KEY}
+    days = [i.day for i in now.stale() if i.table in upstream]
+    days += [i.day for i in now.stale() if i.table == VERDICTS and not (i.changed and set(i.changed) <= by_row)]
+    return min(days, default=None)
 
 
 def _due(

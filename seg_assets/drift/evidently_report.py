@@ -168,6 +168,10 @@ def _pairs(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[_Pair]:
         if not kinds or missing[0] == 1.0 or missing[1] == 1.0:
             note = "null for everyone" if 1.0 in missing else "text on one day, a number on the other"
             pairs.append(_Pair(column, NOT_COMPARED, (), (), *missing, note))
+        elif kinds[0] == "numeric" and len(set(there["quantiles"])) == 1:
+            # A distance in standard deviations has none to divide by: one user of a thousand would be drift.
+            usual = there["quantiles"][0]
+            pairs.append(_Pair(column, JENSEN_SHANNON, _apart(here, usual), _apart(there, usual), *missing))
         elif kinds[0] == "numeric":
             pairs.append(_Pair(column, WASSERSTEIN, here["quantiles"], there["quantiles"], *missing))
         else:
@@ -180,6 +184,15 @@ def _levels(description: Mapping[str, Any]) -> dict[str, float]:
     if description["missing"]:
         levels[MISSING] = levels.get(MISSING, 0.0) + description["missing"]
     return levels
+
+
+def _apart(description: Mapping[str, Any], usual: float) -> dict[str, float]:
+    """Shares of users that have the value everyone had at the baseline, and of those that do not."""
+    values = description["quantiles"]
+    same = sum(value == usual for value in values) / len(values)
+    known = 1 - description["missing"]
+    shares = {"same": same * known, "other": (1 - same) * known}
+    return _levels({"shares": shares, "missing": description["missing"]})
 
 
 def _run(pairs: Sequence[_Pair], limits: Limits, positions: int, *, pictures: bool) -> Any:

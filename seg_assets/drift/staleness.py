@@ -51,6 +51,7 @@ class Stale:
 
     computable: whether everything it reads is there, or can itself be made.
     expected: digest of what it would be made from.
+    changed: the inputs that are not what they were; empty when something else is wrong.
     """
 
     table: str
@@ -58,6 +59,7 @@ class Stale:
     why: str
     computable: bool
     expected: str
+    changed: tuple[str, ...] = ()
 
 
 def derived_tables() -> list[Table]:
@@ -172,22 +174,27 @@ class Snapshot:
                     found.append(Stale(table.name, day, MISSING, True, digest(self.expected(table, day))))
                 continue
             expected = self.expected(table, day)
-            why = self._why(table, footer, expected)
+            changed = self._changed(footer, expected)
+            why = self._why(table, footer, expected, changed)
             if why:
-                found.append(Stale(table.name, day, why, day in makeable, digest(expected)))
+                found.append(Stale(table.name, day, why, day in makeable, digest(expected), changed))
         self._made[table.name] = set(have) | makeable
         return found
 
-    def _why(self, table: Table, footer: Footer, expected: Mapping[str, str]) -> str:
-        """Why a day is stale, '' when it is not. Inputs outside of the catalog count when we know them."""
+    def _changed(self, footer: Footer, expected: Mapping[str, str]) -> tuple[str, ...]:
+        """Inputs that are not what they were. Those outside of the catalog count when we know them."""
+        changed = [key for key, now in expected.items() if footer.inputs.get(key) != now]
+        if footer.inputs.get(STRATEGIES_KEY, self._strategies) != self._strategies:
+            changed.append(STRATEGIES_KEY)
+        return tuple(changed)
+
+    def _why(self, table: Table, footer: Footer, expected: Mapping[str, str], changed: Iterable[str]) -> str:
+        """Why a day is stale, '' when it is not."""
         if footer.code_version != table.code_version:
             return f"written by version {footer.code_version} of the code, now {table.code_version}"
         gone = [key for key, now in expected.items() if now == "gone"]
         if gone:
             return f"reads {', '.join(gone)}, which is no longer there"
-        changed = [key for key, now in expected.items() if footer.inputs.get(key) != now]
-        if footer.inputs.get(STRATEGIES_KEY, self._strategies) != self._strategies:
-            changed.append(STRATEGIES_KEY)
         return f"{', '.join(changed)} changed since" if changed else ""
 
     def _makeable(self, table: Table, wanted: set[dt.date]) -> set[dt.date]:
