@@ -8,6 +8,7 @@ line it maps, and the same line always gives the same event.
 
 import functools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,7 @@ _ALLOWED_MACROS = {
     "nullif",
     "split_part",
 }
+_WORD = re.compile(r"[^\W\d]\w*")
 _OPERATORS_OF_CASE = {"ifnull", "nvl", "coalesce"}
 
 
@@ -90,6 +92,9 @@ class Expression:
         text = str(text).strip()
         if not text:
             raise ExpressionError("empty expression")
+        if _WORD.fullmatch(text) and text.lower() not in ("true", "false", "null"):
+            # A bare word is a column, also one that SQL reserves (order, select, at).
+            return cls(f'"{text}"', (text,), is_column=True)
         if ";" in _outside_quotes(text):
             raise ExpressionError("one expression is allowed, not several statements (;)")
         answer = json.loads(_serialize(text))

@@ -7,6 +7,7 @@ breaks, in the order written below, so that the same line is always refused for 
 
 import datetime as dt
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ from seg_assets.events.lines import LINE, PROBLEM, TEXT
 from seg_assets.events.source import EventFeed, TableFeed
 from seg_assets.lake import literal
 
-# Ids longer than this are not ids (a whole record in one field); query and product texts may be longer.
+# Ids of more bytes than this are not ids (a whole record in one field); query and product texts may be longer.
 MAX_ID = 256
 MAX_TEXT = 4096
 # A line of more than a billion is a typo or an overflow; sums of cents stay far inside 64 bits.
@@ -28,8 +29,6 @@ FIRST_YEAR, LAST_YEAR = 1900, 2199
 _IDS = ("event_id", "user_id", "anonymous_id", "product_id", "order_id", "session_id", "campaign_id")
 _TEXTS = ("category", "query")
 _NUMBERS = ("quantity", "amount", "discount", "rating")
-# TIMESTAMPTZ reads more than ISO 8601 ('infinity', 'epoch'); a time must start like a date.
-_ISO = r"^\d{4}-\d{1,2}-\d{1,2}"
 
 
 def quoted(name: str) -> str:
@@ -79,21 +78,26 @@ class FeedMapping:
         if shape.json:
             wanted = self.feed.read_columns
             shape_json = "{" + ",".join(_json_text(c) + ':"VARCHAR"' for c in wanted) + "}"
-            parsed = f"try(from_json({TEXT}, {literal(shape_json)}))" if wanted else "null::struct(x int)"
+            # an array or a bare value would be read as an object without keys
+            is_object = f"(starts_with({TEXT}, '{{') or starts_with(ltrim({TEXT}), '{{'))"
+            parsed = (
+                f"case when {PROBLEM} is null and {is_object} then try(from_json({TEXT}, {literal(shape_json)})) end"
+            )
             for c in wanted:
                 items.append(f"case when j.{quoted(c)} in ({nulls}) then null else j.{quoted(c)} end as {quoted(c)}")
             left = "{" + ",".join(_json_text(c) + ":null" for c in wanted) + "}"
-            keep = self.feed.extra == "keep"
-            rest = f"json_merge_patch({TEXT}, {literal(left)})::varchar" if keep else "null::varchar"
+            extra = "null::varchar"
+            if self.feed.extra == "keep":
+                # Lines that have as many keys as mapped values have nothing else; taking them apart costs thrice.
+                known = " + ".join(f"(j.{quoted(c)} is not null)::int" for c in wanted) or "0"
+                rest = f"nullif(json_merge_patch({TEXT}, {literal(left)})::varchar, '{{}}')"
+                extra = f"case when j is null or len(json_keys({TEXT})) = {known} then null else {rest} end"
             columns = "".join(f", {i}" for i in items)
             return (
-                f"select {LINE}, {TEXT}, p as {PROBLEM}{columns}, "
-                f"case when p is null then nullif(__seg_rest, '{{}}') end as __seg_extra "
-                f"from (select *, case when {PROBLEM} is null then {parsed} end as j, "
-                f"case when {PROBLEM} is not null then {PROBLEM} "
-                f"when not json_valid({TEXT}) then 'not_json' "
-                f"when json_type({TEXT}) <> 'OBJECT' then 'not_an_object' end as p, "
-                f"case when {PROBLEM} is null then try({rest}) end as __seg_rest from {chunk})"
+                f"select {LINE}, {TEXT}, case when {PROBLEM} is not null then {PROBLEM} when j is not null then null "
+                f"when json_valid({TEXT}) then 'not_an_object' else 'not_json' end as {PROBLEM}{columns}, "
+                f"{extra} as __seg_extra "
+                f"from (select *, {parsed} as j from {chunk})"
             )
         used = set()
         for c in self.feed.read_columns:
@@ -140,18 +144,25 @@ class FeedMapping:
         Raises:
             ConfigError: naming the column whose expression does not fit the file's types.
         """
-        found = {}
+        expressions = self.feed.expressions
+        every = ", ".join(f"(\n{e.text}\n) as v_{c}" for c, e in expressions.items())
+        try:
+            rows = con.execute(f"describe select {every} from ({records})").fetchall()
+        except duckdb.Error:
+            self._name_the_culprit(con, records)
+            raise
+        return {column: row[1] for column, row in zip(expressions, rows, strict=True)}
+
+    def _name_the_culprit(self, con: duckdb.DuckDBPyConnection, records: str) -> None:
         for column, expression in self.feed.expressions.items():
             try:
-                rows = con.execute(f"describe select (\n{expression.text}\n) as v from ({records})").fetchall()
+                con.execute(f"describe select (\n{expression.text}\n) as v from ({records})").fetchall()
             except duckdb.Error as error:
                 said = str(error).splitlines()[0]
                 raise ConfigError(
                     f"{self.where}: columns.{column} = {expression.text!r}: {said}; "
                     "columns of text files are texts: cast them, for example price::decimal(18,2)"
                 ) from None
-            found[column] = rows[0][1]
-        return found
 
     # ---- pieces ------------------------------------------------------------------------------------------------
 
@@ -185,7 +196,7 @@ class FeedMapping:
                     f"case when {value} = trunc({value}) and abs({value}) < 1e15 "
                     f"then {value}::bigint::varchar else {value}::varchar end"
                 )
-            value = f"nullif(trim({value}::varchar, e' \\t\\r\\n'), '')"
+            value = _trimmed(value if kind == "VARCHAR" else f"({value})::varchar")
         mapped = self.feed.values.get(column)
         if mapped:
             whens = " ".join(
@@ -202,11 +213,17 @@ class FeedMapping:
             return "null::decimal(18,6)", "null::varchar"
         value = f"v_{column}"
         if types[column] == "VARCHAR":
-            value = f"nullif(trim({value}, e' \\t\\r\\n'), '')"
-            if self.feed.thousands:
-                value = f"replace({value}, {literal(self.feed.thousands)}, '')"
-            if self.feed.decimal == ",":
-                # a point is then no decimal mark: 12.50 in such a file is not twelve and a half
+            value = _trimmed(value)
+            mark, comma = self.feed.thousands, self.feed.decimal
+            if mark:
+                # only between groups of three: 12.50 is not 1250 where the point marks thousands
+                form = rf"[+-]?(\d+|\d{{1,3}}({re.escape(mark)}\d{{3}})+)({re.escape(comma)}\d*)?"
+                fine = f"regexp_full_match({value}, {literal(form)})"
+                value = (
+                    f"case when {fine} then replace({value}, {literal(mark)}, '') when {value} is not null then 'x' end"
+                )
+            if comma == ",":
+                # and where the comma is the decimal mark, a point is none
                 value = f"case when contains({value}, '.') then 'x' else replace({value}, ',', '.') end"
         number = f"try_cast({value} as decimal(18,6))"
         bad = (
@@ -217,13 +234,16 @@ class FeedMapping:
         return number, bad
 
     def _time(self, types: Mapping[str, str]) -> str:
-        """event_time as TIMESTAMPTZ. The connection's time zone is the feed's while this runs."""
+        """event_time as TIMESTAMPTZ. The connection's time zone is the feed's while this runs.
+
+        TIMESTAMPTZ reads more than ISO 8601 ('infinity', 'epoch'); a time must start with a digit.
+        """
         assert isinstance(self.feed, EventFeed)
         value, kind, zone = "v_event_time", types["event_time"], literal(self.feed_zone)
         if kind == "VARCHAR":
-            trimmed = f"trim({value}, e' \\t\\r\\n')"
+            trimmed = _trimmed(value)
             if not self.feed.time_format:
-                return f"case when regexp_matches({trimmed}, '{_ISO}') then try_cast({trimmed} as timestamptz) end"
+                return f"case when {trimmed} >= '0' and {trimmed} < ':' then try_cast({trimmed} as timestamptz) end"
             tries = []
             for form in self.feed.time_format:
                 parsed = f"try_strptime({trimmed}, {literal(form)})"
@@ -251,7 +271,7 @@ class FeedMapping:
             values += [f"{literal(feed.event_type)} as kind", "false as ignored"]
         else:
             ignored = [old for old, new in feed.values.get("event_type", {}).items() if new is None]
-            raw = "trim(v_event_type::varchar, e' \\t\\r\\n')"
+            raw = _trimmed("v_event_type::varchar")
             left_out = f"coalesce({raw} in ({', '.join(map(literal, ignored))}), false)" if ignored else "false"
             values += [f"lower({self._text('event_type', types)}) as kind", f"{left_out} as ignored"]
         values += [f"{self._text(c, types)} as {c}" for c in (*_IDS, *_TEXTS)]
@@ -262,13 +282,17 @@ class FeedMapping:
         evaluated = self._evaluated(records, types)
         zone = literal(self.shop_zone)
         valued = f"select {LINE}, {TEXT}, {PROBLEM}, __seg_extra, __seg_failed, {', '.join(values)} from ({evaluated})"
-        good_time = f"t is not null and isfinite(t) and year(t) between {FIRST_YEAR} and {LAST_YEAR}"
+        good_time = (
+            f"t between timestamptz '{FIRST_YEAR}-01-01 00:00:00+00' and timestamptz '{LAST_YEAR}-12-31 00:00:00+00'"
+        )
+        utc = "make_timestamp(epoch_us(t))"  # a tenth of the cost of timezone('UTC', t)
+        local_day = f"{utc}::date" if self.shop_zone == "UTC" else f"(timezone({zone}, t))::date"
         refund = "kind = 'purchase' and amount < 0" if feed.negative_purchase == "refund" else "false"
         # refunds are negative whichever way a shop writes them
         sign = "case when kind = 'refund' then -abs({0}) else {0} end"
         dated = (
             f"select * replace (case when {refund} then 'refund' else kind end as kind), "
-            f"case when {good_time} then (timezone({zone}, t))::date end as said_day from ({valued})"
+            f"case when {good_time} then {local_day} end as said_day from ({valued})"
         )
         in_calendar = " and ".join(
             [
@@ -304,9 +328,10 @@ class FeedMapping:
             ("kind is null", "'missing_event_type'", "'event_type'"),
             (f"kind not in ({types_list})", "'unknown_event_type'", "'event_type'"),
             ("user_id is null and anonymous_id is null", "'no_user'", "'user_id'"),
-            *[(f"length({c}) > {MAX_ID}", "'too_long'", f"'{c}'") for c in _IDS],
-            *[(f"contains({c}, chr(0))", "'nul_byte'", f"'{c}'") for c in (*_IDS, *_TEXTS)],
-            *[(f"length({c}) > {MAX_TEXT}", "'too_long'", f"'{c}'") for c in _TEXTS],
+            *[(f"strlen({c}) > {MAX_ID}", "'too_long'", f"'{c}'") for c in _IDS],
+            # CSV lines with one were refused before, and JSON writes it as an escape
+            *([(f"contains({TEXT}, '\\u0000')", "'nul_byte'", "''")] if shape.json else []),
+            *[(f"strlen({c}) > {MAX_TEXT}", "'too_long'", f"'{c}'") for c in _TEXTS],
             *[(f"bad_{c} is not null", f"bad_{c}", f"'{c}'") for c in _NUMBERS],
         ]
         if "amount" in feed.columns:
@@ -317,7 +342,7 @@ class FeedMapping:
             ("kind <> 'refund' and discount < 0", "'negative_discount'", "'discount'"),
             ("rating is not null and not (rating between 1 and 5)", "'rating_out_of_range'", "'rating'"),
             (
-                f"length(coalesce(__seg_extra, '')) > {feed.max_line_bytes}",
+                f"strlen(coalesce(__seg_extra, '')) > {feed.max_line_bytes}",
                 "'too_long'",
                 "'extra'",
             ),
@@ -340,7 +365,7 @@ class FeedMapping:
             f"or (raw_device is not null and lower(raw_device) not in ({known_device}))"
         )
         out = {
-            "event_time": "timezone('UTC', t)",
+            "event_time": f"case when said_day is not null then {utc} end",
             "event_type": "kind",
             "quantity": "case when kind = 'refund' then abs(quantity) else quantity end",
             "amount": sign.format("amount"),
@@ -351,9 +376,7 @@ class FeedMapping:
             "extra": f"case when {odd} then json_merge_patch(coalesce(__seg_extra, '{{}}'), {unknown})::varchar "
             "else __seg_extra end",
         }
-        contract = ", ".join(
-            f"case when broken is null then ({out.get(c, c)})::{kind} end as {c}" for c, kind in RAW_EVENTS.items()
-        )
+        contract = ", ".join(f"try_cast({out.get(c, c)} as {kind}) as {c}" for c, kind in RAW_EVENTS.items())
         return (
             f"select {LINE} as line, case when broken is not null then {TEXT} end as original, "
             f"{day} as day, {reason} as reason, {fields} as field, {contract} "
@@ -371,10 +394,13 @@ class FeedMapping:
         types = self.types(con, records)
         values: list[str] = []
         rules: list[tuple[str, str, str]] = [(f"{PROBLEM} is not null", PROBLEM, "''")]
+        if shape.json:
+            rules.append((f"contains({TEXT}, '\\u0000')", "'nul_byte'", "''"))
         missing = self.missing(shape)
         if missing:
             rules.append(("true", "'missing_column'", literal(missing[0])))
-        rules.append(("__seg_failed is not null", "'expression_failed'", "__seg_failed"))
+        failed = ("__seg_failed is not null", "'expression_failed'", "__seg_failed")
+        rules.append(failed)
         out: dict[str, str] = {"extra": "__seg_extra"}
         for column, kind in contract.items():
             if column == "extra":
@@ -382,11 +408,10 @@ class FeedMapping:
             if kind == "VARCHAR":
                 values.append(f"{self._text(column, types)} as {column}")
                 limit = MAX_ID if column == key else MAX_TEXT
-                rules.append((f"length({column}) > {limit}", "'too_long'", f"'{column}'"))
-                rules.append((f"contains({column}, chr(0))", "'nul_byte'", f"'{column}'"))
+                rules.append((f"strlen({column}) > {limit}", "'too_long'", f"'{column}'"))
             elif kind == "DATE":
                 raw = f"v_{column}" if column in types else "null::varchar"
-                text = f"nullif(trim({raw}::varchar, e' \\t\\r\\n'), '')"
+                text = _trimmed(f"({raw})::varchar")
                 values.append(f"try_cast({text} as date) as {column}, {text} as raw_{column}")
                 rules.append((f"{column} is null and raw_{column} is not null", "'not_a_day'", f"'{column}'"))
                 rules.append((f"{column} is not null and not isfinite({column})", "'not_a_day'", f"'{column}'"))
@@ -395,19 +420,26 @@ class FeedMapping:
                 values.append(f"{number} as {column}, {bad} as bad_{column}")
                 rules.append((f"bad_{column} is not null", f"bad_{column}", f"'{column}'"))
                 rules.append((f"{column} < 0", "'negative'", f"'{column}'"))
-        rules.insert(2 + bool(missing), (f"{key} is null", "'missing_id'", f"'{key}'"))
+        rules.insert(rules.index(failed) + 1, (f"{key} is null", "'missing_id'", f"'{key}'"))
         broken = "case " + " ".join(f"when {test} then {n}" for n, (test, _, _) in enumerate(rules)) + " end"
         reason = "case broken " + " ".join(f"when {n} then {r}" for n, (_, r, _) in enumerate(rules)) + " end"
         fields = "case broken " + " ".join(f"when {n} then {f}" for n, (_, _, f) in enumerate(rules)) + " end"
         evaluated = self._evaluated(records, types)
         valued = f"select {LINE}, {TEXT}, {PROBLEM}, __seg_extra, __seg_failed, {', '.join(values)} from ({evaluated})"
-        columns = ", ".join(
-            f"case when broken is null then ({out.get(c, c)})::{kind} end as {c}" for c, kind in contract.items()
-        )
+        columns = ", ".join(f"try_cast({out.get(c, c)} as {kind}) as {c}" for c, kind in contract.items())
         return (
             f"select {LINE} as line, case when broken is not null then {TEXT} end as original, {reason} as reason, "
             f"{fields} as field, {columns} from (select *, {broken} as broken from ({valued}))"
         )
+
+
+def _trimmed(value: str) -> str:
+    """A text without white space around it, null when nothing is left.
+
+    Most texts need no trimming, and looking at both ends costs a quarter of trimming (0.10 against 0.40 microseconds).
+    """
+    bare = f"nullif(trim({value}, e' \\t\\r\\n'), '')"
+    return f"case when {value} < '!' or right({value}, 1) < '!' then {bare} else {value} end"
 
 
 def _json_text(text: str) -> str:

@@ -1,0 +1,83 @@
+"""Files that hold many days: each line belongs to its own day, and all days add up to the file."""
+
+import datetime as dt
+
+import pytest
+
+from seg_assets.errors import LandingError
+from tests.events.landing_zone import ORDERS, Landing
+
+MANY = ORDERS.replace("{day}*.csv", "all*.csv").replace("    columns:", "    day: {from: event_time}\n    columns:")
+FIRST = dt.date(2024, 3, 3)
+
+
+def put(shop: Landing, rows: list[str], name: str = "orders/all.csv") -> None:
+    shop.put(name, "id,customer,at,kind,amount\n" + "".join(r + "\n" for r in rows))
+
+
+ROWS = [
+    "1,u,2024-03-03 10:00,purchase,1", "2,u,2024-03-04 10:00,purchase,1", "3,u,2024-03-06 10:00,purchase,1",
+    "4,u,no time,purchase,1", "5,,2024-03-04 10:00,purchase,1", "6,u", "7,u,1999-01-01,purchase,1",
+    "2,u,2024-03-04 10:00,purchase,1",
+]  # fmt: skip
+
+
+def test_promise_04_the_days_of_a_file_add_up_to_its_lines(tmp_path):
+    shop = Landing(tmp_path, MANY, first_day=dt.date(2024, 1, 1))
+    put(shop, ROWS)
+    with shop.open() as reader:
+        reads = [shop.read(FIRST + dt.timedelta(days=n), reader=None) for n in range(4)]
+        assert reader.days_held() == [dt.date(2024, 3, d) for d in (3, 4, 6)]
+    assert sum(r.day.total("lines_read") for r in reads) == len(ROWS)
+    assert [r.day.total("accepted") for r in reads] == [1, 1, 0, 1]
+    # lines without a day of their own are told under the file's first day, a known day keeps its bad lines
+    assert reads[0].reasons() == {5: "not_a_time", 7: "wrong_number_of_columns", 8: "outside_calendar"}
+    assert reads[1].reasons() == {6: "no_user"}
+    assert reads[1].day.total("duplicates") == 1
+
+
+def test_a_file_is_parsed_once_for_all_days_of_a_run(tmp_path, monkeypatch):
+    from seg_assets.events import lines
+
+    shop = Landing(tmp_path, MANY, first_day=dt.date(2024, 1, 1))
+    put(shop, ROWS)
+    opened = []
+    real = lines.read_lines
+    monkeypatch.setattr(lines, "read_lines", lambda path, *rest: opened.append(path) or real(path, *rest))
+    import duckdb
+
+    with shop.open() as reader:
+        for n in range(4):
+            with duckdb.connect() as con:
+                reader.read_day(FIRST + dt.timedelta(days=n), con)
+    assert len(opened) == 1
+
+
+def test_a_day_past_the_last_line_is_no_data_yet_and_a_gap_is_an_empty_day(tmp_path):
+    shop = Landing(tmp_path, MANY, first_day=dt.date(2024, 1, 1))
+    put(shop, ROWS)
+    assert shop.read(dt.date(2024, 3, 5)).accepted == []
+    with pytest.raises(LandingError, match=r"no data yet.*2024-03-07.*2024-03-03 \.\. 2024-03-06"):
+        shop.read(dt.date(2024, 3, 7))
+
+
+def test_lines_appended_for_a_new_day_leave_the_digest_of_the_others(tmp_path):
+    shop = Landing(tmp_path, MANY, first_day=dt.date(2024, 1, 1))
+    put(shop, ROWS)
+    with shop.open() as reader:
+        before = reader.digests(FIRST, ["events"]), reader.digests(FIRST + dt.timedelta(days=3), ["events"])
+    put(shop, [*ROWS, "9,u,2024-03-06 11:00,purchase,1"])
+    with shop.open() as reader:
+        after = reader.digests(FIRST, ["events"]), reader.digests(FIRST + dt.timedelta(days=3), ["events"])
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+
+
+def test_monthly_files_are_read_for_their_month_only(tmp_path):
+    yaml = MANY.replace("all*.csv", "{day:%Y-%m}.csv")
+    shop = Landing(tmp_path, yaml, first_day=dt.date(2024, 1, 1))
+    put(shop, ["1,u,2024-03-03 10:00,purchase,1", "2,u,2024-04-03 10:00,purchase,1"], "orders/2024-03.csv")
+    shop.put("orders/2024-04.csv", b"\0 never read for March")
+    read = shop.read(FIRST)
+    assert [f.source_file for f in read.day.files] == ["orders/2024-03.csv"]
+    assert read.reasons() == {3: "wrong_day"}

@@ -1,0 +1,97 @@
+"""Whatever a file holds, each of its lines is accounted for, and none more."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from seg_assets.events.lines import CsvFile
+from seg_assets.events.source import CsvOptions
+from tests.events.landing_zone import EVENTS, ORDERS, Landing
+
+GOOD = b"1,u,2024-03-04 10:00,purchase,1\n"
+pieces = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf",
+                     b"id,customer,at,kind,amount\n",
+                     GOOD, GOOD[:17], b'2,"a\nb",2024-03-04,purchase,1\n', b'3,"open,2024-03-04,purchase,1\n', b"\n\n",
+                     b"4,u,2024-03-04,purchase,1,2\n"]),
+)  # fmt: skip
+values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=8) | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+objects = st.dictionaries(
+    st.sampled_from(["event_id", "user_id", "event_time", "event_type", "amount", "rating", "x"]), values
+)
+bounded = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@bounded
+@given(st.lists(pieces, max_size=14).map(b"".join))
+def test_promise_04_garbage_csv_always_reconciles_and_good_lines_after_it_survive(content):
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Landing(Path(folder), ORDERS)
+        shop.put("orders/2024-03-04.csv", b"id,customer,at,kind,amount\n" + content)
+        read = shop.read()
+        (file,) = read.day.files
+        assert file.lines_read == file.accepted + file.rejected + file.duplicates
+        assert file.rejected == len(read.rejected)
+        assert len({r["line"] for r in read.rejected}) == file.rejected
+        # a blank line closes what an open quote began; the good line after it is never lost
+        shop.put(
+            "orders/2024-03-04.csv", b"id,customer,at,kind,amount\n" + content + b"\n\n" + GOOD.replace(b"1,u", b"z,u")
+        )
+        again = shop.read()
+        assert "z" in {r["event_id"] for r in again.accepted} or '"' in content.decode("latin-1")
+
+
+@bounded
+@given(st.lists(st.one_of(objects.map(lambda o: json.dumps(o).encode()), st.binary(max_size=40)), max_size=10))
+def test_promise_04_garbage_json_lines_always_reconcile(rows):
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Landing(Path(folder), EVENTS)
+        shop.put("events/2024-03-04.jsonl", b"\n".join(rows))
+        read = shop.read()
+        (file,) = read.day.files
+        assert file.lines_read == file.accepted + file.rejected + file.duplicates
+        assert file.lines_read == sum(bool(r.strip(b" \t\r\n\v\f")) for line in rows for r in _lines(line))
+
+
+def _lines(raw: bytes) -> list[bytes]:
+    return raw.split(b"\n")
+
+
+@pytest.mark.parametrize("quote", ['"', "'", ""])
+def test_promise_04_blocks_cut_files_anywhere_without_losing_a_line(tmp_path, monkeypatch, quote):
+    from seg_assets.events import lines
+
+    path = tmp_path / "f.csv"
+    rows = [f"{n},{quote}text {n}{chr(10) if quote and n % 7 == 0 else ''}{quote},é{n}" for n in range(400)]
+    path.write_text("a,b,c\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    found = []
+    for block in (13, 64, 1000, 1 << 20):
+        monkeypatch.setattr(lines, "BLOCK", block)
+        tables = list(CsvFile(path, CsvOptions(quote=quote)).records())
+        rows_read = sorted(
+            (r[lines.LINE], r["a"], r["b"], r["c"], r[lines.PROBLEM]) for t in tables for r in t.to_pylist()
+        )
+        assert len(rows_read) == 400
+        assert all(r[4] is None for r in rows_read)
+        found.append(rows_read)
+    assert all(f == found[0] for f in found)
+
+
+def test_promise_04_deeply_nested_json_is_refused_and_nothing_breaks(tmp_path):
+    shop = Landing(tmp_path, EVENTS)
+    deep = "[" * 200_000 + "]" * 200_000
+    good = '{"event_id": "1", "user_id": "u", "event_time": "2024-03-04", "event_type": "purchase", "amount": 1}'
+    nested = '{"user_id": ' + deep + "}"
+    shop.put("events/2024-03-04.jsonl", "\n".join([deep, nested, good, '{"a":' * 100_000]))
+    read = shop.read()
+    assert len(read.accepted) == 1
+    assert len(read.rejected) == 3
