@@ -27,6 +27,7 @@ class Asked:
 
     settings: Settings
     days: Sequence[dt.date]
+    models: Sequence[str] = ()
     published: Callable[[str, dt.date, Provenance], None] = _silent
     failures: list[Exception] = field(default_factory=list)
 

@@ -82,17 +82,35 @@ class DayBuilder:
         try:
             for day in days:
                 inputs = self.open_day(con, table, day, windows)
-                yield self.lake.publish(con, table, day, sql, inputs=inputs)
+                try:
+                    published = self.lake.publish(con, table, day, sql, inputs=inputs)
+                except duckdb.Error:
+                    self.blame(table, day)
+                    raise
+                yield published
         finally:
             for source in TABLES[table].inputs:
                 con.execute(f"drop view if exists temp.{identifier(view_name(source))}")
             if windows:
                 windows.close()
 
+    def blame(self, table: str, day: dt.date) -> None:
+        """Raise DamagedFileError, naming the file, when an input of the day does not hold what its footer says."""
+        for source in TABLES[table].inputs:
+            for read in self.lake.input_days(source, day):
+                self.lake.verify(source.table, read)
+
     def show(self, con: duckdb.DuckDBPyConnection, table: str, days: list[dt.date]) -> None:
         """Make the asked days of a table readable by name on every connection of the database, for tests."""
         here = [d for d in days if self.lake.has(table, d)]
         con.execute(f"create or replace view main.{identifier(table)} as {self.rows_of(table, here)}")
+
+    def show_empty_yesterdays(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Views without rows for what a chain reads of the day before: dbt's unit tests take column types from them."""
+        for table in self.schemas:
+            for source in TABLES[table].inputs if table not in _RAW else ():
+                if source.window == "yesterday":
+                    con.execute(f"create view main.{identifier(view_name(source))} as {self.empty(source.table)}")
 
 
 class Windows:

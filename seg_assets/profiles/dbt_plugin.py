@@ -4,14 +4,17 @@ It puts the project's settings on dbt's in-memory database and runs the loop ove
 connection that dbt uses, so that dbt publishes through the lake like every other room.
 """
 
+import contextlib
 import datetime as dt
 import threading
 from typing import Any
 
+import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from duckdb import DuckDBPyConnection
 
+from seg_assets.catalog import TABLES
 from seg_assets.errors import ConfigError
 from seg_assets.lake import Lake, literal
 from seg_assets.partitions import day_range, parse_day
@@ -39,9 +42,13 @@ class Plugin(BasePlugin):
         conn.execute("set enable_progress_bar = false")
         conn.execute("set global timezone = 'UTC'")
         self.builder.lake.attach(conn)
-        days = list(self.asked.days) if self.asked else []
         for table in self.builder.schemas:
-            self.builder.show(conn, table, days)
+            self.builder.show(conn, table, [])
+            # A test may compare a model of this run with one that is not built now.
+            if self.asked and table in TABLES and table not in self.asked.models and TABLES[table].room == "profiles":
+                with contextlib.suppress(duckdb.Error):
+                    self.builder.show(conn, table, list(self.asked.days))
+        self.builder.show_empty_yesterdays(conn)
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
         """Remember the connection of this thread: temporary views and variables belong to it."""

@@ -97,7 +97,7 @@ def build(
         if on_published:
             on_published(table, day, provenance)
 
-    wanted = asking.Asked(settings, tuple(days), published)
+    wanted = asking.Asked(settings, tuple(days), tuple(models), published)
     with _dbt(), _scratch(settings) as scratch:
         prepared = _manifest(settings)
         with asking.ask(wanted):
@@ -124,10 +124,13 @@ def build(
 
 def unit_tests(settings: Settings, models: Sequence[str] = ()) -> dict[str, str]:
     """Run the dbt unit tests: name to 'pass', or to dbt's message."""
-    with _dbt(), _scratch(settings) as scratch, asking.ask(asking.Asked(settings, ())):
-        from dbt.cli.main import dbtRunner
+    with _dbt(), _scratch(settings) as scratch:
+        prepared = _manifest(settings)
+        with asking.ask(asking.Asked(settings, ())):
+            from dbt.cli.main import dbtRunner
 
-        result = dbtRunner().invoke([*dbt_args.unit_test_args(settings.dbt_project, scratch, models), "--quiet"])
+            args = [*dbt_args.unit_test_args(settings.dbt_project, scratch, models), "--quiet"]
+            result = dbtRunner(manifest=prepared).invoke(args)
         if result.result is None:
             raise DbtError(f"dbt test: {result.exception}")
         return {
