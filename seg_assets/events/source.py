@@ -81,7 +81,8 @@ class FilePattern(_Model):
 
     def glob_any(self) -> str:
         """The pattern of the files of every day, as a glob."""
-        return _DAY.sub("*", self.text)
+        # {day}*.csv becomes *.csv: two stars would mean folders
+        return re.sub(r"\*+", "*", _DAY.sub("*", self.text))
 
     @functools.cached_property
     def regex(self) -> re.Pattern[str]:

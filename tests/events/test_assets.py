@@ -1,0 +1,273 @@
+"""The events room in Dagster: runs of one day and of ranges, checks, and the landing sensor."""
+
+import datetime as dt
+import json
+import os
+
+import dagster as dg
+import pytest
+
+from seg_assets.dagster_io import Shop
+from seg_assets.events import assets, sensor
+from seg_assets.lake import Lake
+from seg_assets.partitions import daily_partitions
+from seg_assets.settings import Settings
+from tests.events.landing_zone import ORDERS
+
+YAML = (
+    ORDERS
+    + """
+users: {files: 'users/{day}.csv', columns: {user_id: id, region: region}}
+products: {files: products.csv, columns: {product_id: id, category: category}}
+"""
+)
+FIRST = dt.date(2024, 3, 1)
+HEAD = "id,customer,at,kind,amount\n"
+
+
+class World:
+    """A shop of five days in a temporary folder, its definitions and an instance."""
+
+    def __init__(self, root) -> None:
+        (root / "source.yaml").write_text(YAML)
+        self.settings = Settings(
+            home=root / "home", landing=root / "landing", source=str(root / "source.yaml"), start_day=FIRST,
+            end_day=dt.date(2024, 3, 5), threads=1,
+        )  # fmt: skip
+        self.landing = self.settings.landing
+        self.lake = Lake.of(self.settings)
+        self.clock = 1_700_000_000
+        self.instance = dg.DagsterInstance.ephemeral()
+        partitions = daily_partitions(self.settings)
+        job = dg.define_asset_job("daily", selection=dg.AssetSelection.all())
+        (self.sensor,) = sensor.build_sensors(self.settings, job)
+        self.defs = dg.Definitions(
+            assets=assets.build_assets(self.settings, partitions),
+            jobs=[job],
+            sensors=[self.sensor],
+            resources={"shop": Shop(environment=self.settings.environment())},
+            executor=dg.in_process_executor,
+        )
+        self.put("products.csv", "id,category\np,books\n")
+
+    def put(self, name: str, text: str) -> None:
+        path = self.landing / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        # modification times move on by a clock of our own: two writes in one tick of the disk's are different
+        self.clock += 1
+        os.utime(path, (self.clock, self.clock))
+
+    def land(self, *days: int, extra: str = "") -> None:
+        for d in days:
+            self.put(f"orders/2024-03-0{d}.csv", HEAD + f"{d},u{d},2024-03-0{d} 10:00,purchase,{d}\n" + extra)
+
+    def run(self, first: int, last: int) -> dg.ExecuteInProcessResult:
+        tags = {sensor.RANGE_START: f"2024-03-0{first}", sensor.RANGE_END: f"2024-03-0{last}"}
+        job = self.defs.get_repository_def().get_job("daily")
+        return job.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
+
+    def tick(self, cursor: str | None = None):
+        context = dg.build_sensor_context(cursor=cursor, instance=self.instance)
+        return self.sensor.evaluate_tick(context)
+
+    def changed(self) -> list[int]:
+        return [
+            d.day for d in sensor.changed_days(self.settings, self.lake, [dt.date(2024, 3, n) for n in range(1, 6)])
+        ]
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def asked(result) -> list[tuple[str, str]]:
+    return [(r.tags[sensor.RANGE_START], r.tags[sensor.RANGE_END]) for r in result.run_requests or []]
+
+
+def test_a_range_is_one_run_with_metadata_and_check_status_per_day(world):
+    world.land(1, 2, 3)
+    world.land(2, extra="bad line\n")
+    assert world.run(1, 3).success
+    assert [d.day for d in world.lake.days("raw_events")] == [1, 2, 3]
+    found = world.instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey("raw_events"), asset_partitions=["2024-03-02"]), limit=1
+    )
+    metadata = found.records[0].asset_materialization.metadata
+    assert (metadata["lines_read"].value, metadata["lines_rejected"].value, metadata["events"].value) == (2, 1, 1)
+    assert "wrong_number_of_columns" in metadata["rejection_reasons"].value
+    assert "orders/2024-03-02.csv" in metadata["files"].value
+    rejected = world.lake.read("rejected_events", dt.date(2024, 3, 2))
+    assert rejected.to_dict("records") == [
+        {"source_file": "orders/2024-03-02.csv", "line": 3, "reason": "wrong_number_of_columns", "field": None,
+         "original": "bad line"}
+    ]  # fmt: skip
+
+
+def test_a_day_of_which_nothing_is_accepted_stops_what_is_downstream(world):
+    world.put("orders/2024-03-01.csv", "a,b\n1,2\n")
+    result = world.run(1, 1)
+    checks = {e.check_name: (e.passed, e.severity) for e in result.get_asset_check_evaluations()}
+    assert checks["rejected_share_is_small"] == (False, dg.AssetCheckSeverity.ERROR)
+    assert checks["lines_reconcile"][0]
+    assert checks["day_is_not_empty"] == (False, dg.AssetCheckSeverity.WARN)
+    assert not result.success
+
+
+def test_a_day_without_a_file_fails_clearly_and_keeps_the_days_before(world):
+    world.land(1, 2)
+    result = world.run(1, 3)
+    assert not result.success
+    said = " ".join(str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure)
+    assert "no data yet: feed orders has no landing file for 2024-03-03" in said
+    assert [d.day for d in world.lake.days("raw_events")] == [1, 2]
+
+
+def test_promise_05_days_whose_files_changed_are_named_and_no_others(world):
+    world.land(1, 2, 3, 4, 5)
+    assert world.changed() == [1, 2, 3, 4, 5]
+    assert world.run(1, 5).success
+    assert world.changed() == []
+    world.land(2)  # written again with the same content: another time, the same digest
+    assert world.changed() == []
+    world.put("orders/2024-03-03.late.csv", HEAD + "99,u,2024-03-03 11:00,purchase,9\n")
+    assert world.changed() == [3]
+    assert world.run(3, 3).success
+    assert world.changed() == []
+    assert len(world.lake.read("raw_events", dt.date(2024, 3, 3))) == 2
+
+
+def test_promise_05_a_late_file_gives_the_same_events_as_one_on_time(world, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = World(tmp_path / "other")
+    late = "99,u,2024-03-01 11:00,purchase,9\n"
+    world.land(1)
+    assert world.run(1, 1).success
+    world.put("orders/2024-03-01.late.csv", HEAD + late)
+    assert world.run(1, 1).success
+    other.land(1, extra=late)
+    assert other.run(1, 1).success
+    day = dt.date(2024, 3, 1)
+    assert (
+        world.lake.provenance("raw_events", day).content_hash == other.lake.provenance("raw_events", day).content_hash
+    )
+
+
+def test_promise_05_users_that_change_late_re_open_the_days_that_carry_them(world):
+    world.land(1, 2, 3, 4)
+    world.put("users/2024-03-01.csv", "id,region\nu1,north\n")
+    assert world.run(1, 4).success
+    assert world.changed() == [5]
+    world.put("users/2024-03-02.csv", "id,region\nu1,south\n")
+    assert world.changed() == [2, 3, 4, 5]
+    assert world.run(2, 2).success
+    assert world.changed() == [3, 4, 5]  # day 3 still carries day 2 as it was
+    assert world.run(3, 4).success
+    assert world.changed() == [5]
+    assert list(world.lake.read("raw_users", dt.date(2024, 3, 4))["region"]) == ["south"]
+
+
+def test_landing_files_archived_after_they_were_read_do_not_reopen_their_day(world):
+    world.land(1, 2)
+    assert world.run(1, 2).success
+    (world.landing / "orders/2024-03-01.csv").unlink()
+    assert world.changed() == [3, 4, 5]
+
+
+def test_another_mapping_makes_every_day_stale(world, tmp_path):
+    world.land(1, 2)
+    assert world.run(1, 2).success
+    (tmp_path / "source.yaml").write_text(YAML.replace("amount: amount", "amount: amount::decimal(18,2) * 2"))
+    assert world.changed() == [1, 2, 3, 4, 5]
+
+
+def test_promise_03_running_a_day_again_changes_nothing(world):
+    world.land(1)
+    assert world.run(1, 1).success
+    tables = ("raw_events", "rejected_events", "landed_files", "raw_users", "raw_products")
+    day = dt.date(2024, 3, 1)
+    before = [world.lake.provenance(t, day) for t in tables]
+    assert world.run(1, 1).success
+    assert [world.lake.provenance(t, day) for t in tables] == before
+
+
+def test_the_sensor_takes_a_day_when_its_files_look_the_same_on_two_ticks(world):
+    world.land(1, 2, 3)
+    first = world.tick()
+    assert asked(first) == []
+    assert "taken when they look the same at the next tick: 2024-03-01 .. 2024-03-03" in first.skip_message
+    world.land(3, extra="9,u,2024-03-03 11:00,purchase,1\n")  # still growing
+    second = world.tick(first.cursor)
+    assert asked(second) == [("2024-03-01", "2024-03-02")]
+    third = world.tick(second.cursor)
+    assert asked(third) == [("2024-03-03", "2024-03-03")]
+    assert second.run_requests[0].run_key != third.run_requests[0].run_key
+
+
+def test_the_sensor_asks_once_and_rests_when_all_is_read(world):
+    world.land(1, 2)
+    cursor = world.tick().cursor
+    asking = world.tick(cursor)
+    assert asked(asking) == [("2024-03-01", "2024-03-02")]
+    again = world.tick(asking.cursor)
+    assert asked(again) == []
+    assert "asked for already" in again.skip_message
+    assert world.run(1, 2).success
+    rest = world.tick(again.cursor)
+    assert asked(rest) == []
+    assert "every landed day has been read" in rest.skip_message
+    # and a lost cursor asks for nothing that was read
+    fresh = world.tick(world.tick().cursor)
+    assert asked(fresh) == []
+
+
+def test_the_sensor_re_reads_a_past_day_whose_file_changed(world):
+    world.land(1, 2, 3)
+    assert world.run(1, 3).success
+    cursor = world.tick(world.tick().cursor).cursor
+    world.put("orders/2024-03-02.late.csv", HEAD + "99,u,2024-03-02 11:00,purchase,9\n")
+    waiting = world.tick(cursor)
+    assert asked(waiting) == []
+    assert asked(world.tick(waiting.cursor)) == [("2024-03-02", "2024-03-02")]
+
+
+def test_the_sensor_says_which_days_wait_and_for_what(world):
+    world.land(1, 4)
+    world.put("users/2024-03-02.csv", "id,region\nu1,north\n")
+    world.put("orders/2024-03-09.csv", HEAD)
+    result = world.tick(world.tick().cursor)
+    assert asked(result) == [("2024-03-01", "2024-03-01")]
+    reasons = json.loads(result.cursor)
+    assert "2024-03-04" not in reasons["asked"]
+    said = world.tick(result.cursor).skip_message
+    assert "no data yet from feed orders: 2024-03-02" in said
+    assert "waits for the day before it, which was never read (start_day sets the first): 2024-03-04" in said
+    assert "outside the calendar's closed days: 2024-03-09" in said
+
+
+def test_the_sensor_says_what_is_wrong_with_the_landing_zone(world, tmp_path):
+    world.settings.landing.rename(tmp_path / "gone")
+    result = world.tick('{"seen": {}}')
+    assert "does not exist" in result.skip_message
+    assert result.cursor == '{"seen": {}}'
+
+
+def test_every_table_of_the_room_has_its_contracts_columns(world):
+    from seg_assets.events import contract
+
+    world.land(1)
+    assert world.run(1, 1).success
+    for table in ("raw_events", "rejected_events", "landed_files", "raw_users", "raw_products"):
+        schema = getattr(contract, table.upper())
+        with world.lake.connect() as con:
+            path = world.lake.path(table, dt.date(2024, 3, 1))
+            rows = con.execute(f"describe select * from read_parquet('{path}', hive_partitioning = false)").fetchall()
+        assert {r[0]: r[1] for r in rows} == schema
+        (spec,) = [s for a in world.defs.assets for s in a.specs if s.key == dg.AssetKey(table)]
+        described = spec.metadata["dagster/column_schema"].columns
+        assert [c.name for c in described] == list(schema)
+        assert all(c.description for c in described)
+        assert spec.owners
+        assert spec.kinds
+        assert spec.group_name == "events"
