@@ -94,6 +94,7 @@ def _environment() -> jinja2.Environment:
         percent=charts.percent,
         short=charts.short,
         feature=words.feature,
+        value=words.value,
         css=_css_percent,
         bar=_bar,
         signed=lambda v: f"{v:+,d}".replace("-", "−"),

@@ -35,6 +35,27 @@ FEATURES = {
     "age_band": "age",
     "income_band": "income",
 }
+# Features that are counted: more and fewer, where others are higher and lower.
+COUNTED = frozenset(
+    {
+        "orders",
+        "refunds",
+        "active_days",
+        "sessions",
+        "views",
+        "searches",
+        "carts",
+        "coupons",
+        "campaigns",
+        "service",
+        "reviews",
+        "categories",
+        "recency_days",
+        "inactive_days",
+        "tenure_days",
+        "inter_purchase_days",
+    }
+)
 WINDOWS = {"7d": "7 days", "28d": "28 days", "90d": "90 days", "all": "all time"}
 
 CAUSES = {
@@ -74,13 +95,33 @@ def move_reason(feature_name: str | None, *, rule: bool) -> str:
     return f"rule on {told}" if rule else f"mostly {told}"
 
 
+def is_share(name: str) -> bool:
+    """Whether a feature is a part of a whole, to be read as a percentage."""
+    stem = name.rpartition("_")[0] if name.rpartition("_")[2] in WINDOWS else name
+    return name.startswith("category:") or "=" in name or stem.endswith(("_share", "_rate"))
+
+
+def value(name: str, number_: float | None) -> str:
+    """A feature's value for a reader."""
+    return percent(number_, 0) if is_share(name) else short(number_)
+
+
+def _compared(item: Apart) -> str:
+    stem = item.feature.rpartition("_")[0] if item.feature.rpartition("_")[2] in WINDOWS else item.feature
+    up = item.score > 0
+    if "=" in item.feature:
+        return ("mostly " if up else "rarely ") + feature(item.feature)
+    size = "much " if abs(item.score) >= 1 else "" if abs(item.score) >= 0.4 else "slightly "
+    if stem in COUNTED:
+        many = size.replace("much", "many" if up else "far")
+        return f"{many}{'more' if up else 'fewer'} {feature(item.feature)}"
+    return f"{size}{'higher' if up else 'lower'} {feature(item.feature)}"
+
+
 def apart_words(items: tuple[Apart, ...], most: int = 2) -> str:
-    """'much more spend, 90 days; fewer visits, 28 days', strongest first."""
-    words = []
-    for item in sorted(items, key=lambda a: (-abs(a.score), a.feature))[:most]:
-        size = "much " if abs(item.score) >= 1 else "" if abs(item.score) >= 0.4 else "slightly "
-        words.append(f"{size}{'higher' if item.score > 0 else 'lower'} {feature(item.feature)}")
-    return "; ".join(words)
+    """'much higher spend, 90 days; fewer visits, 28 days', strongest first."""
+    strongest = sorted(items, key=lambda a: (-abs(a.score), a.feature))[:most]
+    return "; ".join(_compared(item) for item in strongest)
 
 
 def change(row: SegmentRow) -> float | None:

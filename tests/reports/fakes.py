@@ -168,7 +168,7 @@ def full_report() -> Report:
         "moved_share": 0.0132,
         "flip_back_share": 0.06,
         "weekly_ari": 0.87,
-        "weekly_stay": 0.93,
+        "moved_share_week": 0.07,
         "bootstrap_ari": 0.81,
         "beats_null": 1.0,
         "null_observed": 0.309,
