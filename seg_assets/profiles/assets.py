@@ -42,7 +42,13 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         name="dbt_profiles",
         specs=[asset_spec(model, docs[model.name], partitions) for model in project.models],
         check_specs=[
-            dg.AssetCheckSpec(t.name, asset=t.model, description=t.description or None, blocking=t.blocking)
+            dg.AssetCheckSpec(
+                t.name,
+                asset=t.model,
+                description=t.description or None,
+                blocking=t.blocking,
+                partitions_def=partitions,
+            )
             for t in project.tests
         ],
         can_subset=True,

@@ -1,0 +1,179 @@
+"""The Dagster face of the profiles: light to load, one run for a range, each day's numbers and checks in the UI."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from seg_assets.catalog import TABLES
+from seg_assets.dagster_io import Shop
+from seg_assets.lake import Lake
+from seg_assets.partitions import daily_partitions
+from seg_assets.profiles import assets, manifest
+from seg_assets.profiles.schema import model_docs
+from tests.profiles.shop import START, History, day_of, put_day
+
+
+def definitions(settings) -> dg.Definitions:
+    return dg.Definitions(
+        assets=assets.build_assets(settings, daily_partitions(settings)),
+        resources={"shop": Shop(environment=settings.environment())},
+    )
+
+
+def run(settings, instance, first, last, selection=None):
+    job = definitions(settings).resolve_implicit_global_asset_job_def()
+    tags = {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }
+    keys = [dg.AssetKey(name) for name in selection] if selection else None
+    return job.execute_in_process(instance=instance, tags=tags, asset_selection=keys, raise_on_error=False)
+
+
+def statuses(instance, asset, check) -> dict[str, str]:
+    """Day to the latest status of a check."""
+    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+    found: dict[str, str] = {}
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=50):
+        if record.partition:
+            found.setdefault(record.partition, record.status.name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def ran(home, tmp_path_factory):
+    """A range of three days, in one run, on a fresh instance."""
+    from seg_assets.settings import Settings
+
+    settings = Settings(home=home, lake=tmp_path_factory.mktemp("assets"), start_day=START)
+    history = History(seed=3, days=3, users=4)
+    history.put(Lake.of(settings))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(settings, instance, history.days[0], history.days[-1])
+        yield settings, history, instance, result
+
+
+def test_a_range_is_one_run_and_each_day_has_its_own_numbers(ran):
+    settings, history, instance, result = ran
+    assert result.success
+    records = instance.fetch_materializations(dg.AssetKey("user_profiles"), limit=10).records
+    lake = Lake.of(settings)
+    shown = {r.partition_key: r.asset_materialization.metadata for r in records}
+    assert set(shown) == {d.isoformat() for d in history.days}
+    for day in history.days:
+        profiles = lake.read("user_profiles", day)
+        metadata = shown[day.isoformat()]
+        assert metadata["dagster/partition_row_count"].value == len(profiles)
+        assert metadata["active_today"].value == (profiles["inactive_days"] == 0).sum()
+        assert metadata["monetary_all"].value == pytest.approx(profiles["monetary_all"].sum())
+        assert metadata["suspected_bots"].value == profiles["is_suspected_bot"].sum()
+        assert "| 28d |" in metadata["numbers"].value
+
+
+def test_each_day_has_the_status_of_every_dbt_test(ran, tests):
+    _, history, instance, result = ran
+    assert {e.check_name for e in result.get_asset_check_evaluations()} == set(tests)
+    assert all(e.passed for e in result.get_asset_check_evaluations())
+    found = statuses(instance, "user_profiles", "rows_of_user_profiles_are_unique")
+    assert found == {d.isoformat(): "SUCCEEDED" for d in history.days}
+
+
+def test_a_failed_dbt_test_fails_the_run_and_shows_the_day_it_failed_on(ran, monkeypatch):
+    """Rows that break a test on one day of three: that day's check is red, the others' are green."""
+    settings, history, instance, _ = ran
+    lake = Lake.of(settings)
+    bad = history.days[1]
+    real = Lake.publish
+
+    def publish(self, con, table, day, query, **kwargs):
+        if table == "user_lifetime" and day == bad:
+            query = f"select * replace (date '2031-01-01' as first_seen_day) from ({query})"
+        return real(self, con, table, day, query, **kwargs)
+
+    monkeypatch.setattr(Lake, "publish", publish)
+    result = run(settings, instance, history.days[0], history.days[-1], ["user_lifetime"])
+    monkeypatch.undo()
+    assert not result.success
+    found = statuses(instance, "user_lifetime", "first_seen_is_not_after_last_seen")
+    assert found == {d.isoformat(): "SUCCEEDED" if d < bad else "FAILED" for d in history.days}
+    assert run(settings, instance, history.days[0], history.days[-1], ["user_lifetime"]).success
+    assert lake.verify("user_lifetime", bad)
+
+
+def test_a_missing_input_day_fails_the_run_at_once_and_names_the_days(home, tmp_path):
+    from seg_assets.settings import Settings
+
+    settings = Settings(home=home, lake=tmp_path / "lake", start_day=START)
+    put_day(Lake.of(settings), day_of(0))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(settings, instance, day_of(0), day_of(1), ["user_daily_activity"])
+        assert not result.success
+        (failure,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+        assert "raw_events of 2024-01-02, never materialized" in str(failure.event_specific_data.error)
+        assert Lake.of(settings).has("user_daily_activity", day_of(0)), "the finished day is kept"
+
+
+def test_dependencies_in_the_ui_are_what_the_catalog_says_a_table_reads(home):
+    from seg_assets.settings import Settings
+
+    settings = Settings(home=home, start_day=START)
+    for definition in assets.build_assets(settings, daily_partitions(settings)):
+        for spec in definition.specs:
+            name = spec.key.to_user_string()
+            assert {d.asset_key.to_user_string() for d in spec.deps} == {i.table for i in TABLES[name].inputs}
+            own = [d for d in spec.deps if d.asset_key == spec.key]
+            assert bool(own) == any(i.table == name for i in TABLES[name].inputs)
+
+
+def test_every_model_and_column_is_described(home):
+    from seg_assets.settings import Settings
+
+    docs = model_docs(Settings(home=home).dbt_project)
+    assert {name for name, table in TABLES.items() if table.room == "profiles"} <= set(docs)
+    for doc in docs.values():
+        assert doc.description
+        assert all(c.description and c.kind for c in doc.columns), doc.name
+
+
+def test_the_assets_load_without_dbt_once_the_manifest_is_prepared(home):
+    code = (
+        "import sys, datetime as dt;"
+        "from pathlib import Path;"
+        "from seg_assets.settings import Settings;"
+        "from seg_assets.partitions import daily_partitions;"
+        "from seg_assets.profiles import assets;"
+        "s = Settings(home=Path(sys.argv[1]), start_day=dt.date(2024, 1, 1));"
+        "assets.build_assets(s, daily_partitions(s));"
+        "heavy = [m for m in ('dbt', 'dagster_dbt', 'sklearn', 'evidently') if m in sys.modules];"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(home)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_changed_model_is_parsed_again_and_the_project_folder_is_never_written_to(home, tmp_path):
+    import shutil
+
+    from seg_assets.settings import Settings
+
+    settings = Settings(home=home)
+    project = tmp_path / "project with a space"
+    shutil.copytree(settings.dbt_project, project, ignore=shutil.ignore_patterns("target", "logs"))
+    copied = Settings(home=tmp_path / "home", dbt_project=project)
+    before = {p: p.read_bytes() for p in project.rglob("*") if p.is_file()}
+    first = manifest.cache_folder(copied)
+    model = project / "models" / "staging" / "_staging.yml"
+    manifest.prepared(copied)
+    assert {p: p.read_bytes() for p in project.rglob("*") if p.is_file()} == before
+    model.write_text(model.read_text() + "\n")
+    assert manifest.cache_folder(copied) != first
+
+
+def test_a_folder_that_is_no_dbt_project_is_refused_by_name(home, tmp_path):
+    from seg_assets.errors import ConfigError
+    from seg_assets.settings import Settings
+
+    with pytest.raises(ConfigError, match=r"no dbt_project\.yml there"):
+        manifest.load_project(Settings(home=home, dbt_project=tmp_path))
