@@ -1,7 +1,7 @@
 """What every room's Dagster face shares: resources, per-day metadata and check status, tags, retries.
 
 Rooms take a contiguous range of days in one run. Dagster then stores an asset check without a partition, so the
-status of each day is reported as a runless event (measured on Dagster 1.13; see docs/architecture.md).
+status of each day is logged as an event of its own (measured on Dagster 1.13; see docs/architecture.md).
 """
 
 import datetime as dt
@@ -77,7 +77,7 @@ def report_days(
     """Attach each day's metadata and check status to its own partition, and return the run's result.
 
     With one day, checks travel with the result and Dagster stores their partition. With a range, each day's
-    status is a runless event, and the run's own result says how many days failed.
+    status is an event of its own, and the run's result says how many days failed.
     """
     by_check: dict[str, list[tuple[dt.date, Check]]] = {}
     ranged = len(results) > 1
@@ -87,7 +87,9 @@ def report_days(
         for check in result.checks:
             by_check.setdefault(check.name, []).append((result.day, check))
             if ranged:
-                context.instance.report_runless_asset_event(
+                # An event of this run, not a runless one: Dagster stores a second runless event of the same check and
+                # day as a duplicate key, so that a range could be run only once.
+                context.log_event(
                     dg.AssetCheckEvaluation(
                         asset_key=asset_key,
                         check_name=check.name,

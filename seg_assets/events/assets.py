@@ -108,12 +108,13 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
                  RAW_EVENTS_DESCRIPTIONS),
         ],
         check_specs=[
-            dg.AssetCheckSpec("lines_reconcile", asset="raw_events", blocking=True,
+            dg.AssetCheckSpec("lines_reconcile", asset="raw_events", blocking=True, partitions_def=partitions,
                               description="Per file, lines read = accepted + rejected + duplicates"),
-            dg.AssetCheckSpec("rejected_share_is_small", asset="raw_events", blocking=True,
+            dg.AssetCheckSpec("rejected_share_is_small", asset="raw_events", blocking=True, partitions_def=partitions,
                               description=f"At most {MAX_REJECTED_SHARE:.0%} of lines are refused; "
                               "an error, and blocking, when not one line is accepted"),
-            dg.AssetCheckSpec("day_is_not_empty", asset="raw_events", description="The day has events"),
+            dg.AssetCheckSpec("day_is_not_empty", asset="raw_events", partitions_def=partitions,
+                              description="The day has events"),
         ],
         backfill_policy=SINGLE_RUN,
         retry_policy=IO_RETRY,
