@@ -274,12 +274,15 @@ def publish_table_day(
         inputs={LANDING_KEY: read.digest},
         extra={STAT_KEY: read.stat, "landing_files": len(read.files)},
     )
+    columns = list(RAW_USERS if kind == USERS else RAW_PRODUCTS)
     sample = con.execute("select * from seg_table order by 1 limit 5").fetchall()
-    return DayResult(day, _table_metadata(day, read, done.rows, done.content_hash, sample), (), done.content_hash)
+    return DayResult(
+        day, _table_metadata(day, read, done.rows, done.content_hash, columns, sample), (), done.content_hash
+    )
 
 
 def _table_metadata(
-    day: dt.date, read: TableRead, rows: int, content: str, sample: Sequence[tuple]
+    day: dt.date, read: TableRead, rows: int, content: str, columns: Sequence[str], sample: Sequence[tuple]
 ) -> dict[str, object]:
     metadata: dict[str, object] = {
         "day": str(day),
@@ -287,9 +290,7 @@ def _table_metadata(
         "content_hash": content,
         "lines_read": sum(f.lines_read for f in read.files),
         "lines_rejected": sum(f.rejected for f in read.files),
-        "sample": dg.MetadataValue.md(_markdown([f"column {n}" for n in range(1, len(sample[0]) + 1)], sample))
-        if sample
-        else "no rows",
+        "sample": dg.MetadataValue.md(_markdown(columns, sample)) if sample else "no rows",
     }
     if read.files:
         metadata["files"] = dg.MetadataValue.md(files_table(read.files))
