@@ -198,12 +198,13 @@ def _due(
     lake = now.lake
     dates = set(now.decision_days)
     baseline = champion = ""
+    settings_now = strategy.digest()
     day = lake.start_day
     while blocked is None or day < blocked:
         row = verdicts.row(strategy.name, day)
         if row is None or (row.baseline_id, row.model_id) != (baseline, champion):
             return None
-        if row.strategy_digest != strategy.digest():
+        if row.strategy_digest != settings_now:
             return None
         there = decisions_of_day(lake, strategy.name, day) if day in dates else []
         derived = next((d for d in there if not d.by_hand), None)
