@@ -29,6 +29,8 @@ GRID = 64
 NARROWINGS = 3
 # A tree of 20 k users is within a point of one of all (the leaves hold hundreds); it costs 0.2 s.
 TREE_USERS = 20_000
+# Fewer users cannot be spared for measuring.
+SPLIT_FROM = 100
 # Leaves per segment: two tell an "or", more are not read.
 LEAVES = 2
 MOST_LEAVES = 40
@@ -135,20 +137,25 @@ def surrogate_rules(frame: pd.DataFrame, labels: pd.Series | Sequence[str], seed
 
     Returns:
         One rule per segment that the tree speaks of, by segment id; share of held-out users whom the tree gives their
-        segment. With fewer than 100 users the tree is measured on those it has seen.
+        segment. With fewer than SPLIT_FROM users the tree is measured on those it has seen.
     """
     from sklearn.tree import DecisionTreeClassifier
 
-    y = np.asarray(pd.Series(labels), dtype=object).astype(str)
-    names, X, levels = _tree_columns(frame)
+    y = np.asarray(pd.Series(labels), dtype=object)
+    order = np.random.default_rng(seed).permutation(len(y))
+    half = len(y) // 2
+    if len(y) < SPLIT_FROM:
+        learn = test = np.arange(len(y))
+        chosen = order
+    else:
+        chosen = np.concatenate([order[:half][:TREE_USERS], order[half:][:TREE_USERS]])
+        learn, test = np.split(np.arange(len(chosen)), [min(half, TREE_USERS)])
+    # Only the sample is made into a matrix: a million users would cost ten times the tree.
+    y = y[chosen].astype(str)
+    names, X, levels = _tree_columns(frame.iloc[chosen])
     segments = sorted(set(y))
     if not len(y) or not names:
         return [], 0.0
-    order = np.random.default_rng(seed).permutation(len(y))
-    if len(y) < 100:
-        learn = test = np.sort(order)
-    else:
-        learn, test = order[: len(y) // 2][:TREE_USERS], order[len(y) // 2 :][:TREE_USERS]
     tree = DecisionTreeClassifier(
         max_leaf_nodes=int(np.clip(LEAVES * len(segments), 2, MOST_LEAVES)),
         min_samples_leaf=max(1, len(learn) // 500),

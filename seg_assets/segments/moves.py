@@ -43,6 +43,8 @@ ALONE = 2 / 3
 INTERCEPT, NO_CHAMPION, IS_OUTLIER = "(intercept)", "(no champion)", "(outlier)"
 # Sums of contributions and changes of score are the same numbers added in another order.
 TOLERANCE = 1e-9
+# Users explained at once: their matrices stay in a core's cache.
+CHUNK = 8192
 
 CONTRIBUTIONS = 'STRUCT(feature VARCHAR, "user" DOUBLE, model DOUBLE)[]'
 SCHEMA: dict[str, str] = {
@@ -235,17 +237,28 @@ def decompose(
     models = [m for m in (old, new) if m is not None]
     features = tuple(dict.fromkeys([s for m in models for s in m.space.sources] + [INTERCEPT]))
     relatives = relatives or {}
-    if old is not None and new is not None and old.model_id == new.model_id:
-        c0, before = _margins(new, origin, target, x0, features, relatives)
-        c1, after = _margins(new, origin, target, x1, features, relatives)
-        return Parts(features, c1 - c0, np.zeros_like(c0), before, after)
-    old_old, before = _margins(old, origin, target, x0, features, relatives)
-    old_new, _ = _margins(old, origin, target, x1, features, relatives)
-    new_old, _ = _margins(new, origin, target, x0, features, relatives)
-    new_new, after = _margins(new, origin, target, x1, features, relatives)
-    user = ((new_new - new_old) + (old_new - old_old)) / 2
-    model = ((new_old - old_old) + (new_new - old_new)) / 2
-    return Parts(features, user, model, before, after)
+    n = len(x0)
+    found = Parts(features, np.zeros((n, len(features))), np.zeros((n, len(features))), np.zeros(n), np.zeros(n))
+    same = old is not None and new is not None and old.model_id == new.model_id
+    pairs = {m.model_id: (_cluster_of(m, target, relatives), _cluster_of(m, origin, relatives)) for m in models}
+
+    def margins(model: SegmentModel | None, x: pd.DataFrame, at: slice, out: np.ndarray | None = None) -> np.ndarray:
+        if model is None:
+            return np.zeros((len(x), len(features)))
+        to, home = pairs[model.model_id]
+        return _margins(model, to[at], home[at], x, features, None if out is None else out[at])
+
+    for start in range(0, n, CHUNK):
+        at = slice(start, start + CHUNK)
+        a, b = x0.iloc[at], x1.iloc[at]
+        first, last = margins(old, a, at, found.before), margins(new, b, at, found.after)
+        if same:
+            found.user[at] = last - first
+            continue
+        old_new, new_old = margins(old, b, at), margins(new, a, at)
+        found.user[at] = ((last - new_old) + (old_new - first)) / 2
+        found.model[at] = ((new_old - first) + (last - old_new)) / 2
+    return found
 
 
 def causes(parts: Parts) -> np.ndarray:
@@ -303,10 +316,12 @@ def strongest_features(moves: pd.DataFrame, most: int = 8) -> list[tuple[str, fl
     lists = pa.array(chosen)
     flat = (lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists).flatten()
     both = pc.add(flat.field("user"), flat.field("model")).to_numpy(zero_copy_only=False)
-    names, at = np.unique(flat.field("feature").to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
-    total = np.bincount(at, weights=both, minlength=len(names))
+    feature = flat.field("feature")
+    feature = feature if isinstance(feature, pa.DictionaryArray) else feature.dictionary_encode()
+    names = feature.dictionary.to_pylist()
+    total = np.bincount(feature.indices.to_numpy(), weights=both, minlength=len(names))
     order = np.argsort(-np.abs(total), kind="stable")[:most]
-    return [(str(names[i]), float(total[i])) for i in order]
+    return [(str(names[i]), float(total[i])) for i in order if total[i]]
 
 
 def contribution_sums(contributions: pd.Series) -> np.ndarray:
@@ -368,7 +383,7 @@ def _rule_moves(
         sign = np.where(into, 1.0, -1.0)
         before, after = sign * deep.days[:, 0], sign * deep.days[:, 1]
         user = np.zeros((len(into), len(names)))
-        user[np.arange(len(into)), [names.index(c) for c in deep.column]] = after - before
+        user[np.arange(len(into)), pd.factorize(deep.column)[0]] = after - before
         found.append((here, Parts(names, user, np.zeros_like(user), before, after), BY_RULE))
     return found
 
@@ -391,44 +406,41 @@ def _outliers(model: SegmentModel | None, x: pd.DataFrame) -> np.ndarray:
 
 
 def _margins(
-    model: SegmentModel | None,
-    origin: np.ndarray,
-    target: np.ndarray,
+    model: SegmentModel,
+    to: np.ndarray,
+    home: np.ndarray,
     x: pd.DataFrame,
     features: tuple[str, ...],
-    relatives: Mapping[str, str],
-) -> tuple[np.ndarray, np.ndarray]:
-    """(n, u) contributions to score_origin - score_target by feature, and (n,) the same from the scores."""
-    n = len(x)
-    terms, margin = np.zeros((n, len(features))), np.zeros(n)
-    if model is None or not n:
-        return terms, margin
-    a, b = _cluster_of(model, target, relatives), _cluster_of(model, origin, relatives)
-    known = np.flatnonzero((a >= 0) & (b >= 0) & (a != b))
+    margin: np.ndarray | None,
+) -> np.ndarray:
+    """(n, u) contributions to score_home - score_to by feature; the same from the scores goes into `margin`."""
+    terms = np.zeros((len(x), len(features)))
+    known = np.flatnonzero((to >= 0) & (home >= 0) & (to != home))
     if not len(known):
-        return terms, margin
-    X = model.space.transform(x if len(known) == n else x.iloc[known])
-    by_axis = model.fitted.contributions(X, a[known], b[known])
-    scores = model.scores(X)
-    rows = np.arange(len(known))
-    margin[known] = scores[rows, b[known]] - scores[rows, a[known]]
+        return terms
+    X = model.space.transform(x if len(known) == len(x) else x.iloc[known])
+    by_axis = model.fitted.contributions(X, to[known], home[known])
+    if margin is not None:
+        scores, rows = model.scores(X), np.arange(len(known))
+        margin[known] = scores[rows, home[known]] - scores[rows, to[known]]
     column = {name: u for u, name in enumerate(features)}
     for j, source in enumerate([*model.space.sources, INTERCEPT]):
         terms[known, column[source]] += by_axis[:, j]
-    return terms, margin
+    return terms
 
 
 def _cluster_of(model: SegmentModel, segments: np.ndarray, relatives: Mapping[str, str]) -> np.ndarray:
     """(n,) cluster of each segment id, or of the nearest stand-in that the model has; -1 where there is none."""
     index = {segment: j for j, segment in enumerate(model.segment_ids)}
-    found: dict[str, int] = {}
-    for segment in set(segments):
+    codes, names = pd.factorize(segments)
+    found = []
+    for segment in names:
         name, seen = segment, {segment}
         while name not in index and relatives.get(name) is not None and relatives[name] not in seen:
             name = relatives[name]
             seen.add(name)
-        found[segment] = index.get(name, -1)
-    return np.array([found[s] for s in segments], dtype=np.int64)
+        found.append(index.get(name, -1))
+    return np.array(found, dtype=np.int64)[codes] if len(codes) else np.zeros(0, dtype=np.int64)
 
 
 def _lists(n: int, told: list[tuple[np.ndarray, Parts]]) -> pd.Series:
@@ -452,9 +464,10 @@ def _lists(n: int, told: list[tuple[np.ndarray, Parts]]) -> pd.Series:
         counts = np.bincount(rows, minlength=n)
     else:
         columns, counts = [np.zeros(0, np.int32), np.zeros(0), np.zeros(0)], np.zeros(n, dtype=np.int64)
-    texts = pc.take(pa.array(names, pa.string()), pa.array(columns[0]))
+    # A dictionary: three million names of features as texts would cost more than the explanations.
+    features = pa.DictionaryArray.from_arrays(pa.array(columns[0], pa.int32()), pa.array(names, pa.string()))
     structs = pa.StructArray.from_arrays(
-        [texts, pa.array(columns[1]), pa.array(columns[2])], names=["feature", "user", "model"]
+        [features, pa.array(columns[1]), pa.array(columns[2])], names=["feature", "user", "model"]
     )
     offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
     lists = pa.ListArray.from_arrays(offsets, structs)
