@@ -27,7 +27,7 @@ from seg_assets.segments.strategy import Strategy
 GRID = 64
 # Each narrowing divides the gap by GRID.
 NARROWINGS = 3
-# A tree of 20 k users is within a point of one of all (the leaves hold hundreds); it costs 0.2 s.
+# Keeps the smallest leaf at 40 users (learn // 500) and the tree's cost apart from the number of users.
 TREE_USERS = 20_000
 # Fewer users cannot be spared for measuring.
 SPLIT_FROM = 100
@@ -150,7 +150,7 @@ def surrogate_rules(frame: pd.DataFrame, labels: pd.Series | Sequence[str], seed
     else:
         chosen = np.concatenate([order[:half][:TREE_USERS], order[half:][:TREE_USERS]])
         learn, test = np.split(np.arange(len(chosen)), [min(half, TREE_USERS)])
-    # Only the sample is made into a matrix: a million users would cost ten times the tree.
+    # Only the sample is made into a matrix, not every user of the day.
     y = y[chosen].astype(str)
     names, X, levels = _tree_columns(frame.iloc[chosen])
     segments = sorted(set(y))

@@ -464,7 +464,7 @@ def _lists(n: int, told: list[tuple[np.ndarray, Parts]]) -> pd.Series:
         counts = np.bincount(rows, minlength=n)
     else:
         columns, counts = [np.zeros(0, np.int32), np.zeros(0), np.zeros(0)], np.zeros(n, dtype=np.int64)
-    # A dictionary: three million names of features as texts would cost more than the explanations.
+    # A dictionary: a text per contribution was a fifth of the time of 187 thousand moves.
     features = pa.DictionaryArray.from_arrays(pa.array(columns[0], pa.int32()), pa.array(names, pa.string()))
     structs = pa.StructArray.from_arrays(
         [features, pa.array(columns[1]), pa.array(columns[2])], names=["feature", "user", "model"]
