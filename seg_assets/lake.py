@@ -87,6 +87,13 @@ class Provenance:
 _SHARED: dict[tuple[object, ...], duckdb.DuckDBPyConnection] = {}
 _SHARED_LOCK = threading.Lock()
 
+
+def _forget(key: tuple[object, ...], spill: Path) -> None:
+    """Close a shared database when the process ends; the binding complains of a leak otherwise."""
+    _SHARED.pop(key).close()
+    shutil.rmtree(spill, ignore_errors=True)
+
+
 # What tells one version of a file from another: times, sizes, inode or entity tag.
 Seal = tuple[object, ...]
 
@@ -150,7 +157,7 @@ class Lake:
         with _SHARED_LOCK:
             if key not in _SHARED:
                 _SHARED[key], spill = self._open()
-                atexit.register(shutil.rmtree, spill, ignore_errors=True)
+                atexit.register(_forget, key, spill)
             return _SHARED[key]
 
     def _open(self) -> tuple[duckdb.DuckDBPyConnection, Path]:
