@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from seg_assets.catalog import TABLES
 from seg_assets.dagster_io import (
     HEAVY_POOL,
     IO_RETRY,
@@ -18,9 +19,11 @@ from seg_assets.dagster_io import (
     column_schema,
     log_progress,
     report_days,
+    user_errors,
 )
 from seg_assets.evaluation import stability
 from seg_assets.evaluation.daily import DESCRIPTIONS, SCHEMA, TABLE, evaluate_day
+from seg_assets.lake import Lake
 from seg_assets.partitions import days_of_run
 from seg_assets.segments.decisions import champion_as_of, champion_digest
 from seg_assets.segments.strategy import Strategy, strategies_of
@@ -51,6 +54,7 @@ PLOTTED = (
 
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """`segment_evaluation`."""
+
     @dg.asset(
         key=TABLE,
         partitions_def=partitions,
@@ -60,6 +64,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         kinds={"python", "parquet"},
         retry_policy=IO_RETRY,
         pool=HEAVY_POOL,
+        code_version=TABLES[TABLE].code_version,
         # Yesterday and a week ago are read too, and stand in the footer. As a mapping they would widen every backfill
         # by a week to the right, into days that have no segments yet.
         deps=["user_segments", "user_profiles", "user_category_profiles", "segment_model"],
@@ -83,22 +88,25 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         Silhouette (sampled, with its error), Davies-Bouldin and Calinski-Harabasz beside data without groups; bootstrap
         stability per segment; coverage, balance and representativeness; users moved since yesterday and in a week.
         """
-        settings = shop.settings()
-        lake = shop.lake()
-        strategies = strategies_of(settings)
-        results = []
-        for day in log_progress(context, days_of_run(context)):
-            frame = evaluate_day(lake, strategies, settings, day)
-            inputs = {"segment_model:champion": champion_digest(lake, strategies, day)}
-            made = lake.publish_frame(TABLE, day, frame, SCHEMA, inputs=inputs)
-            fitted_today = {
-                name for name in strategies if (c := champion_as_of(lake, name, day)) is not None and c.day == day
-            }
-            metadata = {"day": day.isoformat(), "dagster/partition_row_count": made.rows, **day_metadata(frame)}
-            results.append(DayResult(day, metadata, checks_of(frame, strategies, fitted_today), made.content_hash))
-        return report_days(context, context.asset_key, results)
+        return user_errors(lambda: run_days(context, shop.settings()))()
 
     return [segment_evaluation]
+
+
+def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
+    """Evaluate every day of the run, oldest first; each is published as soon as it is done."""
+    lake = Lake.of(settings)
+    strategies = strategies_of(settings)
+    results = []
+    for day in log_progress(context, days_of_run(context)):
+        frame = evaluate_day(lake, strategies, settings, day)
+        inputs = {"segment_model:champion": champion_digest(lake, strategies, day)}
+        made = lake.publish_frame(TABLE, day, frame, SCHEMA, inputs=inputs)
+        champions = {name: champion_as_of(lake, name, day) for name in strategies}
+        fitted_today = {name for name, champion in champions.items() if champion is not None and champion.day == day}
+        metadata = {"day": day.isoformat(), "dagster/partition_row_count": made.rows, **day_metadata(frame)}
+        results.append(DayResult(day, metadata, checks_of(frame, strategies, fitted_today), made.content_hash))
+    return report_days(context, dg.AssetKey(TABLE), results)
 
 
 def day_metadata(frame: pd.DataFrame) -> dict[str, Any]:

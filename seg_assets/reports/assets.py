@@ -38,7 +38,14 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         owners=[OWNER],
         kinds={"python", "html"},
         retry_policy=IO_RETRY,
-        deps=["segment_profiles", "segment_moves", "segment_evaluation", "drift_report", "segment_model"],
+        deps=[
+            "segment_profiles",
+            "segment_moves",
+            "segment_evaluation",
+            "segment_validity",
+            "drift_report",
+            "segment_model",
+        ],
         metadata={"docs": "docs/evaluation.md"},
     )
     def segment_report(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:

@@ -339,10 +339,12 @@ def _validity(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
         by_metric.setdefault(item.metric, []).append(item)
     found = []
     for metric, items in by_metric.items():
-        top = max([0.0, *(v.high if v.high is not None else v.value for v in items)]) or 1.0
+        top = max([0.0, *(max(v.high or v.value, v.value) for v in items)]) or 1.0
         rows = []
         for item in sorted(items, key=lambda v: (-v.value, v.predictor)):
             low, high = item.low, item.high
+            if low is None or high is None or low != low or high != high:
+                low = high = None
             rows.append(
                 {
                     "label": item.predictor + (f" ({item.groups} groups)" if item.groups else ""),

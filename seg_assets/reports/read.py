@@ -15,7 +15,7 @@ import duckdb
 from seg_assets.catalog import TABLES
 from seg_assets.evaluation.daily import FLOW_DAY, FLOW_WEEK
 from seg_assets.evaluation.stability import band
-from seg_assets.lake import Lake, identifier
+from seg_assets.lake import Lake
 from seg_assets.partitions import ONE_DAY, day_range
 from seg_assets.reports import words
 from seg_assets.reports.charts import colours
@@ -42,12 +42,24 @@ PROFILES, MOVES, EVALUATION, DRIFT, VALIDITY = (
 # A season's quarter: what fits on a page and what a marketer plans in.
 HISTORY_DAYS = 90
 SOURCES = ("user_segments", PROFILES, MOVES, EVALUATION, DRIFT, VALIDITY)
-# Out-of-time numbers worth a chart: column of segment_validity to what a reader is told.
+# Out-of-time numbers worth a chart: (outcome, metric) of segment_validity to what a reader is told, in order.
 VALIDITY_METRICS = {
-    "r2": "Spend in the period after: share explained (R²)",
-    "spearman": "Spend in the period after: right order of users (Spearman)",
-    "lapse_auc": "Who stopped buying: told apart (AUC, 0.5 is chance)",
-    "mix": "What they bought after: category mix explained",
+    ("spend", "r2_crossfit"): "Spend since then: share explained (R²)",
+    ("spend", "spearman"): "Spend since then: right order of users (Spearman)",
+    ("lapse", "auc"): "Who stopped buying: told apart (AUC, 0.5 is chance)",
+    ("category_mix", "explained"): "What they bought: category mix explained",
+    ("coupon", "auc"): "Who used coupons: told apart (AUC, 0.5 is chance)",
+}
+PREDICTORS = {
+    "rfm_total": "RFM score",
+    "monetary_quantile": "spend quantiles",
+    "monetary_tiers": "spend tiers",
+    "kmeans_rfm": "k-means on RFM",
+    "rfm_cells": "RFM cells",
+    "hiatus_quantile": "time since last purchase",
+    "bg_nbd_quantile": "BG/NBD forecast, in groups",
+    "bg_nbd": "BG/NBD forecast, per user",
+    "last_period": "last quarter's spend, per user",
 }
 
 # strategy -> day -> rows
@@ -110,7 +122,7 @@ def load_history(lake: Lake, strategies: Sequence[str], first: dt.date, last: dt
                 DRIFT, "flagged, drifted, streak, cause, reasons, columns, baseline_day, share_variation, shadow_gain"
             ),
             moves=_moves(con, lake, [d for d in have.get(MOVES, []) if d in set(pages)]),
-            validity=_validity_rows(con, lake, have.get(VALIDITY, [])),
+            validity=rows(VALIDITY, "predictor, groups, outcome, metric, value, lower, upper"),
             decisions={name: decisions(lake, name) for name in strategies},
             hashes=hashes,
         )
@@ -143,23 +155,6 @@ def _moves(con: duckdb.DuckDBPyConnection, lake: Lake, days: Sequence[dt.date]) 
         "count(*) filter (where cause = 'model') as by_model, count(*) filter (where cause = 'rule') as by_rule "
         f"from {lake.scan(MOVES, list(days))} where kind = 'moved' group by all",
     )
-
-
-def _validity_rows(con: duckdb.DuckDBPyConnection, lake: Lake, days: Sequence[dt.date]) -> Rows:
-    """The out-of-time table, in whatever of our columns it has."""
-    if not days:
-        return {}
-    scan = lake.scan(VALIDITY, list(days))
-    have = {row[0] for row in con.execute(f"describe select * from {scan}").fetchall()}
-    if not {"strategy", "predictor"} <= have:
-        return {}
-    if {"metric", "value"} <= have:
-        wanted = [c for c in ("predictor", "groups", "metric", "value", "low", "high", "origin_day") if c in have]
-    else:
-        stems = [m for m in VALIDITY_METRICS if m in have]
-        wanted = [c for m in stems for c in (m, f"{m}_low", f"{m}_high") if c in have]
-        wanted = [c for c in ("predictor", "groups", "origin_day") if c in have] + wanted
-    return _by_day(con, f"select strategy, day, {', '.join(identifier(c) for c in wanted)} from {scan}")
 
 
 def build_report(history: History, strategy: Strategy, day: dt.date) -> Report:
@@ -376,19 +371,19 @@ def _validity(history: History, strategy: Strategy, day: dt.date) -> tuple[tuple
         return (), ""
     when = max(mine)
     found = []
-    for row in mine[when]:
-        ours = row["predictor"] in (strategy.name, "segments") or str(row["predictor"]).startswith(f"{strategy.name}+")
-        if "metric" in row:
-            items = [(row["metric"], row["value"], row.get("low"), row.get("high"))]
-        else:
-            items = [(m, row[m], row.get(f"{m}_low"), row.get(f"{m}_high")) for m in VALIDITY_METRICS if m in row]
-        for metric, value, low, high in items:
-            if value is None or math.isnan(value) or metric not in VALIDITY_METRICS:
+    for (outcome, metric), title in VALIDITY_METRICS.items():
+        for row in mine[when]:
+            if (row["outcome"], row["metric"]) != (outcome, metric) or row["value"] is None or math.isnan(row["value"]):
                 continue
-            groups = int(row["groups"]) if row.get("groups") else None
-            label = str(row["predictor"]).replace("_", " ")
-            found.append(Validity(label, VALIDITY_METRICS[metric], value, low, high, groups, ours))
-    note = f"How much the segments said about what users did next, as known on {when}, beside simple baselines."
+            ours = row["predictor"] == strategy.name
+            label = strategy.title if ours else PREDICTORS.get(row["predictor"], row["predictor"].replace("_", " "))
+            found.append(
+                Validity(label, title, row["value"], row["lower"], row["upper"], int(row["groups"] or 0) or None, ours)
+            )
+    note = (
+        f"How much the segments of a quarter before {when} said about what users did until {when}, beside what others "
+        "segment with, at as many groups. Longer is better; the thin line is the 95 % interval."
+    )
     return tuple(found), note
 
 

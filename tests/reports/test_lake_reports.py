@@ -1,10 +1,12 @@
 import datetime as dt
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from seg_assets.cli import main
 from seg_assets.dagster_io import Shop
+from seg_assets.evaluation.validity_assets import SCHEMA as VALIDITY
 from seg_assets.lake import Lake
 from seg_assets.partitions import daily_partitions
 from seg_assets.reports import assets
@@ -79,6 +81,26 @@ def test_promise_02_a_page_of_a_day_does_not_change_when_later_days_come(tmp_pat
     # The same page as a slice of a longer run.
     whole = load_history(lake, ["value"], earlier - ONE, last)
     assert render(build_report(whole, who, earlier)) == before
+
+
+def test_validity_is_shown_beside_baselines_also_when_we_lose(tmp_path):
+    lake, who, last = small_history(tmp_path / "lake")
+    rows = [
+        ("value", "value", 5, "spend", "r2_crossfit", 0.41, 0.38, 0.44),
+        ("value", "rfm_total", 5, "spend", "r2_crossfit", 0.52, 0.49, 0.55),
+        ("value", "bg_nbd", 0, "spend", "r2_crossfit", None, None, None),
+        ("value", "value", 5, "lapse", "auc", 0.8, None, None),
+    ]
+    lake.publish_frame("segment_validity", last, pd.DataFrame(rows, columns=list(VALIDITY)), VALIDITY)
+    report = report_of(lake, who, last)
+    assert {(v.predictor, v.value, v.ours) for v in report.validity} == {
+        ("Customer value", 0.41, True),
+        ("RFM score", 0.52, False),
+        ("Customer value", 0.8, True),
+    }
+    text = render(report)
+    assert text.index("RFM score (5 groups)") < text.index("Customer value (5 groups)")
+    assert "Not yet known" not in text
 
 
 def test_missing_tables_are_said_with_the_remedy_and_the_rest_is_shown(tmp_path):
