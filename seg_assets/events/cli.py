@@ -55,7 +55,9 @@ def run_load(args: argparse.Namespace) -> int:
     from seg_assets.partitions import parse_day
     from seg_assets.settings import Settings
 
-    landing = (args.landing or Settings.from_env().landing).expanduser()
+    landing = args.landing or Settings.from_env().landing
+    assert landing is not None
+    landing = landing.expanduser()
     first = parse_day(args.first) if args.first else complete_journey.FIRST_DAY
     last = parse_day(args.last) if args.last else complete_journey.LAST_DAY
     done = complete_journey.write_landing(landing, first, last, lambda text: print(text, file=sys.stderr, flush=True))

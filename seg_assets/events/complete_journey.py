@@ -180,7 +180,7 @@ def write_landing(
         files = changed = 0
         days = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
         for feed in ("transactions", "coupon_redemptions", "campaigns"):
-            lines[feed] = int(con.execute(f"select count(*) from {feed}").fetchone()[0])
+            lines[feed] = _count(con, feed)
             have = {r[0] for r in con.execute(f"select distinct day from {feed}").fetchall()}
             wanted = days if feed == "transactions" else sorted(have)
             for n, day in enumerate(wanted, 1):
@@ -190,10 +190,15 @@ def write_landing(
                 if n % 60 == 0 or n == len(wanted):
                     progress(f"{feed}: {n} of {len(wanted)} days")
         for name in ("demographics", "products"):
-            lines[name] = int(con.execute(f"select count(*) from {name}").fetchone()[0])
+            lines[name] = _count(con, name)
             changed += _write(con, f"select * from {name}", landing / f"{name}.csv")
             files += 1
     return Written(first, last, files, changed, lines)
+
+
+def _count(con: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = con.execute(f"select count(*) from {table}").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _write(con: duckdb.DuckDBPyConnection, query: str, target: Path) -> int:

@@ -152,8 +152,9 @@ def _columns(node: Any) -> Iterator[str]:
     kind = node.get("class")
     if kind is not None:
         if kind not in _ALLOWED:
-            said = {"SUBQUERY": "a subquery", "WINDOW": "a window function", "STAR": "* "}.get(kind, kind.lower())
-            raise ExpressionError(f"{said.strip()} is not allowed; one scalar expression over the columns of a line is")
+            names = {"SUBQUERY": "a subquery", "WINDOW": "a window function", "STAR": "*"}
+            said = names.get(kind, str(kind).lower())
+            raise ExpressionError(f"{said} is not allowed; one scalar expression over the columns of a line is")
         if kind == "COLUMN_REF":
             names = node["column_names"]
             if len(names) != 1:

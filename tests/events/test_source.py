@@ -129,3 +129,29 @@ def test_the_digest_changes_with_the_mapping_and_not_with_the_description(tmp_pa
     plain = source_of(tmp_path, EVENTS).digest()
     assert source_of(tmp_path, EVENTS.replace("amount: amount", "amount: price")).digest() != plain
     assert source_of(tmp_path, EVENTS + "description: other words\n").digest() == plain
+
+
+def test_the_example_of_the_docs_is_a_source(tmp_path):
+    from pathlib import Path
+
+    text = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+    example = text.split("```yaml\n")[1].split("```")[0]
+    source = source_of(tmp_path, example)
+    assert set(source.all_feeds()) == {"bestellungen", "users", "products"}
+
+
+def test_the_docs_name_every_key_and_every_reason():
+    import re
+    from pathlib import Path
+
+    from seg_assets.events import lines, mapping
+    from seg_assets.events.source import CsvOptions, EventFeed, Source
+
+    docs = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+    keys = [k for model in (Source, EventFeed, CsvOptions) for k in model.model_fields]
+    assert [k for k in keys if f"`{k}`" not in docs] == []
+    code = Path(mapping.__file__).read_text() + Path(lines.__file__).read_text()
+    reasons = set(re.findall(r"\"'([a-z]+(?:_[a-z]+)+)'\"", code)) - set(mapping.RAW_EVENTS)
+    reasons |= {lines.NOT_TEXT, lines.NUL, lines.TOO_LONG, lines.OPEN_QUOTE, lines.RAGGED, lines.DAMAGED_GZIP}
+    assert len(reasons) > 20
+    assert [r for r in sorted(reasons) if f"`{r}`" not in docs] == []
