@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from seg_assets.drift import evidently_report
-from seg_assets.drift.staleness import STRATEGIES_KEY, strategies_digest
 from seg_assets.drift.verdict import SCHEMA, Verdict, Yesterday, judge_day, limits_for
 from seg_assets.errors import ConfigError, SegAssetsError
 from seg_assets.lake import Lake, Provenance
@@ -18,7 +17,7 @@ from seg_assets.partitions import ONE_DAY
 from seg_assets.segments.decisions import Decision, baseline_before, baseline_digest, champion_before
 from seg_assets.segments.features import load_features
 from seg_assets.segments.reference import describe, population
-from seg_assets.segments.strategy import Strategy
+from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest
 from seg_assets.settings import Settings
 
 TABLE = "drift_report"

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from seg_assets.catalog import TABLES
-from seg_assets.drift.staleness import STRATEGIES_KEY, Snapshot, Stale, derived_tables
+from seg_assets.drift.staleness import Snapshot, Stale, derived_tables
 from seg_assets.lake import NONE, Lake, digest, literal
 from seg_assets.partitions import ONE_DAY, contiguous
 from seg_assets.segments.decisions import DRIFT, Decision, decisions_of_day, history_digest
 from seg_assets.segments.fit import FIT_VERSION
-from seg_assets.segments.strategy import Strategy
+from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy
 from seg_assets.settings import Settings
 
 VERDICTS = "drift_report"

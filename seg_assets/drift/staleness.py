@@ -17,12 +17,10 @@ from seg_assets.catalog import TABLES, Input, Table
 from seg_assets.errors import DamagedFileError
 from seg_assets.lake import DATA, FOOTER_KEY, NONE, Lake, Seal, digest, input_key
 from seg_assets.segments.decisions import baseline_digest, champion_digest
-from seg_assets.segments.strategy import Strategy
+from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest
 
 ONE_DAY = dt.timedelta(days=1)
 RAW = "raw_events"
-# The settings of the strategies, as an input of the tables that read them.
-STRATEGIES_KEY = "strategies"
 # Of the tables read from landing files, these also read their own yesterday.
 CHAINED_LANDING = ("raw_users", "raw_products")
 MISSING = "never materialized, though raw_events is"
@@ -67,11 +65,6 @@ def derived_tables() -> list[Table]:
     return [
         t for t in TABLES.values() if t.name != "segment_model" and (t.room != "events" or t.name in CHAINED_LANDING)
     ]
-
-
-def strategies_digest(strategies: Mapping[str, Strategy]) -> str:
-    """The `strategies` input of a footer."""
-    return digest({name: strategy.digest() for name, strategy in strategies.items()})
 
 
 def stale(

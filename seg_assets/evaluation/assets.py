@@ -26,7 +26,7 @@ from seg_assets.evaluation.daily import DESCRIPTIONS, SCHEMA, TABLE, evaluate_da
 from seg_assets.lake import Lake
 from seg_assets.partitions import days_of_run
 from seg_assets.segments.decisions import champion_as_of, champion_digest
-from seg_assets.segments.strategy import Strategy, strategies_of
+from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest, strategies_of
 from seg_assets.settings import Settings
 
 GROUP = "evaluation"
@@ -100,7 +100,10 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
     results = []
     for day in log_progress(context, days_of_run(context)):
         frame = evaluate_day(lake, strategies, settings, day)
-        inputs = {"segment_model:champion": champion_digest(lake, strategies, day)}
+        inputs = {
+            "segment_model:champion": champion_digest(lake, strategies, day),
+            STRATEGIES_KEY: strategies_digest(strategies),
+        }
         made = lake.publish_frame(TABLE, day, frame, SCHEMA, inputs=inputs)
         champions = {name: champion_as_of(lake, name, day) for name in strategies}
         fitted_today = {name for name, champion in champions.items() if champion is not None and champion.day == day}

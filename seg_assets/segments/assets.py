@@ -33,7 +33,7 @@ from seg_assets.partitions import ONE_DAY, PREVIOUS_DAY, THIS_AND_PREVIOUS_DAY, 
 from seg_assets.segments import assign, moves, summaries
 from seg_assets.segments.decisions import Decision, champion_as_of, champion_digest
 from seg_assets.segments.rules import segment_names
-from seg_assets.segments.strategy import Strategy, strategies_of
+from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest, strategies_of
 from seg_assets.settings import Settings
 
 ROOM = "segments"
@@ -477,8 +477,10 @@ def _publish(
             table,
             day,
             "select * from seg_parts",
-            inputs={CHAMPION_INPUT: champion_digest(lake, strategies, day)},
-            extra={"strategies": {name: s.digest() for name, s in sorted(strategies.items())}},
+            inputs={
+                CHAMPION_INPUT: champion_digest(lake, strategies, day),
+                STRATEGIES_KEY: strategies_digest(strategies),
+            },
         )
 
 

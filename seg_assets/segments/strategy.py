@@ -19,6 +19,8 @@ from seg_assets.settings import Settings
 
 SLUG = r"^[a-z][a-z0-9_]{0,30}$"
 CATEGORY_PREFIX = "category:"
+# Key of the strategies' settings among the inputs in a footer.
+STRATEGIES_KEY = "strategies"
 WINDOWS = ("7d", "28d", "90d", "all")
 
 Transform = Literal["none", "log1p", "signed_log1p", "sqrt", "rank", "winsor"]
@@ -325,6 +327,11 @@ def _allowed_keys(path: Iterable[str | int]) -> list[str]:
         names = re.findall(r"\b([A-Z]\w+)\b", annotation)
         model = next((globals()[n] for n in names if isinstance(globals().get(n), type)), model)
     return list(model.model_fields)
+
+
+def strategies_digest(strategies: Mapping[str, Strategy]) -> str:
+    """The `strategies` input of a footer: a day is stale when a strategy that it was made with changed."""
+    return digest({name: strategy.digest() for name, strategy in strategies.items()})
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
