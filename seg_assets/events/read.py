@@ -40,6 +40,7 @@ from seg_assets.settings import Settings
 # Rows of an Arrow batch: DuckDB spreads batches over its threads.
 BATCH = 60_000
 _CONTRACTS = {USERS: (RAW_USERS, "user_id"), PRODUCTS: (RAW_PRODUCTS, "product_id")}
+_TABLES_OF_A_READ = ("seg_staged", "seg_refused", "seg_names", "seg_derived", "seg_repeats")
 # Reasons that say a line was left out on purpose; they do not count as bad lines.
 ON_PURPOSE = ("ignored_event_type",)
 
@@ -67,7 +68,7 @@ class FileAccount:
 
 @dataclass
 class DayRead:
-    """One day as tables of the connection it was read on: `seg_accepted`, `seg_rejected`, `seg_files`.
+    """One day on the connection it was read on: the view `seg_accepted`, the tables `seg_rejected` and `seg_files`.
 
     reasons: rejected lines by (reason, field), most frequent first, with one line's file and number.
     digests: landing digest per kind of feed; stats: the cheap fingerprint per kind.
@@ -201,7 +202,9 @@ class Reader:
             ConfigError: an expression that does not fit the file's columns.
         """
         check_landing(self.landing)
-        for table in ("seg_accepted", "seg_rejected", "seg_files", "seg_staged", "seg_refused", "seg_derived"):
+        for view in ("seg_accepted", "seg_accepted_lines", "seg_all"):
+            con.execute(f"drop view if exists {view}")
+        for table in (*_TABLES_OF_A_READ, "seg_rejected", "seg_files"):
             con.execute(f"drop table if exists {table}")
         contract = ", ".join(f"{identifier(c)} {k}" for c, k in RAW_EVENTS.items())
         con.execute(f"create temp table seg_staged (file_no integer, line bigint, {contract})")
@@ -296,13 +299,14 @@ class Reader:
         )
         con.execute("delete from seg_repeats where not extra")
         kept = ", ".join(identifier(c) for c in RAW_EVENTS)
+        # A view: the lines are held once, and publishing makes its own sorted copy.
         con.execute(
-            f"""create temp table seg_accepted as
-            select {kept}, file_no as seg_file from seg_all a anti join seg_repeats r
-            on a.file_no = r.file_no and a.line = r.line"""
+            """create temp view seg_accepted_lines as
+            select a.* from seg_all a anti join seg_repeats r on a.file_no = r.file_no and a.line = r.line"""
         )
+        con.execute(f"create temp view seg_accepted as select {kept} from seg_accepted_lines")
         counts = con.execute(
-            "select 'accepted', seg_file, count(*) from seg_accepted group by 2 "
+            "select 'accepted', file_no, count(*) from seg_accepted_lines group by 2 "
             "union all select 'duplicates', file_no, count(*) from seg_repeats group by 2 "
             "union all select 'rejected', file_no, count(*) from seg_refused group by 2"
         ).fetchall()
@@ -319,10 +323,6 @@ class Reader:
                 "insert into seg_files values (?, ?, ?, ?, ?, ?, ?, ?)",
                 [[getattr(a, c) for c in LANDED_FILES] for a in accounts],
             )
-        con.execute("alter table seg_accepted drop column seg_file")
-        con.execute("drop view seg_all")
-        for table in ("seg_names", "seg_staged", "seg_derived", "seg_repeats", "seg_refused"):
-            con.execute(f"drop table {table}")
 
     def _mapping(self, name: str) -> FeedMapping:
         feed = self.source.all_feeds()[name]
