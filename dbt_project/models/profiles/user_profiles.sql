@@ -70,7 +70,7 @@ activity as (
     select
         {{ user_of('activity.actor_id', 'links.user_id') }} as user_id,
         ({{ as_of() }} - activity.day)::int as age,
-        activity.* exclude (actor_id)
+        activity.*
     from {{ ref('user_daily_activity') }} as activity
     left join links on activity.actor_id = links.actor_id
 ),
@@ -139,7 +139,7 @@ top_categories as (
     from {{ ref('user_category_profiles') }}
     where category != '(unknown)'
     qualify row_number() over (
-        partition by user_id order by share_90d desc, orders_90d desc, views_90d desc, category
+        partition by user_id order by share_90d desc, orders_90d desc, views_90d desc, category asc
     ) = 1
 )
 
