@@ -339,20 +339,23 @@ def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> 
     inside = ~model.fitted.outliers(X, scores)
     labels = scores.argmin(axis=1)
     outcome = _outcome(lake, strategy, model)
-    guided = hasattr(algorithms.module_of(strategy.algorithm), "load_outcome")
+    # The model's own: the YAML may ask for another algorithm since, and the champion stays until it is beaten.
+    own = model.fitted.ALGORITHM
+    parameters = dict(strategy.parameters) if own == strategy.algorithm else {}
+    guided = hasattr(algorithms.module_of(own), "load_outcome")
     # An outcome-guided clustering has nothing to learn from data without users' outcomes: k-means, which makes the most
     # compact groups there are, takes its place, so beating the null is then the harder.
-    of_null = "kmeans" if guided else strategy.algorithm
-    parameters = _quick(of_null, {} if guided else dict(strategy.parameters))
+    of_null = "kmeans" if guided else own
+    null_parameters = _quick(of_null, {} if guided else parameters)
 
-    quick = _quick(strategy.algorithm, dict(strategy.parameters))
+    quick = _quick(own, parameters)
 
     def refit(twin: np.ndarray, k: int, its_seed: int) -> np.ndarray:
-        return algorithms.fit(of_null, twin, k, seed=its_seed, parameters=parameters).scores(twin).argmin(axis=1)
+        return algorithms.fit(of_null, twin, k, seed=its_seed, parameters=null_parameters).scores(twin).argmin(axis=1)
 
     def fit_assign(drawn: np.ndarray, k: int, its_seed: int, everyone: np.ndarray, positions: np.ndarray) -> np.ndarray:
         again = _drawn(outcome, its_seed)
-        fitted = algorithms.fit(strategy.algorithm, drawn, k, seed=its_seed, outcome=again, parameters=quick)
+        fitted = algorithms.fit(own, drawn, k, seed=its_seed, outcome=again, parameters=quick)
         return fitted.scores(everyone).argmin(axis=1)
 
     sampled = few[inside[few]]
@@ -408,7 +411,7 @@ def _outcome(lake: Lake, strategy: Strategy, model: SegmentModel) -> Any:
     """The outcome that guides the strategy's algorithm on the fit day, None for the others."""
     from seg_assets.segments import algorithms
 
-    load = getattr(algorithms.module_of(strategy.algorithm), "load_outcome", None)
+    load = getattr(algorithms.module_of(model.fitted.ALGORITHM), "load_outcome", None)
     found = load(lake, strategy, model.fit_day) if load else None
     return None if found is None else replace(found, X=model.space.transform(found.frame))
 

@@ -65,7 +65,7 @@ def profiles(users: int = 300, seed: int = 0, *, grouped: bool = True, shift: fl
     return pd.DataFrame(
         {
             "user_id": [f"u{n:05d}" for n in range(users)],
-            "tenure_days": 200,
+            "tenure_days": 20,
             "recency_days": rng.integers(0, 60, users),
             "inactive_days": np.where(np.arange(users) >= 0.95 * users, 120, 3),
             "is_suspected_bot": False,

@@ -235,3 +235,24 @@ def test_a_day_without_users_is_evaluated_without_an_error(tmp_path):
     publish_segments(lake, who, days[0])
     frame = evaluate_day(lake, {"value": who}, Settings(home=tmp_path, start_day=START), days[0])
     assert all(c.passed for c in assets.checks_of(frame, {"value": who}, set()))
+
+
+def test_a_champion_is_judged_by_its_own_algorithm_when_the_yaml_asks_for_another_one_since(built):
+    settings, who, days = built
+    model = champion_as_of(Lake.of(settings), "value", days[-1]).segment_model()
+    other = who.model_copy(update={"algorithm": "ward"})
+    found = daily.measure_model(Lake.of(settings), other, model, 0)
+    assert found == daily.measure_model(Lake.of(settings), who, model, 0)
+
+
+@pytest.mark.parametrize("algorithm", ["gaussian_mixture", "ward", "minibatch", "outcome_tiers"])
+def test_every_kind_of_algorithm_can_be_tested_and_refitted(tmp_path, algorithm):
+    from seg_assets.segments import algorithms
+
+    name = next(n for n in algorithms.names() if n.replace("_", "").startswith(algorithm.replace("_", "")[:8]))
+    lake, who, days = shop(tmp_path / "lake", days=1, fit_on=0, algorithm=name)
+    model = champion_as_of(lake, "value", days[0]).segment_model()
+    found = daily.measure_model(lake, who, model, 0)
+    assert len(found.test.results) == 2
+    assert found.same_algorithm is (algorithm != "outcome_tiers")
+    assert set(found.by_segment) == set(model.segment_ids)
