@@ -10,7 +10,7 @@ from seg_assets.events.source import FilePattern, load_source, shipped_sources
 from tests.events.landing_zone import EVENTS, ORDERS, source_of
 
 
-@pytest.mark.parametrize("name", ["complete_journey", "simulator"])
+@pytest.mark.parametrize("name", ["complete_journey", "simulator", "simulator_parquet"])
 def test_shipped_sources_load(name):
     assert name in shipped_sources()
     assert load_source(name).name == name
