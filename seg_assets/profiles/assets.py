@@ -118,10 +118,12 @@ def run_days(
         failed = {
             name: facts.failing_days(lake, builder, run.sql, chunk) for name, run in built.tests.items() if run.failures
         }
+        # dbt skips what is downstream of a failed test: those days were not written and are not reported.
+        published = {(p.table, p.day) for p in built.published}
         with lake.connect() as con:
             for model in models:
                 shown = [t for t in project.tests_of({model}) if t.name in tests]
-                for day in chunk:
+                for day in (d for d in chunk if (model, d.isoformat()) in published):
                     checks = [_check(t, built.tests.get(t.name), failed.get(t.name, {}), day) for t in shown]
                     by_day[model].append(_day_result(facts.day_facts(con, lake, model, day), checks))
         blocking_failures += [

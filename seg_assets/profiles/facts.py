@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from seg_assets.catalog import TABLES
-from seg_assets.lake import Lake, identifier
+from seg_assets.lake import Lake
 from seg_assets.profiles.days import DayBuilder
 
 # One row of numbers for each table; names are what the UI plots over days.
@@ -131,4 +131,4 @@ def failing_days(lake: Lake, builder: DayBuilder, sql: str, days: Sequence[dt.da
 
 def key_of(table: str) -> str:
     """The key of a table, as text for the UI."""
-    return ", ".join(identifier(c).strip('"') for c in TABLES[table].key)
+    return ", ".join(TABLES[table].key)

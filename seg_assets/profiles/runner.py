@@ -67,7 +67,8 @@ def parse(settings: Settings, scratch: Path) -> Parsed:
         )
         if not result.success:
             raise ConfigError(f"{settings.dbt_project}: dbt cannot parse it: {result.exception}")
-        return Parsed(result.result.to_msgpack(), result.result.writable_manifest().to_dict())
+        found: Any = result.result
+        return Parsed(found.to_msgpack(), found.writable_manifest().to_dict())
 
 
 def _manifest(settings: Settings) -> Any:
@@ -110,7 +111,8 @@ def build(
     if result.exception is not None:
         raise DbtError(f"dbt build: {result.exception}") from result.exception
     runs: dict[str, TestRun] = {}
-    for item in result.result.results:
+    outcome: Any = result.result
+    for item in outcome.results:
         node, status = item.node, str(item.status)
         if node.resource_type == "test":
             broken = (item.message or "") if status == "error" else ""

@@ -93,9 +93,13 @@ def test_a_failed_dbt_test_fails_the_run_and_shows_the_day_it_failed_on(ran, mon
         return real(self, con, table, day, query, **kwargs)
 
     monkeypatch.setattr(Lake, "publish", publish)
-    result = run(settings, instance, history.days[0], history.days[-1], ["user_lifetime"])
+    before = lake.provenance("user_profiles", bad)
+    result = run(settings, instance, history.days[0], history.days[-1], ["user_lifetime", "user_profiles"])
     monkeypatch.undo()
     assert not result.success
+    assert lake.provenance("user_profiles", bad) == before, "nothing is built on a day that failed its tests"
+    (failure,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+    assert "first_seen_is_not_after_last_seen (2024-01-02" in str(failure.event_specific_data)
     found = statuses(instance, "user_lifetime", "first_seen_is_not_after_last_seen")
     assert found == {d.isoformat(): "SUCCEEDED" if d < bad else "FAILED" for d in history.days}
     assert run(settings, instance, history.days[0], history.days[-1], ["user_lifetime"]).success
