@@ -45,12 +45,13 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
             dg.AssetDep("user_profiles"),
             dg.AssetDep("user_category_profiles"),
             # Decisions strictly before the day: a day is never judged by a model fitted on itself.
-            dg.AssetDep("segment_model", partition_mapping=PREVIOUS_DAY),
+            dg.AssetDep("segment_model"),
             dg.AssetDep(TABLE, partition_mapping=PREVIOUS_DAY),
         ],
         check_specs=[
             dg.AssetCheckSpec(
                 MATCHES,
+                partitions_def=partitions,
                 asset=TABLE,
                 description="No strategy's profiles have drifted from those of its last decision.",
             )

@@ -70,12 +70,26 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         deps=["user_segments", "user_profiles", "user_category_profiles", "segment_model"],
         check_specs=[
             dg.AssetCheckSpec(
-                REAL, asset=TABLE, description="The groups are more than data without groups would give."
+                REAL,
+                partitions_def=partitions,
+                asset=TABLE,
+                description="The groups are more than data without groups would give.",
             ),
-            dg.AssetCheckSpec(COVERED, asset=TABLE, description="Every known user has a segment in every strategy."),
-            dg.AssetCheckSpec(TRUSTED, asset=TABLE, description="Bootstrap Jaccard of every segment is 0.6 or more."),
+            dg.AssetCheckSpec(
+                COVERED,
+                partitions_def=partitions,
+                asset=TABLE,
+                description="Every known user has a segment in every strategy.",
+            ),
+            dg.AssetCheckSpec(
+                TRUSTED,
+                partitions_def=partitions,
+                asset=TABLE,
+                description="Bootstrap Jaccard of every segment is 0.6 or more.",
+            ),
             dg.AssetCheckSpec(
                 MOVED,
+                partitions_def=partitions,
                 asset=TABLE,
                 description=f"At most {MOST_MOVED:.0%} of the users changed segment since yesterday.",
             ),

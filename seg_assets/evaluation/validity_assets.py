@@ -19,7 +19,9 @@ from seg_assets.dagster_io import (
     column_schema,
     log_progress,
     report_days,
+    user_errors,
 )
+from seg_assets.lake import Lake
 from seg_assets.partitions import days_of_run
 from seg_assets.segments.strategy import Strategy, strategies_of
 from seg_assets.settings import Settings
@@ -66,12 +68,6 @@ REPLICATIONS = 50
 
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """`segment_validity`."""
-    horizon_ago = dg.TimeWindowPartitionMapping(
-        start_offset=-HORIZON_DAYS, end_offset=-HORIZON_DAYS, allow_nonexistent_upstream_partitions=True
-    )
-    day_and_horizon = dg.TimeWindowPartitionMapping(
-        start_offset=-HORIZON_DAYS, end_offset=0, allow_nonexistent_upstream_partitions=True
-    )
 
     @dg.asset(
         key=TABLE,
@@ -83,13 +79,16 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         retry_policy=IO_RETRY,
         pool=HEAVY_POOL,
         deps=[
-            dg.AssetDep("user_segments", partition_mapping=horizon_ago),
-            dg.AssetDep("user_profiles", partition_mapping=day_and_horizon),
-            dg.AssetDep("user_category_profiles"),
+            # The day only: a mapping of the horizon would widen every backfill by 90 days to the right. What the
+            # day really reads is in the catalog, and so in the footer.
+            "user_segments",
+            "user_profiles",
+            "user_category_profiles",
         ],
         check_specs=[
             dg.AssetCheckSpec(
                 BEATS,
+                partitions_def=partitions,
                 asset=TABLE,
                 description="Strategies that learn from spend say more about the next 90 days' spend than RFM scores, "
                 "spend quantiles and k-means, at as many groups",
@@ -99,16 +98,20 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
     )
     def segment_validity(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
         """What the segments of 90 days ago said about what users have done since, beside what others segment with."""
-        running = shop.settings()
-        lake, strategies = shop.lake(), strategies_of(running)
-        results = []
-        for day in log_progress(context, days_of_run(context)):
-            table = validity_of_day(lake, strategies, day, running.seed)
-            lake.publish_frame(TABLE, day, table, SCHEMA)
-            results.append(_told(day, table, strategies))
-        return report_days(context, context.asset_key, results)
+        return user_errors(lambda: run_days(context, shop.settings()))()
 
     return [segment_validity]
+
+
+def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
+    """Judge every day of the run, oldest first; each is published as soon as it is done."""
+    lake, strategies = Lake.of(settings), strategies_of(settings)
+    results = []
+    for day in log_progress(context, days_of_run(context)):
+        table = validity_of_day(lake, strategies, day, settings.seed)
+        lake.publish_frame(TABLE, day, table, SCHEMA)
+        results.append(_told(day, table, strategies))
+    return report_days(context, dg.AssetKey(TABLE), results)
 
 
 def validity_of_day(lake: Any, strategies: Mapping[str, Strategy], day: dt.date, seed: int) -> pd.DataFrame:

@@ -29,7 +29,7 @@ from seg_assets.dagster_io import (
     user_errors,
 )
 from seg_assets.lake import Lake, Provenance, identifier, literal
-from seg_assets.partitions import ONE_DAY, PREVIOUS_DAY, THIS_AND_PREVIOUS_DAY, days_of_run
+from seg_assets.partitions import ONE_DAY, PREVIOUS_DAY, days_of_run
 from seg_assets.segments import assign, moves, summaries
 from seg_assets.segments.decisions import Decision, champion_as_of, champion_digest
 from seg_assets.segments.rules import segment_names
@@ -68,12 +68,9 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
             },
         )
 
-    def both_days(name: str) -> dg.AssetDep:
-        return dg.AssetDep(dg.AssetKey(name), partition_mapping=THIS_AND_PREVIOUS_DAY)
-
     def check(name: str, asset: str, text: str, *, blocking: bool = False) -> dg.AssetCheckSpec:
         key = dg.AssetKey(asset)
-        return dg.AssetCheckSpec(name, asset=key, description=text, blocking=blocking, partitions_def=partitions)
+        return dg.AssetCheckSpec(name, partitions_def=partitions, asset=key, description=text, blocking=blocking)
 
     @table(
         assign.TABLE,
@@ -114,7 +111,9 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         moves.DESCRIPTIONS,
         [
             "segment_model",
-            *(both_days(name) for name in (assign.TABLE, "user_profiles", "user_category_profiles")),
+            assign.TABLE,
+            "user_profiles",
+            "user_category_profiles",
         ],
         [
             check(EXACT, moves.TABLE, "Contributions of every move add up to the change of its margin, to 1e-9."),

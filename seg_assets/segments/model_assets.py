@@ -70,6 +70,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         check_specs=[
             dg.AssetCheckSpec(
                 CHAMPION_FITS,
+                partitions_def=partitions,
                 asset=KEY,
                 description="The columns that each champion reads are in the day's profiles and not all null.",
             )

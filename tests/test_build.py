@@ -1,0 +1,93 @@
+"""The code location as Dagster loads it: assets, jobs, what is off until switched on, what a backfill reaches."""
+
+import datetime as dt
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from seg_assets.build import build_defs
+from seg_assets.catalog import TABLES
+from seg_assets.settings import Settings
+
+HEAVY = ("sklearn", "evidently", "dbt", "dagster_dbt", "scipy", "plotly")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    settings = Settings.from_env({}, home=tmp_path_factory.mktemp("home"), end_day=dt.date(2024, 3, 31))
+    return build_defs(settings).get_repository_def()
+
+
+def test_every_table_of_the_catalog_is_an_asset_in_its_room(repository):
+    nodes = {node.key.to_user_string(): node for node in repository.asset_graph.asset_nodes}
+    assert set(nodes) == {*TABLES, "segment_report"}
+    for table in TABLES.values():
+        assert nodes[table.name].group_name == table.room
+    for name, node in nodes.items():
+        assert node.partitions_def is not None, name
+        assert node.owners, name
+        assert node.kinds, name
+        assert (node.description or "").strip(), name
+        assert node.backfill_policy == dg.BackfillPolicy.single_run(), name
+
+
+def test_every_column_of_every_table_has_a_type_and_a_description(repository):
+    for node in repository.asset_graph.asset_nodes:
+        schema = node.metadata.get("dagster/column_schema")
+        if node.key.to_user_string() == "segment_report":
+            continue
+        assert schema is not None, node.key
+        for column in schema.schema.columns if hasattr(schema, "schema") else schema.columns:
+            assert column.type, (node.key, column.name)
+            assert column.description, (node.key, column.name)
+
+
+def test_jobs_schedules_and_sensors_are_there_and_off(repository):
+    assert {job.name for job in repository.get_all_jobs()} >= {"daily", "recluster", "refresh"}
+    assert {s.name for s in repository.schedule_defs} == {"daily_schedule"}
+    assert {s.name for s in repository.sensor_defs} == {"landing_sensor", "drift_sensor"}
+    for item in (*repository.schedule_defs, *repository.sensor_defs):
+        assert item.default_status.value == "STOPPED", item.name
+
+
+def test_automation_switches_everything_on(tmp_path):
+    settings = Settings.from_env({}, home=tmp_path, automation=True)
+    repository = build_defs(settings).get_repository_def()
+    for item in (*repository.schedule_defs, *repository.sensor_defs):
+        assert item.default_status.value == "RUNNING", item.name
+
+
+def test_a_backfill_of_five_days_is_five_days_in_every_room(repository):
+    """A mapping that reaches back on another table made it six, and the sixth had no inputs."""
+    from dagster._core.execution.asset_backfill import AssetBackfillData
+
+    graph = repository.asset_graph
+    days = [f"2024-01-{n:02d}" for n in range(10, 15)]
+    data = AssetBackfillData.from_asset_partitions(
+        asset_graph=graph,
+        partition_names=days,
+        asset_selection=list(graph.get_all_asset_keys()),
+        dynamic_partitions_store=dg.DagsterInstance.ephemeral(),
+        all_partitions=False,
+        backfill_start_timestamp=dt.datetime(2024, 6, 1, tzinfo=dt.UTC).timestamp(),
+    )
+    reached = {}
+    for item in data.target_subset.iterate_asset_partitions():
+        reached.setdefault(item.asset_key.to_user_string(), set()).add(item.partition_key)
+    assert {name: sorted(found) for name, found in reached.items()} == dict.fromkeys(reached, days)
+    assert len(reached) == len(list(graph.get_all_asset_keys()))
+
+
+def test_loading_the_code_location_imports_nothing_heavy(repository, tmp_path):
+    """With the dbt manifest prepared, as it is from the second load on."""
+    code = (
+        "import sys; from seg_assets.settings import Settings; from seg_assets.build import build_defs;"
+        f"s = Settings.from_env({{}}, home={str(tmp_path)!r}); build_defs(s).get_repository_def();"
+        "print(sorted({m.split('.')[0] for m in sys.modules}))"
+    )
+    for _ in range(2):
+        out = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(eval(out.stdout.strip().splitlines()[-1]))
+    assert loaded.isdisjoint(HEAVY)
