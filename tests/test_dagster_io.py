@@ -102,3 +102,26 @@ def test_what_a_user_must_mend_is_not_retried_and_an_io_error_is(error, attempts
     assert not result.success
     assert len(calls) == attempts
     assert str(error) in str(result.all_events)
+
+
+def test_a_check_that_is_not_per_day_is_one_result_of_the_run_that_names_the_days():
+    partitions = daily_partitions(Settings.from_env({}, end_day=dt.date(2024, 1, 31)))
+
+    @dg.asset(
+        name="numbers",
+        partitions_def=partitions,
+        backfill_policy=SINGLE_RUN,
+        check_specs=[dg.AssetCheckSpec("day_is_good", asset=KEY)],
+    )
+    def numbers(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        results = [
+            DayResult(day, {}, [Check("day_is_good", day != BAD_DAY, per_day=False)]) for day in days_of_run(context)
+        ]
+        return report_days(context, KEY, results)
+
+    job = dg.Definitions(assets=[numbers], jobs=[dg.define_asset_job("job")]).resolve_job_def("job")
+    instance = dg.DagsterInstance.ephemeral()
+    result = job.execute_in_process(instance=instance, tags={RANGE_START: "2024-01-01", RANGE_END: "2024-01-04"})
+    assert _statuses(instance) == {None: "FAILED"}
+    (check,) = result.get_asset_check_evaluations()
+    assert check.metadata["failed"].value == "2024-01-02"

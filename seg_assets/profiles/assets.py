@@ -47,7 +47,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
                 asset=t.model,
                 description=t.description or None,
                 blocking=t.blocking,
-                partitions_def=partitions,
             )
             for t in project.tests
         ],
@@ -61,8 +60,11 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         chosen = {key.to_user_string() for key in context.selected_asset_keys}
         models = [m.name for m in project.models if m.name in chosen]
         tests = [by_check[key].name for key in context.selected_asset_check_keys]
-        compute = user_errors(lambda: list(run_days(context, now, project, models, tests, days_of_run(context))))
-        yield from compute()
+        results = run_days(context, now, project, models, tests, days_of_run(context))
+        # One at a time, not as a list: what was found before a failure is told all the same.
+        step = user_errors(lambda: next(results, None))
+        while (result := step()) is not None:
+            yield result
 
     return [dbt_profiles]
 
@@ -151,10 +153,11 @@ def _passed(run: runner.TestRun) -> bool:
 def _check(test: manifest.DbtTest, run: runner.TestRun | None, failed: dict[dt.date, int], day: dt.date) -> Check:
     severity = dg.AssetCheckSeverity.ERROR if test.blocking else dg.AssetCheckSeverity.WARN
     if run is None or run.skipped:
-        return Check(test.name, False, {"reason": "not run: a model before it failed"}, severity)
+        return Check(test.name, False, {"reason": "not run: a model before it failed"}, severity, per_day=False)
     if run.error:
-        return Check(test.name, False, {"reason": run.error[:500]}, severity)
-    return Check(test.name, day not in failed, {"failing_rows": failed.get(day, 0)}, severity)
+        return Check(test.name, False, {"reason": run.error[:500]}, severity, per_day=False)
+    rows = failed.get(day, 0)
+    return Check(test.name, day not in failed, {"failing_rows": rows}, severity, per_day=False)
 
 
 def _day_result(found: facts.DayFacts, checks: Sequence[Check]) -> DayResult:
