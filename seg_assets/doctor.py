@@ -94,7 +94,7 @@ def collect_garbage(settings: Settings, older_than_seconds: float, *, dry_run: b
     found: list[Path] = []
     for folder in (lake.root / STAGING, lake.root / DAMAGED):
         if folder.is_dir():
-            found += [p for p in folder.rglob("*") if p.is_file() and p.stat().st_mtime < limit]
+            found += [Path(p) for p in folder.rglob("*") if p.is_file() and p.stat().st_mtime < limit]
     for folder in Path(tempfile.gettempdir()).glob("seg_assets_spill_*"):
         if folder.stat().st_mtime < limit:
             found.append(folder)
