@@ -114,10 +114,10 @@ def _settle(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date
     from seg_assets.drift import decide
     from seg_assets.segments.strategy import strategies_of
 
-    strategies = strategies_of(settings)
     asked: set[str] = set()
     for _ in range(MAX_REQUESTS):
-        plan = decide.plan(lake, strategies, settings, last_day=last_day)
+        # Read anew, as each run does: a YAML edited meanwhile would be asked for again and again.
+        plan = decide.plan(lake, strategies_of(settings), settings, last_day=last_day)
         if not plan.requests:
             return plan.resting_because
         for request in plan.requests:
