@@ -28,6 +28,8 @@ from seg_assets.segments.strategy import CATEGORY_PREFIX, TEXT_COLUMNS, Strategy
 
 # Raised by hand when fits come out differently for the same input: kept decisions are then made anew.
 FIT_VERSION = "1"
+# Algorithms whose clusters are ordered tiers, cluster 0 the highest.
+TIERED = ("tiers", "outcome_tiers")
 # A cold start must beat the warm one by this much inertia: below it, relabelling buys nothing.
 COLD_GAIN = 0.01
 # Another k must beat the champion's by this much, relatively.
@@ -119,7 +121,9 @@ def fit_challenger(
         strategy.name, champion.segment_ids if champion else [], old, labels, fitted.n_clusters, set(retired_ids)
     )
     sample_scores = fitted.scores(X)
-    segments = _describe(found.ids, labels, sample, X, sample_scores.argmin(axis=1), space, champion)
+    # Tiers are ordered, highest first, and named so.
+    tiers_of = strategy.name.replace("_", " ") if fitted.ALGORITHM in TIERED else ""
+    segments = _describe(found.ids, labels, sample, X, sample_scores.argmin(axis=1), space, champion, tiers_of)
     model = settled(SegmentModel(strategy.name, day, space, fitted, segments, facts))
     return Challenger(
         model, lineage=found.lineage, overlap=found.overlap, relabelled=found.relabelled, diagnostics=model.diagnostics
@@ -351,6 +355,7 @@ def _describe(
     sample_labels: np.ndarray,
     space: FeatureSpace,
     champion: SegmentModel | None,
+    tiers_of: str = "",
 ) -> tuple[Segment, ...]:
     """Sizes from all users; centroids in original units, distinctions and names from the sample."""
     sizes = np.bincount(labels[labels >= 0], minlength=len(ids))
@@ -369,7 +374,10 @@ def _describe(
             if axis.level is not None and inside.any():
                 means[j][axis.name] = float(axis.raw(sample)[inside].mean())
     before = {s.id: naming.Named(s.name, s.story) for s in champion.segments} if champion else {}
-    named = naming.name_segments(ids, distinctions, means, before)
+    if tiers_of:
+        named = naming.name_tiers(ids, tiers_of, distinctions, means)
+    else:
+        named = naming.name_segments(ids, distinctions, means, before)
     total = max(int((labels >= 0).sum()), 1)
     return tuple(
         Segment(

@@ -244,5 +244,34 @@ def name_segments(
     return [named[segment_id] for segment_id in ids]
 
 
+# Steps of a ladder of ordered groups, highest first; from eight on they are numbered.
+_LADDERS = {
+    1: ("All",),
+    2: ("High", "Low"),
+    3: ("High", "Middle", "Low"),
+    4: ("Top", "High", "Middle", "Low"),
+    5: ("Top", "High", "Middle", "Low", "Lowest"),
+    6: ("Top", "Very high", "High", "Middle", "Low", "Lowest"),
+    7: ("Top", "Very high", "High", "Middle", "Low", "Very low", "Lowest"),
+}
+
+
+def name_tiers(
+    ids: Sequence[str], what: str, distinctions: Sequence[Mapping[str, float]], means: Sequence[Mapping[str, float]]
+) -> list[Named]:
+    """Names of ordered tiers, highest first: the order is their story, and `compose` tells the rest of it.
+
+    Args:
+        ids: permanent ids, highest tier first.
+        what: what the tiers order, such as "value".
+        distinctions: per tier.
+        means: per tier.
+    """
+    count = len(ids)
+    steps = _LADDERS.get(count) or [f"Tier {n} of {count}:" for n in range(1, count + 1)]
+    stories = [compose(distinctions[i], means[i], 2).story for i in range(count)]
+    return [Named(f"{step} {what}", story) for step, story in zip(steps, stories, strict=True)]
+
+
 def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name} ({number})"

@@ -1,6 +1,8 @@
 """Readable names: what they say, that they are unique, and that they stay."""
 
-from seg_assets.segments.naming import Named, compose, name_segments
+import pytest
+
+from seg_assets.segments.naming import Named, compose, name_segments, name_tiers
 
 
 def name(distinctions, means=None):
@@ -54,3 +56,13 @@ def test_a_kept_name_is_not_given_to_another_segment():
     named = name_segments(["v-009", "v-001"], [story, story], [{}, {}], {"v-001": first})
     assert named[1] == first
     assert named[0].name != first.name
+
+
+@pytest.mark.parametrize("count", [2, 5, 7, 12])
+def test_ordered_tiers_are_named_by_their_order_and_differ(count):
+    named = name_tiers([f"value-{n:03d}" for n in range(count)], "value", [{}] * count, [{}] * count)
+    names = [n.name for n in named]
+    assert len(set(names)) == count
+    assert all("value" in name for name in names)
+    if count == 5:
+        assert names == ["Top value", "High value", "Middle value", "Low value", "Lowest value"]
