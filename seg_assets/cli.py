@@ -1,6 +1,7 @@
 """`seg-assets`: the command line. Each room adds its own commands; they import what they need when they run."""
 
 import argparse
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -46,5 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def entry() -> None:
+    """What the console script and `python -m seg_assets.cli` run."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The work is done and every file is closed. A normal exit would let DuckDB's binding print pages about leaked
+    # instances that dbt and Dagster still hold (duckdb 2.0); exit handlers run first.
+    atexit._run_exitfuncs()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -69,6 +69,7 @@ def set_aside(settings: Settings, findings: Iterable[Finding]) -> list[Path]:
             for part in lake.parts(finding.table, day):
                 try:
                     lake.verify(finding.table, day, part)
+                    _check_name(lake, finding.table, day, part)
                 except DamagedFileError:
                     path = lake.path(finding.table, day, part)
                     target = lake.root / DAMAGED / finding.table / f"{day}.{part}.parquet"
@@ -116,10 +117,21 @@ def _damaged(lake: Lake, *, verify: bool) -> list[Finding]:
                         lake.verify(table, day, part)
                     else:
                         lake.provenance(table, day, part)
+                    _check_name(lake, table, day, part)
                 except DamagedFileError as error:
                     mend = f"seg-assets doctor --verify --mend; seg-assets replay --from {day} --to {day}"
                     findings.append(Finding("damaged", table, day, day, str(error), mend))
     return findings
+
+
+def _check_name(lake: Lake, table: str, day: dt.date, part: str) -> None:
+    """Raise DamagedFileError for a good file in a wrong place: its footer names its table, day and part."""
+    found = lake.provenance(table, day, part)
+    if found and (found.table, found.day, found.part) != (table, day.isoformat(), part):
+        raise DamagedFileError(
+            f"{lake.path(table, day, part)}: is {found.table} of {found.day} by its footer; "
+            f"re-materialize {table} for {day}"
+        )
 
 
 def _missing(settings: Settings, lake: Lake) -> list[Finding]:

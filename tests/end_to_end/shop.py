@@ -12,6 +12,8 @@ from seg_assets.settings import Settings
 from seg_assets.simulator import SimulationConfig, Truth, simulate
 
 START = dt.date(2024, 1, 1)
+DAYS = 26
+SHIFT = 16
 STRATEGIES = Path(__file__).parent / "strategies"
 
 # rejected_events and landed_files name files and lines, so they differ when the same events come in other files.

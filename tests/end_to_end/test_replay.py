@@ -14,24 +14,7 @@ from seg_assets.replay import replay
 from seg_assets.segments.decisions import decisions
 from seg_assets.segments.strategy import load_strategies
 from seg_assets.simulator import deliver_late
-from tests.end_to_end.shop import BY_FILE, STRATEGIES, contents, day, differences, land, run, shop
-
-DAYS = 26
-SHIFT = 16
-
-
-@pytest.fixture(scope="session")
-def landing(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shift") / "landing zone"
-    land(folder, days=DAYS, scenario="shift", script_day=SHIFT)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def ranged(tmp_path_factory, landing):
-    settings = shop(tmp_path_factory.mktemp("ranged"), landing)
-    instance = dg.DagsterInstance.ephemeral()
-    return settings, run(settings, 0, DAYS - 1, instance=instance), instance
+from tests.end_to_end.shop import BY_FILE, DAYS, SHIFT, STRATEGIES, contents, day, differences, land, run, shop
 
 
 def test_every_table_has_every_day_and_every_file_holds_what_its_footer_says(ranged):
