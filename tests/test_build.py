@@ -91,3 +91,12 @@ def test_loading_the_code_location_imports_nothing_heavy(repository, tmp_path):
         out = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     loaded = set(eval(out.stdout.strip().splitlines()[-1]))
     assert loaded.isdisjoint(HEAVY)
+
+
+def test_a_backfill_of_all_rooms_is_one_run(repository):
+    """A mapping on a table's own yesterday broke it into one run per chained table (seen in the UI)."""
+    for node in repository.asset_graph.asset_nodes:
+        assert node.key not in node.parent_keys, node.key
+        for parent in node.parent_keys:
+            mapping = repository.asset_graph.get_partition_mapping(node.key, parent)
+            assert mapping == dg.TimeWindowPartitionMapping(), (node.key, parent)

@@ -21,7 +21,7 @@ from seg_assets.dagster_io import (
 )
 from seg_assets.drift.daily import TABLE, publish_day
 from seg_assets.drift.verdict import DESCRIPTIONS, SCHEMA
-from seg_assets.partitions import PREVIOUS_DAY, days_of_run
+from seg_assets.partitions import days_of_run
 from seg_assets.segments.strategy import strategies_of
 from seg_assets.settings import Settings
 
@@ -46,7 +46,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
             dg.AssetDep("user_category_profiles"),
             # Decisions strictly before the day: a day is never judged by a model fitted on itself.
             dg.AssetDep("segment_model"),
-            dg.AssetDep(TABLE, partition_mapping=PREVIOUS_DAY),
         ],
         check_specs=[
             dg.AssetCheckSpec(

@@ -34,7 +34,7 @@ from seg_assets.events.contract import (
 from seg_assets.events.landing import LANDING_KEY, PRODUCTS, STAT_KEY, USERS, kinds_of_table
 from seg_assets.events.read import DayRead, FileAccount, Reader, TableRead, seal
 from seg_assets.lake import Lake
-from seg_assets.partitions import ONE_DAY, PREVIOUS_DAY, days_of_run
+from seg_assets.partitions import ONE_DAY, days_of_run
 from seg_assets.settings import Settings
 
 GROUP = "events"
@@ -235,7 +235,6 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
     @dg.asset(
         name=name,
         description=text,
-        deps=[dg.AssetDep(name, partition_mapping=PREVIOUS_DAY)],
         partitions_def=partitions,
         group_name=GROUP,
         owners=[OWNER],

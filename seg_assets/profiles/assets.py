@@ -21,7 +21,7 @@ from seg_assets.dagster_io import (
     user_errors,
 )
 from seg_assets.lake import Lake, Provenance
-from seg_assets.partitions import PREVIOUS_DAY, days_of_run
+from seg_assets.partitions import days_of_run
 from seg_assets.profiles import facts, manifest, runner
 from seg_assets.profiles.days import DayBuilder
 from seg_assets.profiles.schema import ModelDoc, model_docs
@@ -79,8 +79,6 @@ def asset_spec(model: manifest.DbtModel, doc: ModelDoc, partitions: dg.DailyPart
         # A trailing window as a mapping would make a backfill of 5 days one of 5 + 90: the window is read, and
         # its missing days refused, by the model itself.
         deps.append(dg.AssetDep(parent))
-    if model.reads_own_yesterday:
-        deps.append(dg.AssetDep(model.name, partition_mapping=PREVIOUS_DAY))
     return dg.AssetSpec(
         model.name,
         deps=deps,

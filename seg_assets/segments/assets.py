@@ -29,7 +29,7 @@ from seg_assets.dagster_io import (
     user_errors,
 )
 from seg_assets.lake import Lake, Provenance, identifier, literal
-from seg_assets.partitions import ONE_DAY, PREVIOUS_DAY, days_of_run
+from seg_assets.partitions import ONE_DAY, days_of_run
 from seg_assets.segments import assign, moves, summaries
 from seg_assets.segments.decisions import Decision, champion_as_of, champion_digest
 from seg_assets.segments.rules import segment_names
@@ -80,7 +80,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
             "user_profiles",
             "user_category_profiles",
             "segment_model",
-            dg.AssetDep(dg.AssetKey(assign.TABLE), partition_mapping=PREVIOUS_DAY),
         ],
         [
             check(

@@ -21,7 +21,7 @@ from seg_assets.dagster_io import (
 )
 from seg_assets.errors import ConfigError
 from seg_assets.lake import Lake
-from seg_assets.partitions import PREVIOUS_DAY, days_of_run, parse_day
+from seg_assets.partitions import days_of_run, parse_day
 from seg_assets.segments import decisions
 from seg_assets.segments.decisions import Decision
 from seg_assets.segments.fit import Request, Settled, settle_day
@@ -65,7 +65,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         deps=[
             "user_profiles",
             "user_category_profiles",
-            dg.AssetDep(KEY, partition_mapping=PREVIOUS_DAY),
         ],
         check_specs=[
             dg.AssetCheckSpec(
