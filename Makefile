@@ -3,7 +3,6 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
 HOME_DIR ?= .seg_assets
-SIZE ?= full
 PORT ?= 3000
 
 # Nothing we ship talks to anyone: Evidently and dbt read this; Dagster's switch is in deploy/dagster.yaml.
@@ -13,7 +12,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 DEMO_ENV = SEG_ASSETS_HOME="$(HOME_DIR)/demo" SEG_ASSETS_SOURCE=complete_journey \
 	SEG_ASSETS_TIME_ZONE=America/New_York SEG_ASSETS_START_DAY=2017-01-01 SEG_ASSETS_END_DAY=2017-12-31
 
-.PHONY: help env demo ui test lint format bench soak docs clean
+.PHONY: help env demo ui test lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,12 +45,6 @@ lint: env  ## Style, types, SQL
 format: env  ## Mend style where a tool can
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
-
-bench: env  ## Measure every room beside the raw floor, pandas and polars (SIZE=small: under 5 minutes)
-	$(BIN)/python -m benchmarks.run --size $(SIZE)
-
-soak: env  ## Kill, fill, truncate, race; then recover and compare
-	$(BIN)/python -m pytest -m slow tests/soak
 
 clean:  ## Remove what was computed (.seg_assets); the environment stays
 	rm -rf $(HOME_DIR)
