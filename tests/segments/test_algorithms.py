@@ -32,10 +32,9 @@ def test_planted_groups_are_found(name):
 
 @pytest.mark.parametrize("name", algorithms.names())
 def test_promise_09_contributions_sum_to_the_change_in_score(name):
-    if name == "rules":
-        pytest.skip("made of SQL conditions, not of a matrix")
     X, _ = planted(60)
-    fitted = algorithms.fit(name, X, 4, seed=1)
+    rules = {"columns": ["a", "b", "c", "d"], "segments": ["a > {a@50} and b > {b@50}", "c > {c@75}", "d < 1"]}
+    fitted = algorithms.fit(name, X, 4, seed=1, parameters=rules if name == "rules_sql" else None)
     scores = fitted.scores(X)
     rng = np.random.default_rng(3)
     a, b = rng.integers(0, fitted.n_clusters, (2, len(X)))
