@@ -4,6 +4,7 @@ Nothing here computes. Jobs: `daily` (every room), `recluster` (one decision), `
 event made stale). Schedules and sensors are off until someone switches them on, or `automation` says so.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,17 +25,21 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
     """All assets, checks, jobs, schedules and sensors of the shop that `settings` (default: environment) describe."""
     settings = settings or Settings.from_env()
     partitions = daily_partitions(settings)
-    assets = _with_freshness(build_assets(settings, partitions))
-    jobs = build_jobs()
-    return dg.Definitions(
-        assets=assets,
-        jobs=list(jobs.values()),
-        schedules=[_daily_schedule(jobs["daily"], settings)],
-        sensors=_build_sensors(settings, jobs),
-        resources={"shop": Shop(environment=settings.environment())},
-        # One process for all steps of a run: a process per step imports everything again (2.9x, docs/performance.md).
-        executor=dg.in_process_executor,
-    )
+    with warnings.catch_warnings():
+        # Backfill policies and checks per day are beta and preview in the Dagster that we pin: known, and tested.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        assets = _with_freshness(build_assets(settings, partitions))
+        jobs = build_jobs()
+        return dg.Definitions(
+            assets=assets,
+            jobs=list(jobs.values()),
+            schedules=[_daily_schedule(jobs["daily"], settings)],
+            sensors=_build_sensors(settings, jobs),
+            resources={"shop": Shop(environment=settings.environment())},
+            # One process for all steps: a process per step imports everything again (2.9x, docs/performance.md).
+            executor=dg.in_process_executor,
+        )
 
 
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:

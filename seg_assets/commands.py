@@ -141,7 +141,7 @@ def _replay(settings: Settings, first: dt.date, last: dt.date, *, live: bool) ->
     dagster_io.on_progress = bar.show
     try:
         with dg.DagsterInstance.from_config(str(folder)) as instance:
-            done = replay(settings, first, last, instance=instance, live=live, say=_say)
+            done = replay(settings, first, last, instance=instance, live=live, say=bar.say)
     finally:
         bar.close()
         dagster_io.on_progress = None
@@ -158,21 +158,35 @@ def _say(text: str) -> None:
 
 
 class _ProgressBar:
-    """One tqdm bar for the room at work; silent when stderr is not a terminal."""
+    """The room at work: one tqdm bar on a terminal, elsewhere a line per room when it is through."""
 
     def __init__(self) -> None:
         self.bar = None
         self.name = ""
+        self.started = time.monotonic()
+        self.terminal = sys.stderr.isatty()
 
     def show(self, name: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
         if name != self.name or (self.bar is not None and done < self.bar.n):
             self.close()
             self.name = name
-            self.bar = tqdm(total=total, desc=f"  {name}", unit="day", leave=False, disable=not sys.stderr.isatty())
+            if self.terminal:
+                from tqdm import tqdm
+
+                self.bar = tqdm(total=total, desc=f"  {name}", unit="day", leave=False)
         if self.bar is not None:
             self.bar.update(done - self.bar.n)
+        elif done == total:
+            now = time.monotonic()
+            days = f"{total} table days" if name == "dbt_profiles" else f"{total} day{'s' if total > 1 else ''}"
+            _say(f"  {name}: {days}, {now - self.started:.1f} s")
+            self.started = now
+
+    def say(self, text: str) -> None:
+        """A line of the replay: a new run begins."""
+        self.close()
+        self.started = time.monotonic()
+        _say(text)
 
     def close(self) -> None:
         if self.bar is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from seg_assets import dagster_io
 from seg_assets.dagster_io import (
     IO_RETRY,
     OWNER,
@@ -183,6 +184,8 @@ class _Progress:
     def published(self, table: str, day: dt.date, provenance: Provenance) -> None:
         """Count one published day of one table."""
         self.done += 1
+        if dagster_io.on_progress:
+            dagster_io.on_progress("dbt_profiles", self.done, self.total)
         now = self.clock()
         if now - self.last >= 2 or self.done == self.total:
             rate = self.done / max(now - self.started, 1e-9)
