@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import dagster as dg
 
-from seg_assets.errors import SegAssetsError
+from seg_assets.errors import LakeWriteError, SegAssetsError
 from seg_assets.lake import Lake
 from seg_assets.settings import Settings
 
@@ -142,6 +142,8 @@ def user_errors(compute: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return compute(*args, **kwargs)
+        except LakeWriteError:
+            raise
         except SegAssetsError as error:
             metadata = {"error": type(error).__name__}
             raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error

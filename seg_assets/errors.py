@@ -19,3 +19,7 @@ class DamagedFileError(SegAssetsError):
 
 class LandingError(SegAssetsError):
     """The landing zone of a day cannot be read, or holds no data yet."""
+
+
+class LakeWriteError(SegAssetsError, OSError):
+    """A day could not be written (full disk, no permission, store away). The old day stays; a retry may help."""

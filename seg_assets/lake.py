@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from seg_assets.catalog import TABLES, Input
-from seg_assets.errors import ConfigError, DamagedFileError, MissingDaysError
+from seg_assets.errors import ConfigError, DamagedFileError, LakeWriteError, MissingDaysError
 from seg_assets.settings import Settings
 
 FOOTER_KEY = "seg_assets"
@@ -316,7 +316,7 @@ class Lake:
 
         Raises:
             MissingDaysError: when a listed input was never materialized.
-            duckdb.Error, OSError: the old day stays as it was.
+            LakeWriteError: disk full, no permission, store away; the old day stays as it was.
         """
         key = ", ".join(identifier(c) for c in TABLES[table].key)
         con.execute(f"create or replace temp table seg_publish as select * from ({query}) order by {key}")
@@ -353,6 +353,11 @@ class Lake:
         try:
             con.execute(copy_sql(source, staged, provenance))
             self.rename_into_place(staged, self.path(table, day, part))
+        except (OSError, duckdb.IOException) as error:
+            raise LakeWriteError(
+                f"{table} of {day} could not be written to {self.root}: {error}; the day stays as it was. "
+                "Make room or mend the store, then re-run the day"
+            ) from error
         finally:
             staged.unlink(missing_ok=True)
         return provenance

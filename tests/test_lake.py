@@ -100,6 +100,40 @@ def test_promise_03_a_failed_write_leaves_the_old_day_and_no_stray_file(lake, mo
     assert list((lake.root / ".staging").iterdir()) == []
 
 
+FULL = """
+    import dataclasses, datetime as dt, resource, signal, sys
+    from pathlib import Path
+    import pandas as pd
+    from seg_assets import lake as lm
+    from seg_assets.errors import LakeWriteError
+    lm.TABLES["user_daily_activity"] = dataclasses.replace(lm.TABLES["user_daily_activity"], inputs=())
+    lake = lm.Lake(Path(sys.argv[1]), dt.date(2024, 1, 1))
+    # The kernel refuses to let any file grow beyond 4 kB, as a full disk would.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    ids = [f"user {i * 7919 % 100003}" for i in range(20000)]
+    frame = pd.DataFrame({"actor_id": ids, "orders": range(20000), "spend": ["1.10"] * 20000})
+    try:
+        lake.publish_frame("user_daily_activity", dt.date(2024, 1, 1), frame,
+                           {"actor_id": "VARCHAR", "orders": "BIGINT", "spend": "DECIMAL(18,2)"})
+    except LakeWriteError as error:
+        print(error)
+        sys.exit(7)
+"""
+
+
+@pytest.mark.usefixtures("standalone")
+def test_promise_03_a_full_disk_is_named_and_the_old_day_stays(lake):
+    old = lake.publish_frame(TABLE, D1, frame(), SCHEMA)
+    command = [sys.executable, "-c", textwrap.dedent(FULL), str(lake.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    assert "user_daily_activity of 2024-01-01 could not be written" in done.stdout
+    assert "the day stays as it was" in done.stdout
+    assert lake.verify(TABLE, D1).content_hash == old.content_hash
+    assert list((lake.root / ".staging").iterdir()) == []
+
+
 KILLED = """
     import datetime as dt, os, signal, sys
     import dataclasses, pandas as pd
