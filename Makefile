@@ -5,8 +5,9 @@ BIN := .venv/bin
 HOME_DIR ?= .seg_assets
 PORT ?= 3000
 
-# Nothing we ship talks to anyone: Evidently and dbt read this; Dagster's switch is in deploy/dagster.yaml.
+# Nothing we ship talks to anyone: Evidently, dbt and Dagster read these; Dagster's own switch is in deploy/dagster.yaml.
 export DO_NOT_TRACK := 1
+export DAGSTER_DISABLE_TELEMETRY := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
 DEMO_ENV = SEG_ASSETS_HOME="$(HOME_DIR)/demo" SEG_ASSETS_SOURCE=complete_journey \
@@ -41,6 +42,7 @@ lint: env  ## Style, types, SQL
 	$(BIN)/python -m pyright
 	$(BIN)/python -m sqlfluff lint --disable-progress-bar dbt_project/models
 	$(BIN)/python -m dagster definitions validate -m seg_assets.definitions
+	$(BIN)/dg check defs
 
 format: env  ## Mend style where a tool can
 	$(BIN)/python -m ruff check --fix .

@@ -34,8 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 fine, 1 it found something wrong, 2 it could not run."""
-    # Evidently's own service would post statistics otherwise.
+    # Evidently's own service and Dagster's uploader would post statistics otherwise.
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args) or 0)
