@@ -1,4 +1,4 @@
-"""Commands of the daily segment tables: `explain` a user, `migration` between two days. Thin: read, call, print."""
+"""Commands of the segments room: `explain`, `migration`, `tune`. Thin: read, call, print."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def add_commands(subparsers: Any) -> None:
-    """Add `explain` and `migration` to the command line."""
+    """Add the commands of this room to the command line."""
     explain = subparsers.add_parser(
         "explain",
         help="why a user is in a segment, what moved them, what would",
@@ -34,6 +34,20 @@ def add_commands(subparsers: Any) -> None:
     migration.add_argument("--json", action="store_true", help="print the cells as JSON records")
     migration.add_argument("--svg", metavar="FILE", help="also write the heat map")
     migration.set_defaults(run=run_migration)
+
+    tune = subparsers.add_parser(
+        "tune",
+        help="how many segments, by which criteria, and what each feature adds",
+        description="The table that a fit of the day would choose the number of segments from, each criterion with its "
+        "standard error, the chosen k and why, and what each feature adds. Reads the lake only.",
+    )
+    tune.add_argument("strategy", metavar="STRATEGY", help="a strategy of the shop")
+    tune.add_argument("--day", required=True, help="YYYY-MM-DD")
+    tune.add_argument("--k", metavar="MIN-MAX", help="numbers of segments to look at (default: the strategy's range)")
+    tune.add_argument("--no-features", action="store_true", help="leave out the table of features")
+    tune.add_argument("--json", action="store_true", help="print JSON")
+    tune.add_argument("--output", metavar="FILE", help="also write a picture: FILE.html or FILE.svg")
+    tune.set_defaults(run=run_tune)
 
 
 def run_explain(args: argparse.Namespace) -> int:
@@ -82,7 +96,47 @@ def run_migration(args: argparse.Namespace) -> int:
     return 0
 
 
-def _strategies(settings: Any, name: str | None) -> list[Any]:
+def run_tune(args: argparse.Namespace) -> int:
+    """Print the choice of k and what each feature adds."""
+    from pathlib import Path
+
+    from seg_assets.errors import ConfigError
+    from seg_assets.lake import Lake
+    from seg_assets.partitions import check_in_calendar, parse_day
+    from seg_assets.segments import tuning
+    from seg_assets.settings import Settings
+
+    settings = Settings.from_env()
+    day = check_in_calendar(parse_day(args.day), settings)
+    strategy = _strategies(settings, args.strategy, "STRATEGY")[0]
+    output = Path(args.output) if args.output else None
+    if output and output.suffix not in (".html", ".svg"):
+        raise ConfigError(f"--output {args.output!r}: a file that ends in .html or .svg")
+    found = tuning.tune(Lake.of(settings), strategy, day, settings.seed, _range(args.k), not args.no_features)
+    if output:
+        text = tuning.page(found) if output.suffix == ".html" else tuning.picture(found)
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--output {args.output!r}: cannot be written: {error}") from None
+    sys.stdout.write(
+        (json.dumps(found.to_dict(), indent=1, allow_nan=False) if args.json else tuning.say(found)) + "\n"
+    )
+    return 0
+
+
+def _range(text: str | None) -> tuple[int, int] | None:
+    from seg_assets.errors import ConfigError
+
+    if text is None:
+        return None
+    low, _, high = text.partition("-")
+    if not low.isdecimal() or not (high or low).isdecimal() or not 2 <= int(low) <= int(high or low) <= 50:
+        raise ConfigError(f"--k {text!r}: two whole numbers from 2 to 50, for example 3-8")
+    return int(low), int(high or low)
+
+
+def _strategies(settings: Any, name: str | None, option: str = "--strategy") -> list[Any]:
     from seg_assets.errors import ConfigError
     from seg_assets.segments.strategy import did_you_mean, strategies_of
 
@@ -91,6 +145,6 @@ def _strategies(settings: Any, name: str | None) -> list[Any]:
         return list(known.values())
     if name not in known:
         raise ConfigError(
-            f"--strategy = {name!r}: no such strategy{did_you_mean(name, known)}; there are: {', '.join(known)}"
+            f"{option} = {name!r}: no such strategy{did_you_mean(name, known)}; there are: {', '.join(known)}"
         )
     return [known[name]]

@@ -18,7 +18,7 @@ from seg_assets.errors import ConfigError, MissingDaysError
 from seg_assets.lake import NONE, Lake, digest
 from seg_assets.segments import algorithms, decisions, naming
 from seg_assets.segments.algorithms import Fitted, Outcome, rounded
-from seg_assets.segments.algorithms.prototypes import subset
+from seg_assets.segments.choosing import choose_k, within
 from seg_assets.segments.decisions import AGE, BOOTSTRAP, DRIFT, MANUAL, ROLLBACK, Decision
 from seg_assets.segments.features import CATEGORIES, PROFILES, clustered_mask, day_categories, load_features
 from seg_assets.segments.identity import match
@@ -27,17 +27,11 @@ from seg_assets.segments.space import FeatureSpace, numbers_of
 from seg_assets.segments.strategy import CATEGORY_PREFIX, TEXT_COLUMNS, Strategy
 
 # Raised by hand when fits come out differently for the same input: kept decisions are then made anew.
-FIT_VERSION = "1"
+FIT_VERSION = "2"
 # Algorithms whose clusters are ordered tiers, cluster 0 the highest.
 TIERED = ("tiers", "outcome_tiers")
 # A cold start must beat the warm one by this much inertia: below it, relabelling buys nothing.
 COLD_GAIN = 0.01
-# Another k must beat the champion's by this much, relatively.
-STICKY = 0.10
-# Users for choosing k. Silhouette on 4,000 has a standard error of about .002.
-SELECTION_USERS = 4000
-BOOTSTRAPS = 5
-BOOTSTRAP_USERS = 2000
 LLOYD_ITERATIONS = 3
 
 
@@ -86,28 +80,16 @@ def fit_challenger(
         A challenger whose `model` is None, with the reason, when there are too few users, no usable feature, or
         users that are all alike.
     """
-    users = frame[clustered_mask(strategy, frame)].reset_index(drop=True)
-    facts: dict[str, Any] = {"users": len(users)}
-    if len(users) < strategy.fit.minimum_users:
-        reason = f"{len(users)} eligible users, fit.minimum_users is {strategy.fit.minimum_users}"
-        return Challenger(None, reason, diagnostics=facts)
-    sample = users.iloc[sample_rows(users["user_id"], strategy.fit.sample, seed)].reset_index(drop=True)
-    space = FeatureSpace.fit(sample, strategy)
-    facts.update(sample=len(sample), dropped=dict(space.dropped))
-    if not space.axes:
-        told = "; ".join(f"{c}: {why}" for c, why in sorted(space.dropped.items()))
-        return Challenger(None, f"no usable feature ({told})", diagnostics=facts)
-    X = space.transform(sample)
-    distinct = algorithms.distinct_rows(X)
-    if distinct < 2:
-        return Challenger(None, "all eligible users are alike in every feature", diagnostics=facts)
-    if outcome is not None:
-        outcome = replace(outcome, X=space.transform(outcome.frame))
-        facts["outcome_day"] = outcome.day.isoformat()
+    ready = prepare(strategy, frame, seed, outcome)
+    facts = ready.facts
+    if ready.reason:
+        return Challenger(None, ready.reason, diagnostics=facts)
+    users, sample, space, X, outcome = ready.users, ready.sample, ready.space, ready.X, ready.outcome
     old = _old_labels(champion, users, facts)
     old_of_sample = _old_labels(champion, sample, {})
-    k, table, why_k = choose_k(strategy, X, champion.n_clusters if champion else None, seed, outcome)
-    facts.update(k_table=table, k_reason=why_k)
+    choice = choose_k(strategy, X, champion.n_clusters if champion else None, seed, outcome)
+    k = choice.k
+    facts.update(k_table=choice.rows, k_reason=choice.reason)
     fitted = _fit_best(strategy, X, k, seed, outcome, _warm_start(X, old_of_sample, champion), facts)
     X_all = space.transform(users) if len(users) > len(sample) else X
     fitted = _refined(strategy, fitted, X_all, facts)
@@ -128,6 +110,42 @@ def fit_challenger(
     return Challenger(
         model, lineage=found.lineage, overlap=found.overlap, relabelled=found.relabelled, diagnostics=model.diagnostics
     )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a fit begins with: clustered users, the sample drawn of them, its space and rows; or why there is none."""
+
+    users: pd.DataFrame
+    sample: pd.DataFrame
+    space: FeatureSpace
+    X: np.ndarray
+    outcome: Outcome | None
+    facts: dict[str, Any]
+    reason: str = ""
+
+
+def prepare(strategy: Strategy, frame: pd.DataFrame, seed: int, outcome: Outcome | None = None) -> Prepared:
+    """Draw the sample of a fit and fit its space. `reason` says why nothing can be fitted."""
+    users = frame[clustered_mask(strategy, frame)].reset_index(drop=True)
+    facts: dict[str, Any] = {"users": len(users)}
+    nothing = Prepared(users, users.iloc[:0], FeatureSpace(()), np.empty((0, 0)), None, facts)
+    if len(users) < strategy.fit.minimum_users:
+        reason = f"{len(users)} eligible users, fit.minimum_users is {strategy.fit.minimum_users}"
+        return replace(nothing, reason=reason)
+    sample = users.iloc[sample_rows(users["user_id"], strategy.fit.sample, seed)].reset_index(drop=True)
+    space = FeatureSpace.fit(sample, strategy)
+    facts.update(sample=len(sample), dropped=dict(space.dropped))
+    if not space.axes:
+        told = "; ".join(f"{c}: {why}" for c, why in sorted(space.dropped.items()))
+        return replace(nothing, reason=f"no usable feature ({told})")
+    X = space.transform(sample)
+    if algorithms.distinct_rows(X) < 2:
+        return replace(nothing, reason="all eligible users are alike in every feature")
+    if outcome is not None:
+        outcome = replace(outcome, X=space.transform(outcome.frame))
+        facts["outcome_day"] = outcome.day.isoformat()
+    return Prepared(users, sample, space, X, outcome, facts)
 
 
 def sample_rows(user_ids: pd.Series, size: int, seed: int) -> np.ndarray:
@@ -196,15 +214,6 @@ def _fit_best(
     return warm
 
 
-def within(X: np.ndarray, labels: np.ndarray) -> float:
-    """Mean squared distance to the mean of one's label: comparable between algorithms."""
-    total = 0.0
-    for j in np.unique(labels):
-        rows = X[labels == j]
-        total += float(((rows - rows.mean(axis=0)) ** 2).sum())
-    return float(rounded(total / max(len(X), 1)))
-
-
 def _refined(strategy: Strategy, fitted: Fitted, X: np.ndarray, facts: dict[str, Any]) -> Fitted:
     """A few full steps over all users, for algorithms whose module has `refine`, when a sample was drawn."""
     refine = getattr(algorithms.module_of(strategy.algorithm), "refine", None)
@@ -243,105 +252,6 @@ def shares_of(fitted: Fitted, X: np.ndarray) -> np.ndarray:
     scores = fitted.scores(X)
     inside = ~fitted.outliers(X, scores)
     return np.bincount(scores.argmin(axis=1)[inside], minlength=fitted.n_clusters) / max(len(X), 1)
-
-
-# ---- number of segments ----------------------------------------------------------------------------------------
-
-
-def choose_k(
-    strategy: Strategy, X: np.ndarray, champion_k: int | None, seed: int, outcome: Outcome | None = None
-) -> tuple[int, list[dict[str, Any]], str]:
-    """The number of segments: a k, the table it was chosen from, and why in words.
-
-    For each k from k.min to k.max, on at most 4,000 users: mean silhouette (Rousseeuw 1987), bootstrap stability
-    (mean adjusted Rand index with five fits of resamples; Hubert and Arabie 1985), smallest share. A k whose
-    smallest segment is under minimum_share is not admissible, unless all are. The score is silhouette (moved to
-    0..1) times stability. The champion's k stays unless another's score is 10 % better.
-    """
-    module = algorithms.module_of(strategy.algorithm)
-    distinct = algorithms.distinct_rows(X)
-    low, high = min(strategy.k.min, distinct), min(strategy.k.max, distinct)
-    short = f"; only {distinct} distinct users" if high < strategy.k.max else ""
-    if getattr(module, "CHOOSES_K", False):
-        return high, [], f"{strategy.algorithm} finds the number itself, at most {high}{short}"
-    if low == high:
-        return low, [], f"k.min = k.max = {low}{short}" if not short else f"{low}{short}"
-    rows = subset(X, SELECTION_USERS, seed)
-    distances = _distances(rows)
-    table = [_selection_row(strategy, rows, distances, k, seed, outcome) for k in range(low, high + 1)]
-    open_ = [r for r in table if r["admissible"]]
-    note = short
-    if not open_:
-        most = max(r["smallest_share"] for r in table)
-        open_ = [r for r in table if r["smallest_share"] == most]
-        note += f"; every k leaves a segment under minimum_share {strategy.minimum_share:.1%}"
-    best = max(open_, key=lambda r: (r["score"], -r["k"]))
-    stay = next((r for r in open_ if r["k"] == champion_k), None)
-    if stay is not None and stay is not best and best["score"] <= stay["score"] * (1 + STICKY):
-        return stay["k"], table, f"stays at {stay['k']}: {best['k']} is less than {STICKY:.0%} better{note}"
-    return best["k"], table, f"{best['k']} has the best score {best['score']:.3f}{note}"
-
-
-def _selection_row(
-    strategy: Strategy, rows: np.ndarray, distances: np.ndarray, k: int, seed: int, outcome: Outcome | None
-) -> dict[str, Any]:
-    from sklearn.metrics import adjusted_rand_score
-
-    module = algorithms.module_of(strategy.algorithm)
-    # Slow members of the k-means family choose k with k-means: same geometry, a hundredth of the cost.
-    name = getattr(module, "SELECTS_WITH", strategy.algorithm)
-    parameters = strategy.parameters if name == strategy.algorithm else {}
-    known = algorithms.module_of(name).PARAMETERS
-
-    def fitted(matrix: np.ndarray, starts: int, seed: int) -> Fitted:
-        given = {**parameters, **({"starts": starts} if "starts" in known else {})}
-        return algorithms.fit(name, matrix, k, seed=seed, outcome=outcome, parameters=given)
-
-    base = fitted(rows, 3, seed)
-    labels = base.scores(rows).argmin(axis=1)
-    rng = np.random.default_rng([seed, k])
-    agreement = []
-    for _ in range(BOOTSTRAPS):
-        drawn = rows[rng.integers(0, len(rows), min(len(rows), BOOTSTRAP_USERS))]
-        other = fitted(drawn, 1, int(rng.integers(2**31))).scores(rows).argmin(axis=1)
-        agreement.append(adjusted_rand_score(labels, other))
-    smallest = float(np.bincount(labels, minlength=k).min() / len(rows))
-    silhouette, stability = silhouette_of(distances, labels), float(np.mean(agreement))
-    return rounded(
-        {
-            "k": k,
-            "silhouette": round(silhouette, 6),
-            "stability": round(stability, 6),
-            "inertia": round(within(rows, labels), 6),
-            "smallest_share": round(smallest, 6),
-            "score": round((silhouette + 1) / 2 * max(stability, 0.0), 6),
-            "admissible": bool(smallest >= strategy.minimum_share),
-        }
-    )
-
-
-def _distances(rows: np.ndarray) -> np.ndarray:
-    """(n, n) Euclidean distances, float32 (64 MB at 4,000 rows); one thread, no BLAS."""
-    from scipy.spatial.distance import pdist, squareform
-
-    return squareform(pdist(rows).astype(np.float32))
-
-
-def silhouette_of(distances: np.ndarray, labels: np.ndarray) -> float:
-    """Mean silhouette (Rousseeuw 1987) from a distance matrix; 0 for one cluster; a lone row counts 0."""
-    found, index = np.unique(labels, return_inverse=True)
-    if len(found) < 2:
-        return 0.0
-    sizes = np.bincount(index)
-    sums = np.column_stack([distances[:, index == j].sum(axis=1, dtype=np.float64) for j in range(len(found))])
-    rows = np.arange(len(labels))
-    own = sums[rows, index] / np.maximum(sizes[index] - 1, 1)
-    others = sums / sizes
-    others[rows, index] = np.inf
-    nearest = others.min(axis=1)
-    widest = np.maximum(own, nearest)
-    value = np.where((widest > 0) & (sizes[index] > 1), (nearest - own) / np.where(widest > 0, widest, 1.0), 0.0)
-    return float(value.mean())
 
 
 # ---- segments in words and numbers -----------------------------------------------------------------------------

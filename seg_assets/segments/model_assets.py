@@ -23,6 +23,7 @@ from seg_assets.errors import ConfigError
 from seg_assets.lake import Lake
 from seg_assets.partitions import days_of_run, parse_day
 from seg_assets.segments import decisions
+from seg_assets.segments.choosing import CRITERIA, said
 from seg_assets.segments.decisions import Decision
 from seg_assets.segments.fit import Request, Settled, settle_day
 from seg_assets.segments.strategy import Strategy, did_you_mean, strategies_of
@@ -259,17 +260,17 @@ def _lineage_table(decision: Decision) -> str:
 
 
 def _k_table(rows: Sequence[Mapping[str, Any]], chosen: int) -> str:
+    """Each criterion with its error, and how many of them name each k."""
     shown = [
         [
             f"{row['k']}{' (chosen)' if row['k'] == chosen else ''}",
-            f"{row['silhouette']:.3f}",
-            f"{row['stability']:.3f}",
+            *(said(row[name], row[f"{name}_error"]) for name in CRITERIA),
             f"{row['smallest_share']:.1%}",
-            f"{row['score']:.3f}",
+            f"{row['votes']} ({', '.join(CRITERIA[n].title for n in row['named_by']) or 'none'})",
         ]
         for row in rows
     ]
-    return _table(["k", "silhouette", "stability", "smallest share", "score"], shown)
+    return _table(["k", *(c.title for c in CRITERIA.values()), "smallest share", "named by"], shown)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

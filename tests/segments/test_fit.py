@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from seg_assets.segments.fit import choose_k, fit_challenger, sample_rows, silhouette_of
+from seg_assets.segments.fit import fit_challenger, sample_rows
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.strategy import parse_strategy
 from tests.segments.fit_shop import DAY, GROUPS, SPEC, complete, strategy, users
@@ -123,31 +123,6 @@ def test_promise_08_a_planted_birth_gets_a_new_id_and_a_death_ends_one_for_good(
     assert any(r["event"] == "death" and r["old_ids"] == [ids["lapsing"]] for r in found.lineage)
     third = fit_challenger(strategy(), frame, DAY, found.model, {*first.segment_ids, *found.model.segment_ids})
     assert ids_by_group(third.model, frame)["lapsing"] == "value-006", "a retired id does not come back"
-
-
-def test_k_is_chosen_as_the_planted_number_and_then_stays():
-    spec = strategy(k={"min": 2, "max": 6})
-    frame = users()
-    found = fit_challenger(spec, frame, DAY, None)
-    assert found.model.n_clusters == 4
-    table = found.diagnostics["k_table"]
-    assert [r["k"] for r in table] == [2, 3, 4, 5, 6]
-    X = found.model.space.transform(frame)
-    noise = np.random.default_rng(0).normal(size=(400, 3))
-    best, rows, _ = choose_k(spec, noise, None, seed=0)
-    second = sorted(rows, key=lambda r: -r["score"])[1]["k"]
-    kept = choose_k(spec, noise, second, seed=0)
-    assert kept[0] == second != best, "without a clear winner the champion's number stays"
-    assert "stays" in kept[2]
-    assert choose_k(spec, X, 6, seed=0)[0] == 4, "a clear winner replaces it"
-
-
-def test_the_silhouette_equals_scikit_learns():
-    from sklearn.metrics import pairwise_distances, silhouette_score
-
-    rng = np.random.default_rng(1)
-    X, labels = rng.normal(size=(200, 3)), rng.integers(0, 4, 200)
-    assert silhouette_of(pairwise_distances(X), labels) == pytest.approx(silhouette_score(X, labels), abs=1e-9)
 
 
 def test_a_segment_under_the_minimum_share_is_dissolved_and_said():

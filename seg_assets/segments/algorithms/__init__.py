@@ -17,8 +17,10 @@ light: scikit-learn is imported inside functions. Modules without `fit` are help
 import datetime as dt
 import importlib
 import pkgutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import ModuleType
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -89,6 +91,16 @@ class Outcome:
     X: np.ndarray | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
 
+    def take(self, rows: np.ndarray, columns: np.ndarray | None = None) -> "Outcome":
+        """The outcome of these rows only, as often as they are given; of these columns of X only."""
+        X = None if self.X is None else self.X[rows]
+        return replace(
+            self,
+            frame=self.frame.iloc[rows].reset_index(drop=True),
+            values=self.values.iloc[rows].reset_index(drop=True),
+            X=X if X is None or columns is None else X[:, columns],
+        )
+
 
 @cache
 def names() -> tuple[str, ...]:
@@ -139,8 +151,6 @@ def fit(
         ConfigError: unknown algorithm or parameter.
         ValueError: no rows, no columns, or a value that is not finite.
     """
-    from threadpoolctl import threadpool_limits
-
     module = module_of(name)
     X = np.ascontiguousarray(X, dtype=np.float64)
     if X.ndim != 2 or 0 in X.shape:
@@ -150,7 +160,7 @@ def fit(
     unknown = set(parameters or {}) - set(module.PARAMETERS)
     if unknown:
         raise ConfigError(f"{name}: unknown parameters {sorted(unknown)}; allowed: {sorted(module.PARAMETERS)}")
-    with threadpool_limits(limits=1):
+    with one_thread():
         return module.fit(
             X,
             k,
@@ -160,6 +170,28 @@ def fit(
             outcome=outcome,
             parameters={**module.PARAMETERS, **(parameters or {})},
         )
+
+
+_LIMITED: ContextVar[bool] = ContextVar("limited", default=False)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """BLAS and OpenMP on one thread. Nested it is free: looking the libraries up takes as long as a small fit."""
+    if _LIMITED.get():
+        yield
+        return
+    # Loaded first: a library that comes later would not be limited.
+    import scipy.linalg  # noqa: F401
+    import sklearn.cluster  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    token = _LIMITED.set(True)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        _LIMITED.reset(token)
 
 
 def restore(name: str, content: Mapping[str, Any]) -> Fitted:
