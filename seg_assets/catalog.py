@@ -175,6 +175,7 @@ _TABLES = (
             Input("segment_model", "baseline"),
             Input("drift_report", "yesterday"),
         ),
+        code_version="2",
     ),
 )
 

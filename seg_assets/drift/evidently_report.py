@@ -74,7 +74,7 @@ def compare(now: Mapping[str, Any], then: Mapping[str, Any], limits: Limits, pos
     Columns that cannot be compared (null for everyone, new in the watch list, changed from text to number) come back
     with method `none` and a note; their missing shares still count.
     """
-    pairs = _pairs(now, then)
+    pairs = pairs_of(now, then)
     if not pairs:
         return Comparison((), None)
     snapshot = _run(pairs, limits, positions, pictures=False)
@@ -132,7 +132,7 @@ def render_html(
 
     Evidently's fonts and program go once to `_evidently` beside the strategies' folders; the page refers to them.
     """
-    pairs = _pairs(now, then)
+    pairs = pairs_of(now, then)
     snapshot = _run(pairs, limits, positions, pictures=True) if pairs else None
     if snapshot is None:
         return None
@@ -142,7 +142,7 @@ def render_html(
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
     """One column on both days. `now` and `then` are quantiles or category shares; empty ones are not compared."""
 
     column: str
@@ -154,7 +154,8 @@ class _Pair:
     note: str = ""
 
 
-def _pairs(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[_Pair]:
+def pairs_of(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Pair]:
+    """Every watched column as it is compared."""
     pairs = []
     for column in [*now["numeric"], *now["categories"]]:
         kinds = [kind for kind in ("numeric", "categories") if column in now[kind] and column in then[kind]]
@@ -162,20 +163,20 @@ def _pairs(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[_Pair]:
         there = then["numeric"].get(column) or then["categories"].get(column)
         if there is None:
             missing = float(here["missing"])
-            pairs.append(_Pair(column, NOT_COMPARED, (), (), missing, missing, "not in the baseline"))
+            pairs.append(Pair(column, NOT_COMPARED, (), (), missing, missing, "not in the baseline"))
             continue
         missing = float(here["missing"]), float(there["missing"])
         if not kinds or missing[0] == 1.0 or missing[1] == 1.0:
             note = "null for everyone" if 1.0 in missing else "text on one day, a number on the other"
-            pairs.append(_Pair(column, NOT_COMPARED, (), (), *missing, note))
+            pairs.append(Pair(column, NOT_COMPARED, (), (), *missing, note))
         elif kinds[0] == "numeric" and len(set(there["quantiles"])) == 1:
             # A distance in standard deviations has none to divide by: one user of a thousand would be drift.
             usual = there["quantiles"][0]
-            pairs.append(_Pair(column, JENSEN_SHANNON, _apart(here, usual), _apart(there, usual), *missing))
+            pairs.append(Pair(column, JENSEN_SHANNON, _apart(here, usual), _apart(there, usual), *missing))
         elif kinds[0] == "numeric":
-            pairs.append(_Pair(column, WASSERSTEIN, here["quantiles"], there["quantiles"], *missing))
+            pairs.append(Pair(column, WASSERSTEIN, here["quantiles"], there["quantiles"], *missing))
         else:
-            pairs.append(_Pair(column, JENSEN_SHANNON, _levels(here), _levels(there), *missing))
+            pairs.append(Pair(column, JENSEN_SHANNON, _levels(here), _levels(there), *missing))
     return pairs
 
 
@@ -195,7 +196,7 @@ def _apart(description: Mapping[str, Any], usual: float) -> dict[str, float]:
     return _levels({"shares": shares, "missing": description["missing"]})
 
 
-def _run(pairs: Sequence[_Pair], limits: Limits, positions: int, *, pictures: bool) -> Any:
+def _run(pairs: Sequence[Pair], limits: Limits, positions: int, *, pictures: bool) -> Any:
     """Evidently's snapshot of the columns that can be compared; None when there is none."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     from evidently import DataDefinition, Dataset, Report
@@ -220,7 +221,7 @@ def _run(pairs: Sequence[_Pair], limits: Limits, positions: int, *, pictures: bo
     allowed = Reference(absolute=limits.missing)
     metrics += [MissingValueCount(column=column, share_tests=[lte(allowed), gte(allowed)]) for column in numeric]
     current, reference = (
-        pd.DataFrame({pair.column: _column(pair, side, positions) for pair in compared}) for side in ("now", "then")
+        pd.DataFrame({pair.column: column_of(pair, side, positions) for pair in compared}) for side in ("now", "then")
     )
     return Report(metrics, include_tests=True).run(
         Dataset.from_pandas(current, definition), Dataset.from_pandas(reference, definition)
@@ -265,7 +266,7 @@ def _distance(pictures: bool) -> Any:
     return ColumnDistance
 
 
-def _column(pair: _Pair, side: str, positions: int) -> Any:
+def column_of(pair: Pair, side: str, positions: int) -> Any:
     """`positions` rows that have the column's distribution: float64 with NaN, or plain strings."""
     values = getattr(pair, side)
     if pair.method == JENSEN_SHANNON:

@@ -7,7 +7,8 @@ well (0.98), so it has the last word on the cause. Everything here is a function
 
 import datetime as dt
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,10 @@ BOOTSTRAP, DRIFT, AGE = "bootstrap", "drift", "age"
 # A shadow gain this many times the gate's minimum flags a day by itself: no single column needs to move much for
 # groups to split.
 STRONG_SHADOW = 3.0
+# A column over a window of days, and the endings of those that are ratios or means: these do not add up with the days
+# of a window, so a window that is still filling does not move them.
+_WINDOW = re.compile(r"^(.+)_(\d+)d$")
+_RATIOS = ("_rate", "_share", "_mean", "_var", "_size")
 
 SCHEMA = {
     "strategy": "VARCHAR",
@@ -112,6 +117,19 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Instruments:
+    """What a verdict measures with. The study of drift.study puts the same numbers there, without Evidently's JSON."""
+
+    describe: Callable[..., dict[str, Any]] = describe
+    compare: Callable[..., Comparison] | None = None
+    shadow_gain: Callable[..., float | None] = shadow_gain
+
+    def compared(self, *given: Any) -> Comparison:
+        """`compare` of the day, looked up when it is called."""
+        return (self.compare or compare)(*given)
+
+
+@dataclass(frozen=True)
 class Yesterday:
     """What a verdict needs of the row before it."""
 
@@ -128,6 +146,7 @@ def judge_day(
     champion: "Decision | None",
     baseline: "Decision | None",
     yesterday: Yesterday | None,
+    instruments: Instruments = Instruments(),
 ) -> Verdict:
     """The verdict of `day`.
 
@@ -139,6 +158,7 @@ def judge_day(
         champion: promoted last, strictly before `day`.
         baseline: decided last, strictly before `day`, promoted or not.
         yesterday: the strategy's row of the day before; None on the first day.
+        instruments: what is measured with.
     """
     users = population(strategy, frame)
     if champion is None or baseline is None:
@@ -153,28 +173,31 @@ def judge_day(
         baseline_day=baseline.day,
         baseline_id=baseline.decision_id,
     )
-    age = _age_reason(strategy, day, baseline.day)
-    refused = why_not_fitted(strategy, users, seed)
-    begun = _with(begun, cause=AGE if age and not refused else "", reasons=age)
+    filling = _filling(strategy, frame, (day - baseline.day).days)
+    old, age = _aged(strategy, day, baseline.day, filling)
     if users.empty:
         return _with(begun, reasons=["no user takes part in clustering on this day", *age])
+    if old and not why_not_fitted(strategy, users, seed):
+        begun = _with(begun, cause=AGE, reasons=age)
     then = baseline.reference
     if then.get("model_id") != model.model_id:
         return _with(begun, reasons=["the last decision carries no reference of this model, nothing to compare", *age])
     limits = limits_for(strategy, min(len(users), int(then["users"])))
-    now = describe(strategy, users, model)
-    comparison = compare(now, then, limits, strategy.drift.positions)
+    now = instruments.describe(strategy, users, model)
+    comparison = instruments.compared(now, then, limits, strategy.drift.positions)
     variation = total_variation(now["segments"], then["segments"])
-    gain = _gain_above_baseline(users, model, then)
+    gain = _gain_above_baseline(users, model, then, instruments)
     reasons = _flags(strategy, comparison, variation, gain, limits)
     flagged = bool(reasons)
     streak = 0
     if flagged:
         same = yesterday is not None and yesterday.baseline_id == baseline.decision_id
         streak = 1 + (yesterday.streak if same and yesterday else 0)
-    drifted = streak >= strategy.drift.days_in_row
-    cause, said = _cause(strategy, day, baseline.day, drifted, gain, bool(age))
-    if cause and refused:
+    # While windows fill, users differ from the baseline by what could be seen of them: that is no drift.
+    drifted = streak >= strategy.drift.days_in_row and filling is None
+    cause, said = _cause(strategy, day, baseline.day, drifted, gain, old)
+    refused = why_not_fitted(strategy, users, seed) if cause else ""
+    if refused:
         cause, said = "", [*said, f"no re-clustering: {refused}"]
     return _with(
         begun,
@@ -219,10 +242,41 @@ def why_not_fitted(strategy: Strategy, users: pd.DataFrame, seed: int) -> str:
     return "all users are alike in every feature" if distinct_rows(space.transform(sample)) < 2 else ""
 
 
-def _before_the_first_fit(strategy: Strategy, frame: pd.DataFrame, users: pd.DataFrame, seed: int) -> Verdict:
+def settled_after(strategy: Strategy) -> int:
+    """Days of history from which on users can be compared: the longest window that adds up, of what is watched or used.
+
+    `drift.settled_after_days` says otherwise. `_all` totals have no window to fill.
+    """
+    if strategy.drift.settled_after_days is not None:
+        return strategy.drift.settled_after_days
+    named = [f.column for f in strategy.features if f.column] + list(strategy.drift.columns)
+    found = [_WINDOW.match(name) for name in named]
+    return max((int(m.group(2)) for m in found if m and not m.group(1).endswith(_RATIOS)), default=0)
+
+
+def history_days(frame: pd.DataFrame) -> int:
+    """Days of history that profiles rest on: that of the user known longest, who came on the first day of data."""
     known = frame["tenure_days"].max() if len(frame) else math.nan
-    history = 0 if pd.isna(known) else int(known) + 1
-    needed = strategy.fit.minimum_history_days
+    return 0 if pd.isna(known) else int(known) + 1
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """The baseline's windows were not full: days of history then and now, and the days that they need."""
+
+    then: int
+    now: int
+    needed: int
+
+
+def _filling(strategy: Strategy, frame: pd.DataFrame, since_baseline: int) -> _Filling | None:
+    """How the baseline's windows were filled, None when they were full: then the two days can be compared."""
+    now, needed = history_days(frame), settled_after(strategy)
+    return _Filling(now - since_baseline, now, needed) if needed and now - since_baseline < needed else None
+
+
+def _before_the_first_fit(strategy: Strategy, frame: pd.DataFrame, users: pd.DataFrame, seed: int) -> Verdict:
+    history, needed = history_days(frame), strategy.fit.minimum_history_days
     verdict = Verdict(strategy=strategy.name, strategy_digest=strategy.digest(), users=len(users))
     waits = why_not_fitted(strategy, users, seed)
     if history < needed:
@@ -275,14 +329,28 @@ def _cause(
     return DRIFT, []
 
 
-def _age_reason(strategy: Strategy, day: dt.date, baseline_day: dt.date) -> list[str]:
-    limit = strategy.drift.maximum_age_days
-    age = (day - baseline_day).days
-    return [f"age: {age} days since the last decision, limit {limit}"] if limit is not None and age >= limit else []
+def _aged(strategy: Strategy, day: dt.date, baseline_day: dt.date, filling: _Filling | None) -> tuple[bool, list[str]]:
+    """(whether the last decision is too old to stand, what is said about it).
+
+    A decision on windows that were still filling is old as soon as they are full.
+    """
+    age, limit = (day - baseline_day).days, strategy.drift.maximum_age_days
+    if filling is not None and filling.now < filling.needed:
+        return False, [
+            f"windows: {filling.now} of the {filling.needed} days of history that the longest one holds; "
+            "until then differences may be growth, and nothing is asked for"
+        ]
+    if filling is not None:
+        said = f"age: the last decision rests on {filling.then} days of history, windows of {filling.needed} are full"
+        return age >= strategy.drift.cool_down_days, [said]
+    old = limit is not None and age >= limit
+    return old, [f"age: {age} days since the last decision, limit {limit}"] if old else []
 
 
-def _gain_above_baseline(users: pd.DataFrame, model: "SegmentModel", then: Mapping[str, Any]) -> float | None:
-    gain = shadow_gain(users, model, then["centers"], seed=0)
+def _gain_above_baseline(
+    users: pd.DataFrame, model: "SegmentModel", then: Mapping[str, Any], instruments: Instruments
+) -> float | None:
+    gain = instruments.shadow_gain(users, model, seed=0)
     if gain is None:
         return None
     return round(gain - max(0.0, float(then["shadow_gain"] or 0.0)), 6)

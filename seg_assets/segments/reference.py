@@ -5,7 +5,6 @@ users who have changed since. It is small whatever the number of users: exact qu
 shares per category, segment shares, and how much a refit would have gained on that very day. Nothing here decides.
 """
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,14 +37,12 @@ def make_reference(strategy: Strategy, frame: pd.DataFrame, model: "SegmentModel
 
     Returns:
         `users`, `model_id`, `numeric` (column to `quantiles` in model space and `missing` share), `categories` (column
-        to `shares` and `missing`), `segments` (id to share), `centers` (segment id to its mean in model space) and
-        `shadow_gain` (held-out gain of a refit on this day; later gains are read above it).
+        to `shares` and `missing`), `segments` (id to share) and `shadow_gain` (held-out gain of regrouping
+        this day's users; later gains are read above it).
     """
     frame = population(strategy, frame)
     reference = describe(strategy, frame, model)
-    centers = segment_centers(frame, model)
-    reference["centers"] = centers
-    reference["shadow_gain"] = shadow_gain(frame, model, centers, seed=0)
+    reference["shadow_gain"] = shadow_gain(frame, model, seed=0)
     return reference
 
 
@@ -142,46 +139,37 @@ def segment_shares(frame: pd.DataFrame, model: "SegmentModel | None") -> dict[st
     return {str(name): _share(int(counts[name]), len(frame)) for name in sorted(counts.index)}
 
 
-def segment_centers(frame: pd.DataFrame, model: "SegmentModel | None") -> dict[str, list[float]]:
-    """Mean of each segment's users in model space; works for any algorithm, also for those without centroids."""
-    if model is None or frame.empty:
-        return {}
-    X, labels = _sampled(frame, model, seed=0)
-    return {str(name): [_rounded(value) for value in X[labels == name].mean(axis=0)] for name in sorted(set(labels))}
+def shadow_gain(frame: pd.DataFrame, model: "SegmentModel | None", seed: int) -> float | None:
+    """Share of the squared distance that regrouping the users would save out of sample.
 
-
-def shadow_gain(
-    frame: pd.DataFrame, model: "SegmentModel | None", centers: Mapping[str, list[float]], seed: int
-) -> float | None:
-    """Share of the squared distance that a refit would save out of sample.
-
-    At most 20,000 users are split in halves. From `centers`, Lloyd steps on one half; the other half is measured by
-    its distance to the moved centres, against its distance to the unmoved centre of its segment. Both ways, pooled.
+    At most 20,000 users are split in halves. The mean of each of the model's labels is taken on one half, Lloyd steps
+    from there give the regrouping; the other half is measured by its distance to the mean of its label and to the
+    nearest moved mean. Both ways, pooled. Means are taken anew on the day, so that what is alike for everyone (windows
+    that fill, tenure, all prices up) is no gain: it moves the means and asks for no other groups.
 
     Returns:
-        A gain under 1 (negative: the refit is worse), or None when there is no model or there are too few users.
+        A gain under 1 (negative: regrouping is worse), or None when there is no model or there are too few users.
     """
     from threadpoolctl import threadpool_limits
 
-    if model is None or len(centers) < 2 or len(frame) < 2 * SHADOW_USERS_PER_SEGMENT * len(centers):
+    if model is None:
+        return None
+    most = min(len(frame), SHADOW_USERS)
+    if most < 2 * SHADOW_USERS_PER_SEGMENT * max(len(model.segment_ids), 2):
         return None
     with threadpool_limits(1):
-        X, labels = _sampled(frame, model, seed)
-        start = np.array([centers[name] for name in centers], dtype=np.float64)
-        if start.shape[1] != X.shape[1]:
-            return None
-        position = {name: n for n, name in enumerate(centers)}
-        codes = np.array([position.get(name, -1) for name in labels])
-        distances = _squared_distances(X, start)
-        codes = np.where(codes < 0, distances.argmin(axis=1), codes)
-        frozen = distances[np.arange(len(X)), codes]
+        X, names = _sampled(frame, model, seed)
+        found, codes = np.unique(names, return_inverse=True)
+        codes = codes.ravel()
         order = np.random.default_rng(seed).permutation(len(X))
         halves = order[: len(order) // 2], order[len(order) // 2 :]
         before = after = 0.0
         for here, there in (halves, halves[::-1]):
-            moved = _lloyd(X[here], start)
-            after += float(_squared_distances(X[there], moved).min(axis=1).sum())
-            before += float(frozen[there].sum())
+            everyone = X[here].mean(axis=0)
+            inside = [here[codes[here] == n] for n in range(len(found))]
+            means = np.array([X[rows].mean(axis=0) if len(rows) else everyone for rows in inside])
+            before += float(((X[there] - means[codes[there]]) ** 2).sum())
+            after += float(_squared_distances(X[there], _lloyd(X[here], means)).min(axis=1).sum())
     return round(1 - after / before, 6) if before > 0 else 0.0
 
 

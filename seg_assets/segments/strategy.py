@@ -172,6 +172,12 @@ class Drift(_Part):
     days_in_row: int = Field(default=3, ge=1, le=365)
     cool_down_days: int = Field(default=14, ge=0, le=3650, description="Least days between two decisions")
     maximum_age_days: int | None = Field(default=180, ge=1, le=36500, description="Champion's greatest age")
+    settled_after_days: int | None = Field(
+        default=None,
+        ge=0,
+        le=36500,
+        description="Days of history before drift or age may ask; default: the longest window that adds up",
+    )
     positions: int = Field(default=2_000, ge=10, le=50_000, description="Quantiles kept per column")
 
 

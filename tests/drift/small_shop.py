@@ -38,7 +38,15 @@ SPEC = {
     "k": {"min": 3, "max": 3},
     "rules": {"new_within_days": None, "dormant_after_days": None},
     "fit": {"minimum_users": 60, "minimum_history_days": 5, "starts": 3},
-    "drift": {"positions": 200, "limit_users": 100, "days_in_row": 2, "cool_down_days": 3, "maximum_age_days": None},
+    "drift": {
+        "positions": 200,
+        "limit_users": 100,
+        "days_in_row": 2,
+        "cool_down_days": 3,
+        "maximum_age_days": None,
+        # The shop of these tests is three weeks old; its 28-day windows never fill.
+        "settled_after_days": 0,
+    },
     "gate": {"minimum_stability": 0.2, "maximum_relabelled": 1.0, "maximum_relabelled_per_gain": 50.0},
 }
 # Mean orders and spend per order of the planted groups, before and after the shift.

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seg_assets.drift.verdict import Yesterday, judge_day, limits_for, total_variation
+from seg_assets.drift.verdict import Yesterday, judge_day, limits_for, settled_after, total_variation
 from seg_assets.segments import algorithms
 from seg_assets.segments.decisions import Decision
 from seg_assets.segments.model import Segment, SegmentModel, settled
@@ -205,3 +205,61 @@ def test_total_variation_counts_segments_of_either_day():
     assert total_variation({"a": 0.5, "b": 0.5}, {"a": 0.5, "b": 0.5}) == 0
     assert total_variation({"a": 1.0}, {"b": 1.0}) == 1
     assert total_variation({"a": 0.6, "b": 0.4}, {"a": 0.5, "b": 0.4, "c": 0.1}) == pytest.approx(0.1)
+
+
+# ---- windows that fill -----------------------------------------------------------------------------------------
+
+
+def judged_at(one, history, decided_at, frame=None, yesterday=None):
+    """The verdict of a shop `history` days old about a decision taken when it was `decided_at` days old."""
+    base = normal_users(600, 0).assign(tenure_days=float(decided_at - 1))
+    decision = decided(one, base)
+    now = (users(9, True) if frame is None else frame).assign(tenure_days=float(history - 1))
+    last = Yesterday(decision.decision_id, yesterday) if yesterday is not None else None
+    return verdict(one, now, decision, after=history - decided_at, yesterday=last)
+
+
+def windows(**drift):
+    """Windows of 28 days; everything else asks at once."""
+    return strategy(drift={"settled_after_days": None, "days_in_row": 1, "cool_down_days": 3, **drift})
+
+
+def test_while_the_windows_fill_nothing_drifts_and_nothing_is_asked_for_and_the_verdict_says_why():
+    found = judged_at(windows(), 27, 10)
+    assert (found.flagged, found.drifted, found.cause) == (True, False, "")
+    assert any("27 of the 28 days of history" in reason for reason in found.reasons)
+    switched_off = judged_at(windows(settled_after_days=0), 27, 10)
+    assert (switched_off.drifted, switched_off.cause) == (True, "drift")
+
+
+def test_a_maximum_age_is_not_asked_for_while_windows_fill():
+    assert judged_at(windows(maximum_age_days=5, settled_after_days=60), 27, 10).cause == ""
+
+
+def test_a_decision_is_due_from_the_day_the_windows_are_full_and_only_against_one_made_before():
+    calm = normal_users(600, 0)
+    due = judged_at(windows(), 28, 10, calm)
+    assert due.cause == "age"
+    assert any("rests on 10 days of history, windows of 28 are full" in reason for reason in due.reasons)
+    assert judged_at(windows(), 40, 10, calm).cause == "age"
+    assert judged_at(windows(), 40, 28, calm).cause == ""
+
+
+def test_the_decision_for_full_windows_waits_for_the_cool_down_of_one_made_by_hand():
+    calm = normal_users(600, 0)
+    assert judged_at(windows(), 28, 26, calm).cause == ""
+    assert judged_at(windows(), 29, 26, calm).cause == "age"
+
+
+@pytest.mark.parametrize(
+    ("features", "watched", "days"),
+    [
+        (["monetary_90d", "orders_28d"], [], 90),
+        (["orders_28d", "basket_size_90d", "discount_share_90d", "order_value_mean_90d"], ["active_days_7d"], 28),
+        (["monetary_all", "tenure_days"], [], 0),
+        (["orders_28d"], ["categories_90d"], 90),
+    ],
+)
+def test_the_longest_window_that_adds_up_decides_and_ratios_and_lifetimes_have_none_to_fill(features, watched, days):
+    one = strategy(features=[{"column": c} for c in features], drift={"columns": watched, "settled_after_days": None})
+    assert settled_after(one) == days
