@@ -48,6 +48,7 @@ class Settings(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of everything random")
     memory_limit: str = Field(default="8GB", pattern=r"^\d+(\.\d+)?(MB|GB|TB)$", description="DuckDB memory limit")
     automation: bool = Field(default=False, description="Switch schedule and sensors on when the location loads")
+    sensor_seconds: int = Field(default=30, ge=1, le=86_400, description="Least seconds between two looks of a sensor")
     threads: int = Field(default=2, ge=1, le=512, description="DuckDB threads of one run")
 
     @field_validator("lake")

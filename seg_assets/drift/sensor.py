@@ -20,7 +20,6 @@ from seg_assets.segments.strategy import strategies_of
 from seg_assets.settings import Settings
 
 NAME = "drift_sensor"
-INTERVAL_SECONDS = 30
 # A request that failed three times does not mend itself; progress changes its key, and it starts anew at one.
 MAX_ATTEMPTS = 3
 # With nothing new in the instance the lake is still looked at every tenth tick: days can be made without Dagster.
@@ -42,7 +41,7 @@ def build_sensors(settings: Settings, jobs: Mapping[str, Any]) -> Sequence[dg.Se
     @dg.sensor(
         name=NAME,
         jobs=[jobs[name] for name in ("recluster", "refresh", "daily")],
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=settings.sensor_seconds,
         default_status=running,
     )
     def drift_sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:

@@ -38,7 +38,6 @@ RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 # A range is one run; a run of a quarter is long enough to show progress and short enough to repeat.
 MAX_DAYS_OF_A_RUN = 92
-SENSOR_SECONDS = 60
 
 _TABLES = (("raw_events", EVENTS), ("raw_users", USERS), ("raw_products", PRODUCTS))
 
@@ -202,7 +201,7 @@ def build_sensors(settings: Settings, job: Any) -> list[dg.SensorDefinition]:
     @dg.sensor(
         name="landing_sensor",
         job=job,
-        minimum_interval_seconds=SENSOR_SECONDS,
+        minimum_interval_seconds=settings.sensor_seconds,
         default_status=running,
         description="Ask for the days whose landing files are new or changed, as contiguous ranges.",
     )
