@@ -296,6 +296,7 @@ def _story(decision: DecisionRow) -> str:
             counts.setdefault(kind, []).append(", ".join(news or olds))
     would = "" if decision.promoted else "would have: "
     said = {"survive": "kept", "birth": "born", "death": "retired", "split": "split", "merge": "merged"}
+    said["revival"] = "came back"
     parts = []
     for kind in ("survive", "split", "merge", "birth", "death", *sorted(set(counts) - set(said))):
         if kind in counts:

@@ -1,4 +1,4 @@
-"""Commands of the segments room: `explain`, `migration`, `tune`. Thin: read, call, print."""
+"""Commands of the segments room: `explain`, `migration`, `tune`, `rollback`. Thin: read, call, print."""
 
 import argparse
 import json
@@ -48,6 +48,18 @@ def add_commands(subparsers: Any) -> None:
     tune.add_argument("--json", action="store_true", help="print JSON")
     tune.add_argument("--output", metavar="FILE", help="also write a picture: FILE.html or FILE.svg")
     tune.set_defaults(run=run_tune)
+
+    rollback = subparsers.add_parser(
+        "rollback",
+        help="return to the champion before the present one, as a decision of a day",
+        description="Return a strategy to the champion before the present one. Nothing is erased: it is a new decision "
+        "on the day, made by a run of the job `recluster`, and the segments of that day and later become stale.",
+    )
+    rollback.add_argument("strategy", metavar="STRATEGY", help="a strategy of the shop")
+    rollback.add_argument("--day", help="YYYY-MM-DD (default: the last day with profiles)")
+    rollback.add_argument("--reason", default="", metavar="TEXT", help="why; kept with the decision")
+    rollback.add_argument("--again", action="store_true", help="go one model further back on the same day")
+    rollback.set_defaults(run=run_rollback)
 
 
 def run_explain(args: argparse.Namespace) -> int:
@@ -123,6 +135,80 @@ def run_tune(args: argparse.Namespace) -> int:
         (json.dumps(found.to_dict(), indent=1, allow_nan=False) if args.json else tuning.say(found)) + "\n"
     )
     return 0
+
+
+def run_rollback(args: argparse.Namespace) -> int:
+    """Make the decision, in a run that the UI shows, and say what is stale now."""
+    from seg_assets.errors import ConfigError
+    from seg_assets.lake import Lake
+    from seg_assets.partitions import check_in_calendar, parse_day
+    from seg_assets.segments import decisions, fit
+    from seg_assets.settings import Settings
+
+    settings = Settings.from_env()
+    strategy = _strategies(settings, args.strategy, "STRATEGY")[0]
+    lake = Lake.of(settings)
+    known = lake.days("user_profiles")
+    if not known:
+        raise ConfigError(
+            f"rollback of {strategy.name}: the lake has no user_profiles yet, so there is nothing to undo"
+        )
+    day = check_in_calendar(parse_day(args.day), settings) if args.day else known[-1]
+    lake.require("user_profiles", [day], f"rollback of {strategy.name}")
+    request, done = fit.rollback_request(lake, strategy.name, day, args.reason, args.again)
+    if done is not None:
+        sys.stdout.write(
+            f"{strategy.name}: done already on {day}: {done.reason}. One model further back: --again, or a later day\n"
+        )
+        return 0
+    _run_request(settings, request)
+    made = decisions.decisions_of_day(lake, strategy.name, day)[-1]
+    sys.stdout.write(f"{strategy.name}, {day}: {made.reason}\n")
+    for row in made.lineage:
+        olds, news = ", ".join(row["old_ids"]) or "nothing", ", ".join(row["new_ids"]) or "nothing"
+        sys.stdout.write(f"  {row['event']:<8} {olds} -> {news} ({row['shared_users']:,} users)\n")
+    sys.stdout.write(
+        f"Stale now: segments, moves, evaluation and verdicts from {day} on. The drift sensor refreshes them, or: "
+        f"seg-assets replay --from {day} --to {known[-1]}\n"
+    )
+    return 0
+
+
+def _run_request(settings: Any, request: Any) -> None:
+    """One run of the job `recluster` in this process, recorded like any other."""
+    import dagster as dg
+
+    from seg_assets.build import build_defs
+    from seg_assets.errors import SegAssetsError
+    from seg_assets.instance import prepare_instance
+
+    asked = {
+        "strategy": request.strategy,
+        "day": request.day.isoformat(),
+        "cause": request.cause,
+        "attempt": request.attempt,
+        "note": request.note,
+    }
+    with dg.DagsterInstance.from_config(str(prepare_instance(settings))) as instance:
+        result = (
+            build_defs(settings)
+            .resolve_job_def("recluster")
+            .execute_in_process(
+                instance=instance,
+                partition_key=request.day.isoformat(),
+                run_config={
+                    "loggers": {"console": {"config": {"log_level": "ERROR"}}},
+                    "ops": {"segment_model": {"config": {"requests": [asked]}}},
+                },
+                asset_selection=[dg.AssetKey("segment_model")],
+                tags={"seg/strategy": request.strategy, "seg/day": request.day.isoformat(), "seg/cause": request.cause},
+                raise_on_error=False,
+            )
+        )
+    if not result.success:
+        told = [e.step_failure_data.error for e in result.all_events if e.is_step_failure and e.step_failure_data]
+        why = "; ".join((e.cause or e).message.strip() for e in told if e)
+        raise SegAssetsError(f"{request.cause} of {request.strategy} on {request.day} failed: {why or 'see the run'}")
 
 
 def _range(text: str | None) -> tuple[int, int] | None:

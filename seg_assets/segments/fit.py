@@ -21,13 +21,13 @@ from seg_assets.segments.algorithms import Fitted, Outcome, rounded
 from seg_assets.segments.choosing import choose_k, within
 from seg_assets.segments.decisions import AGE, BOOTSTRAP, DRIFT, MANUAL, ROLLBACK, Decision
 from seg_assets.segments.features import CATEGORIES, PROFILES, clustered_mask, day_categories, load_features
-from seg_assets.segments.identity import match
+from seg_assets.segments.identity import QUARTER, match, overlap_counts
 from seg_assets.segments.model import Segment, SegmentModel, settled
 from seg_assets.segments.space import FeatureSpace, numbers_of
 from seg_assets.segments.strategy import CATEGORY_PREFIX, TEXT_COLUMNS, Strategy
 
 # Raised by hand when fits come out differently for the same input: kept decisions are then made anew.
-FIT_VERSION = "2"
+FIT_VERSION = "3"
 # Algorithms whose clusters are ordered tiers, cluster 0 the highest.
 TIERED = ("tiers", "outcome_tiers")
 # A cold start must beat the warm one by this much inertia: below it, relabelling buys nothing.
@@ -551,9 +551,7 @@ def _settle_by_hand(
         return Settled(strategy.name, day, "none", reason)
     inputs = {**_inputs(lake, strategy, day, seed, NONE), "request": _request_digest(request)}
     if request.cause == ROLLBACK:
-        back = rollback_target(lake, strategy.name, day)
-        if back is None or champion is None:
-            return Settled(strategy.name, day, "none", "rollback: there is no earlier champion to go back to")
+        champion, back = check_rollback(lake, strategy.name, day)
         model = back.segment_model()
         frame = challenger_frame(lake, strategy, day, model)
         decision = Decision(
@@ -562,11 +560,11 @@ def _settle_by_hand(
             cause=ROLLBACK,
             model=back.model,
             promoted=True,
-            reason=f"rolled back to model {back.model_id} of {back.day}"
+            reason=f"rolled back to model {back.model_id} of {back.model['fit_day']}"
             + (f": {request.note}" if request.note else ""),
             against_model_id=champion.model_id,
             numbers={"rolled_back": champion.model_id, "from_day": champion.day.isoformat()},
-            lineage=rollback_lineage(champion.segment_model(), model),
+            lineage=rollback_lineage(strategy, champion.segment_model(), model, frame),
             reference=_reference(strategy, frame, model),
             inputs=inputs,
         )
@@ -595,6 +593,30 @@ def _noted(request: Request) -> str:
     return f" ({request.note})" if request.note else ""
 
 
+def check_rollback(lake: Lake, strategy: str, day: dt.date) -> tuple[Decision, Decision]:
+    """The decision that a rollback on `day` undoes, and the one whose model it brings back.
+
+    Raises:
+        ConfigError: there is no model, `day` is before the decision to be undone, or nothing came before it.
+    """
+    promoted = [d for d in decisions.decisions(lake, strategy) if d.promoted]
+    if not promoted:
+        raise ConfigError(f"rollback of {strategy} on {day}: it has no model yet, so there is nothing to undo")
+    last = promoted[-1]
+    if day < last.day:
+        raise ConfigError(
+            f"rollback of {strategy} on {day}: the champion {last.model_id} was promoted on {last.day} ({last.cause}), "
+            f"after that; history is not rewritten, so give {last.day} or a later day"
+        )
+    back = rollback_target(lake, strategy, day)
+    if back is None:
+        raise ConfigError(
+            f"rollback of {strategy} on {day}: there is no earlier champion to go back to: {last.model_id} of "
+            f"{last.day} ({last.cause}) is the first one, or the last that earlier rollbacks left"
+        )
+    return last, back
+
+
 def rollback_target(lake: Lake, strategy: str, day: dt.date) -> Decision | None:
     """The champion to go back to: the last promoted decision whose model is not, and was not replaced by, the present.
 
@@ -607,27 +629,62 @@ def rollback_target(lake: Lake, strategy: str, day: dt.date) -> Decision | None:
         if decision.cause == ROLLBACK:
             while stack and stack[-1].model_id != decision.model_id:
                 stack.pop()
-        else:
+        # The past may have been made anew since a rollback: its model then stands where it was brought back.
+        if decision.cause != ROLLBACK or not stack:
             stack.append(decision)
     return stack[-2] if len(stack) > 1 else None
 
 
-def rollback_lineage(present: SegmentModel, back: SegmentModel) -> list[dict[str, Any]]:
-    """Ids that stay, end, and come back. A rollback is the one case in which an ended id lives again: its own model."""
-    rows = []
-    old, new = set(present.segment_ids), set(back.segment_ids)
-    for event, ids in (("survive", old & new), ("death", old - new), ("revival", new - old)):
-        for segment_id in sorted(ids):
-            rows.append(
-                {
-                    "event": event,
-                    "old_ids": [segment_id] if event != "revival" else [],
-                    "new_ids": [segment_id] if event != "death" else [],
-                    "shared_users": 0,
-                    "share_of_old": 0.0,
-                    "share_of_new": 0.0,
-                }
-            )
+def rollback_request(
+    lake: Lake, strategy: str, day: dt.date, note: str = "", again: bool = False
+) -> tuple[Request, Decision | None]:
+    """The request of a rollback on a day, and the decision that is there already when it was done before.
+
+    Asked twice on a day, a rollback is done once; `again`: go one model further back on the same day.
+
+    Raises:
+        ConfigError: see check_rollback.
+    """
+    there = [d for d in decisions.decisions_of_day(lake, strategy, day) if d.cause == ROLLBACK]
+    present = decisions.champion_as_of(lake, strategy, day)
+    done = present if present in there and not again else None
+    if done is None:
+        check_rollback(lake, strategy, day)
+    return Request(strategy, day, ROLLBACK, attempt=len(there), note=note), done
+
+
+def rollback_lineage(
+    strategy: Strategy, present: SegmentModel, back: SegmentModel, frame: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """Ids that stay, end, and come back, with the users of the day that both models put there.
+
+    A rollback is the one case in which an ended id lives again: as the very segment that it was.
+    """
+    users = frame[clustered_mask(strategy, frame)].reset_index(drop=True)
+    olds, news = present.segment_ids, back.segment_ids
+    labels = (_old_labels(present, users, {}), _old_labels(back, users, {}))
+    counts = overlap_counts(*labels, len(olds), len(news))
+    of_old = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    of_new = counts / np.maximum(counts.sum(axis=0, keepdims=True), 1)
+
+    def row(event: str, there: list[int], here: list[int]) -> dict[str, Any]:
+        shared = int(counts[np.ix_(there, here)].sum()) if there and here else 0
+        return {
+            "event": event,
+            "old_ids": [olds[i] for i in there],
+            "new_ids": [news[j] for j in here],
+            "shared_users": shared,
+            "share_of_old": round(shared / max(int(counts[there].sum()), 1), 6) if there else 0.0,
+            "share_of_new": round(shared / max(int(counts[:, here].sum()), 1), 6) if here else 0.0,
+        }
+
+    rows = [row("survive", [olds.index(i)], [news.index(i)]) for i in sorted(set(olds) & set(news))]
+    for i in sorted(set(olds) - set(news)):
+        at = olds.index(i)
+        rows.append(row("death", [at], [j for j in range(len(news)) if of_old[at, j] >= QUARTER]))
+    for i in sorted(set(news) - set(olds)):
+        at = news.index(i)
+        rows.append(row("revival", [j for j in range(len(olds)) if of_new[j, at] >= QUARTER], [at]))
     return rows
 
 

@@ -482,7 +482,7 @@ def _relations(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     if event == "merge":
         return [(old, news[0]) for old in olds if old != news[0]]
     # One source or one heir speaks for a birth or a death; several are no single one.
-    if event == "birth" and len(olds) == 1:
+    if event in ("birth", "revival") and len(olds) == 1:
         return [(news[0], olds[0])]
     if event == "death" and len(news) == 1:
         return [(olds[0], news[0])]

@@ -311,22 +311,6 @@ def test_a_manual_request_is_promoted_once_and_survives_a_changed_past(shop):
     )
 
 
-def test_a_rollback_brings_back_the_champion_before_and_a_second_one_goes_further_back(shop):
-    first = settle_day(shop, strategy(), DAYS[0], 0).decision
-    models = [first.model_id]
-    for n in (2, 4):
-        models.append(settle_day(shop, strategy(), DAYS[n], 0, Request("value", DAYS[n], "manual")).decision.model_id)
-    assert len(set(models)) == 3
-    for n, expected in ((5, models[1]), (6, models[0])):
-        back = settle_day(shop, strategy(), DAYS[n], 0, Request("value", DAYS[n], "rollback"))
-        assert back.decision.model_id == expected
-        assert decisions.champion_as_of(shop, "value", DAYS[n]).model_id == expected
-    assert decisions.champion_as_of(shop, "value", DAYS[4]).model_id == models[2], "history stays as it was"
-    nothing = settle_day(shop, strategy(), DAYS[7], 0, Request("value", DAYS[7], "rollback"))
-    assert nothing.action == "none"
-    assert "no earlier champion" in nothing.reason
-
-
 def test_promise_04_a_day_without_profiles_and_promise_11_an_unknown_cause_are_named(shop):
     with pytest.raises(MissingDaysError, match=str(DAYS[20])):
         settle_day(shop, strategy(), DAYS[20], 0)
