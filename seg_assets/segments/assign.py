@@ -4,7 +4,8 @@ Hysteresis. A user who was in cluster `a` yesterday and is nearest to `b` today 
 made at once when `b` beats `a` by the strategy's relative margin m, or after `dwell_days` days in a row of the same
 proposal (the first counts, so 0 and 1 both mean at once). "Beats by m": score(b) < (1 - m) score(a) where scores are
 squared distances (of tiers: less the offset that both share, or the margin would grow with it); where they are negative
-log densities, density(a) < (1 - m) density(b). A user whose segment died, who comes from a rule segment, or who was not
+log densities, density(a) < (1 - m) density(b); where clusters are boxes (trees), further than m past the border of
+`a`, in model space. A user whose segment died, who comes from a rule segment, or who was not
 there yesterday goes to the nearest cluster at once. Ids survive a re-clustering, so that a user of a surviving segment
 is held by the same rule across it.
 
@@ -193,6 +194,8 @@ def beats(
     """Whether cluster `best` beats cluster `home` by the relative margin; smaller scores are better. All (n,)."""
     if fitted.ALGORITHM in LOG_SCORED:
         return at_home - at_best > -np.log1p(-margin)
+    if getattr(fitted, "BOXES", False):
+        return at_home - at_best > margin**2
     offsets = getattr(fitted, "offsets", None)
     shared = 0.0 if offsets is None else np.minimum(offsets[home], offsets[best])
     return at_best - shared < (1.0 - margin) * (at_home - shared)

@@ -5,7 +5,7 @@ is how far a lifetime total grew between them. So nothing after D can be seen: i
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ RETURNED = "returned"
 OUTCOMES = (*TOTALS, RETURNED)
 # Four whole weeks: below that, weekdays and single purchases drown what users differ in.
 LEAST_HORIZON_DAYS = 28
+# What a strategy may ask for; what history does not hold is cut by horizon_of.
+LEAST_ASKED_DAYS, MOST_ASKED_DAYS = 7, 730
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,39 @@ class Observed(Outcome):
     basis: str = ""
 
 
-def outcome_columns(outcome: str) -> list[str]:
-    """Profile columns that an outcome needs."""
-    total = TOTALS.get(outcome, "orders_all")
-    return [total, total.replace("_all", "_90d"), "tenure_days"]
+def outcome_names(outcome: str | Sequence[str]) -> list[str]:
+    """The outcomes of a `parameters.outcome`: one name, or a list of them."""
+    return [outcome] if isinstance(outcome, str) else list(outcome)
+
+
+def outcome_columns(outcome: str | Sequence[str]) -> list[str]:
+    """Profile columns that outcomes need."""
+    totals = [TOTALS.get(name, "orders_all") for name in outcome_names(outcome)]
+    return list(dict.fromkeys([*totals, *(t.replace("_all", "_90d") for t in totals), "tenure_days"]))
+
+
+def check_outcome(outcome: Any, horizon_days: Any, several: bool = False) -> None:
+    """Raise ValueError for an outcome that is not known, given twice, or in the future, and for a wrong horizon.
+
+    several: a list of outcomes is allowed.
+    """
+    listed = isinstance(outcome, list | tuple) and several
+    names = list(outcome) if listed else [outcome]
+    unknown = [n for n in names if not isinstance(n, str) or n not in OUTCOMES]
+    if unknown or not names:
+        more = ", or a list of them" if several else ""
+        raise ValueError(f"parameters.outcome = {outcome!r}: one of {', '.join(OUTCOMES)}{more}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"parameters.outcome = {outcome!r}: one is given twice")
+    whole = isinstance(horizon_days, int) and not isinstance(horizon_days, bool)
+    if not whole or not LEAST_ASKED_DAYS <= horizon_days <= MOST_ASKED_DAYS:
+        ahead = ""
+        if whole and horizon_days < 0:
+            ahead = "; it is the length of the days up to the fit day: the days after it are not known, and never read"
+        raise ValueError(
+            f"parameters.horizon_days = {horizon_days!r}: a whole number of days from {LEAST_ASKED_DAYS} to "
+            f"{MOST_ASKED_DAYS}{ahead}"
+        )
 
 
 def horizon_of(history_days: int, wanted_days: int) -> int:
@@ -76,12 +107,12 @@ def load_outcome(lake: Lake, strategy: Strategy, day: dt.date) -> Observed | Non
 
 
 def outcome_frame(
-    lake: Lake, strategy: Strategy, day: dt.date, outcome: str = "monetary", horizon_days: int = 90
+    lake: Lake, strategy: Strategy, day: dt.date, outcome: str | Sequence[str] = "monetary", horizon_days: int = 90
 ) -> Observed | None:
-    """`load_outcome` with the outcome and the horizon given."""
+    """`load_outcome` with the outcomes and the horizon given."""
     from seg_assets.segments.features import clustered_mask, load_features
 
-    extra = outcome_columns(outcome)
+    extra, names = outcome_columns(outcome), outcome_names(outcome)
     now = load_features(lake, strategy, day, extra=extra)
     if not len(now):
         return None
@@ -99,23 +130,30 @@ def outcome_frame(
             return Observed(
                 day=earlier,
                 frame=then,
-                values=pd.DataFrame({outcome: growth(then, now, outcome)}),
+                values=pd.DataFrame({name: growth(then, now, name) for name in names}),
                 inputs=_digests(lake, earlier, days, bool(categories)),
                 horizon_days=days,
-                basis=f"{outcome} of the {days} days up to the fit day",
+                basis=f"{' and '.join(names)} of the {days} days up to the fit day",
             )
     here = now[clustered_mask(strategy, now)].reset_index(drop=True)
     if not len(here):
         return None
     why = f"{history} days of history" if not days else "too few users known earlier"
-    column = TOTALS.get(outcome, "orders_all").replace("_all", "_90d")
-    seen = here[column].fillna(0.0).to_numpy(dtype=np.float64)
+    seen = {name: _so_far(here, name) for name in names}
+    read = " and ".join(dict.fromkeys(TOTALS.get(n, "orders_all").replace("_all", "_90d") for n in names))
     return Observed(
         day=day,
         frame=here,
-        values=pd.DataFrame({outcome: (seen > 0).astype(np.float64) if outcome == RETURNED else seen}),
-        basis=f"{column} of the fit day itself: {why}, no outcome to learn from yet",
+        values=pd.DataFrame(seen),
+        basis=f"{read} of the fit day itself: {why}, no outcome to learn from yet",
     )
+
+
+def _so_far(frame: pd.DataFrame, outcome: str) -> np.ndarray:
+    """(m,) the outcome of the 90 days up to the frame's own day."""
+    column = TOTALS.get(outcome, "orders_all").replace("_all", "_90d")
+    seen = frame[column].fillna(0.0).to_numpy(dtype=np.float64)
+    return (seen > 0).astype(np.float64) if outcome == RETURNED else seen
 
 
 def growth(then: pd.DataFrame, now: pd.DataFrame, outcome: str) -> np.ndarray:

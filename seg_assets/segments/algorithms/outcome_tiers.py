@@ -14,7 +14,7 @@ import numpy as np
 
 from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.algorithms.tiers import TiersFitted, check_cuts, cut_points
-from seg_assets.segments.outcome import OUTCOMES, load_outcome, outcome_columns
+from seg_assets.segments.outcome import check_outcome, load_outcome, outcome_columns
 
 PARAMETERS: dict[str, Any] = {"outcome": "monetary", "horizon_days": 90, "cuts": "cum_root"}
 
@@ -38,11 +38,7 @@ FITTED = OutcomeTiersFitted
 def check(strategy: Any) -> None:
     """Refuse an unknown outcome, a horizon that is no number of days, wrong cuts, and principal components."""
     given = {**PARAMETERS, **strategy.parameters}
-    if given["outcome"] not in OUTCOMES:
-        raise ValueError(f"parameters.outcome = {given['outcome']!r}: one of {', '.join(OUTCOMES)}")
-    days = given["horizon_days"]
-    if not isinstance(days, int) or isinstance(days, bool) or not 7 <= days <= 730:
-        raise ValueError(f"parameters.horizon_days = {days!r}: a whole number of days from 7 to 730")
+    check_outcome(given["outcome"], given["horizon_days"])
     check_cuts(given["cuts"], strategy.k.min, strategy.k.max)
 
 
