@@ -179,3 +179,12 @@ def test_a_folder_that_is_no_dbt_project_is_refused_by_name(home, tmp_path):
 
     with pytest.raises(ConfigError, match=r"no dbt_project\.yml there"):
         manifest.load_project(Settings(home=home, dbt_project=tmp_path))
+
+
+def test_a_test_of_several_tables_is_a_check_of_the_one_that_is_made_last(home, ran):
+    # A refresh makes one table after the other: a test of two, run with the first, failed before the second was made.
+    settings, *_ = ran
+    owner = {t.name: t.model for t in manifest.load_project(settings).tests}
+    assert owner["every_active_actor_has_a_lifetime"] == "user_lifetime"
+    assert owner["every_category_profile_has_a_profile"] == "user_profiles"
+    assert owner["every_link_leads_to_a_profile"] == "user_profiles"
