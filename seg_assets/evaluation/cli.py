@@ -1,4 +1,4 @@
-"""`seg-assets evaluate`: the evaluation of a published day as a table or as JSON."""
+"""`seg-assets evaluate` and `decisions`: a published day's evaluation, and what decisions cost and were worth."""
 
 import argparse
 
@@ -10,6 +10,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--day", required=True, metavar="DAY", help="YYYY-MM-DD")
     parser.add_argument("--json", action="store_true", help="records instead of a table")
     parser.set_defaults(run=run_evaluate)
+
+    parser = subparsers.add_parser("decisions", help="a strategy's decisions, what they cost and were worth")
+    parser.add_argument("strategy", metavar="STRATEGY")
+    parser.add_argument("--ledger", action="store_true", help="costs, and the worth one horizon later")
+    parser.add_argument("--horizon", type=int, default=90, metavar="DAYS", help="of the worth (default 90)")
+    parser.add_argument("--json", action="store_true", help="records instead of text")
+    parser.set_defaults(run=run_decisions)
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
@@ -47,6 +54,32 @@ def run_evaluate(args: argparse.Namespace) -> int:
             said = "  ".join(f"{m} {_number(v).strip()}" for m, v in values.items() if m != "trusted")
             print(f"  {segment:<28}{said}" + (f"  ({band(values['jaccard'])})" if "jaccard" in values else ""))
     return 0 if len(frame) else 1
+
+
+def run_decisions(args: argparse.Namespace) -> int:
+    """Print a strategy's decisions; 1 when there are none."""
+    import json
+
+    from seg_assets.errors import ConfigError
+    from seg_assets.evaluation.ledger import ledger, table
+    from seg_assets.lake import Lake
+    from seg_assets.segments.strategy import did_you_mean, strategies_of
+    from seg_assets.settings import Settings
+
+    settings = Settings.from_env()
+    known = strategies_of(settings)
+    if args.strategy not in known:
+        hint = did_you_mean(args.strategy, known)
+        raise ConfigError(f"STRATEGY {args.strategy!r}: no such strategy{hint}; there are: {', '.join(known)}")
+    if args.horizon < 1:
+        raise ConfigError(f"--horizon {args.horizon}: at least 1 day")
+    strategy = known[args.strategy]
+    entries = ledger(Lake.of(settings), strategy, worth=args.ledger, horizon_days=args.horizon)
+    if args.json:
+        print(json.dumps([e.record() for e in entries], indent=2, allow_nan=False))
+    else:
+        print(table(entries, strategy.name, costs=args.ledger))
+    return 0 if entries else 1
 
 
 def _number(value: float) -> str:

@@ -50,6 +50,11 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self.spend)
 
+    def rows(self, at: np.ndarray) -> "Outcomes":
+        """The users at these positions only."""
+        mix = self.mix[at] if self.mix.size else self.mix
+        return Outcomes(self.user_id[at], self.spend[at], self.active_days[at], self.lapsed[at], self.coupon[at], mix)
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -240,6 +245,36 @@ def measure(predictor: np.ndarray, outcomes: Outcomes) -> dict[str, float]:
         return dict.fromkeys(METRICS, float("nan"))
     found = _measured(np.asarray(predictor), _Weighted(outcomes, np.ones((1, len(outcomes)))))
     return {m: float(found[m][0]) for m in METRICS}
+
+
+def difference(
+    old: np.ndarray, new: np.ndarray, outcomes: Outcomes, *, seed: int = 0, replications: int = REPLICATIONS
+) -> dict[str, Estimate]:
+    """What each metric of `new` is above that of `old`, with an interval; both are judged on the same draws."""
+    from threadpoolctl import threadpool_limits
+
+    if len(outcomes) < 2:
+        return {m: Estimate(float("nan")) for m in METRICS}
+    old, new = np.asarray(old), np.asarray(new)
+    with threadpool_limits(limits=1):
+        once = _Weighted(outcomes, np.ones((1, len(outcomes))))
+        point = [_measured(labels, once) for labels in (old, new)]
+        drawn: list[list[np.ndarray]] = [[], []]
+        chunk = max(1, CHUNK_CELLS // len(outcomes))
+        for first in range(0, replications, chunk):
+            rows = range(first, min(first + chunk, replications))
+            weighted = _Weighted(outcomes, np.stack([_draw(len(outcomes), seed, r) for r in rows]))
+            for side, labels in zip(drawn, (old, new), strict=True):
+                found = _measured(labels, weighted)
+                side.append(np.stack([found[m] for m in METRICS]))
+    estimates = {}
+    for i, metric in enumerate(METRICS):
+        value = float(point[1][metric][0] - point[0][metric][0])
+        apart = np.concatenate([b[i] - a[i] for a, b in zip(*drawn, strict=True)]) if replications else np.empty(0)
+        apart = apart[np.isfinite(apart)]
+        reach = NORMAL_95 * float(apart.std(ddof=1)) if len(apart) >= 20 else float("nan")
+        estimates[metric] = Estimate(value, value - reach, value + reach)
+    return estimates
 
 
 # ---- many origins ----------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ YARDSTICK_USERS = 10_000
 # Ten resamples of 4 k users: the standard error of the mean ARI is about 0.02 where it matters (0.5 to 0.9).
 BOOTSTRAPS = 10
 BOOTSTRAP_USERS = 4_000
+# A campaign built on a segment notices when this share of its audience is exchanged.
+AUDIENCE_CHANGE = 0.1
 # Below this many users per segment neither loss nor stability says anything.
 USERS_PER_SEGMENT = 8
 
@@ -71,7 +73,9 @@ def judge(
 
     Returns:
         `numbers`: users, k, k_champion, yardstick, loss, loss_champion, gain, charge, dimension, stability, relabelled,
-        relabelled_budget, refitted, lineage (count by event).
+        relabelled_budget, refitted, lineage (count by event); and what the decision costs: audiences (segments of
+        either model), audiences_changed (those that exchange more than a tenth of their users), work (rows times
+        segments of all that is fitted and labelled for it, one pass each: compute, the same on any machine).
     """
     from threadpoolctl import threadpool_limits
 
@@ -92,6 +96,7 @@ def _judge(
     k = challenger.fitted.n_clusters
     numbers: dict[str, Any] = {"users": len(users), "k": k, "lineage": _lineage_counts(lineage)}
     sample = _sampled(users, YARDSTICK_USERS, seed)
+    numbers["work"] = _work(len(users), len(sample), champion, challenger)
     enough = len(sample) >= 2 * USERS_PER_SEGMENT * max(k, 1)
     if enough:
         numbers["stability"] = _stability(strategy, sample, challenger, seed, outcome)
@@ -111,7 +116,9 @@ def _judge(
             f"(at least {2 * USERS_PER_SEGMENT * k})",
             numbers,
         )
-    relabelled = round(float((before != _labels(challenger, users)).mean()), 6)
+    after = _labels(challenger, users)
+    relabelled = round(float((before != after).mean()), 6)
+    numbers.update(audiences_changed(before, after))
     numbers.update(_gain(strategy, stick, challenger, seed, outcome))
     gain = numbers["gain"]
     budget = round(min(gate.maximum_relabelled, max(gain, 0.0) * gate.maximum_relabelled_per_gain), 6)
@@ -132,6 +139,24 @@ def _judge(
         f"promoted: gain {gain:+.1%} out of sample, stability {shown}, {relabelled:.1%} of users relabelled",
         numbers,
     )
+
+
+def audiences_changed(before: np.ndarray, after: np.ndarray) -> dict[str, int]:
+    """`audiences`, `audiences_changed`: segments of both labelings, and those that exchange more than a tenth of users.
+
+    Measured as 1 - Jaccard similarity of the two sets of users; a birth or a death is a change.
+    """
+    ids = np.unique(np.concatenate([before, after]))
+    shared = [float(((before == i) & (after == i)).sum() / ((before == i) | (after == i)).sum()) for i in ids]
+    return {"audiences": len(ids), "audiences_changed": sum(1 - same > AUDIENCE_CHANGE for same in shared)}
+
+
+def _work(users: int, sample: int, champion: "SegmentModel | None", challenger: "SegmentModel") -> int:
+    k, tried = challenger.fitted.n_clusters, challenger.diagnostics.get("k_table") or []
+    fits = 2 * int(challenger.diagnostics.get("sample", sample)) * k
+    choosing = sum(int(row["k"]) for row in tried) * min(sample, BOOTSTRAP_USERS) * 6
+    again = BOOTSTRAPS * min(sample, BOOTSTRAP_USERS) * k + sample * k
+    return fits + choosing + again + users * (k + (champion.fitted.n_clusters if champion else 0))
 
 
 def _first_reason(numbers: Mapping[str, Any], minimum: float) -> str:

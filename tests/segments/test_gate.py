@@ -6,7 +6,7 @@ import pytest
 
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Outcome
-from seg_assets.segments.gate import effective_dimension, judge
+from seg_assets.segments.gate import audiences_changed, effective_dimension, judge
 from seg_assets.segments.model import Segment, SegmentModel, settled
 from seg_assets.segments.space import FeatureSpace
 from tests.segments.fit_shop import DAY, GROUPS, complete, strategy, users
@@ -173,3 +173,21 @@ def test_the_effective_dimension_counts_independent_columns_and_not_copies(d):
     copies = np.hstack([X[:, :1]] * 5)
     assert effective_dimension(copies) == pytest.approx(1, rel=0.01)
     assert effective_dimension(np.ones((50, 3))) == 1
+
+
+def test_an_audience_has_changed_when_more_than_a_tenth_of_it_is_exchanged():
+    before = np.array(["a"] * 100 + ["b"] * 100, dtype=object)
+    few = before.copy()
+    few[:5] = "b"
+    assert audiences_changed(before, few) == {"audiences": 2, "audiences_changed": 0}
+    many = before.copy()
+    many[:50] = "c"
+    assert audiences_changed(before, many) == {"audiences": 3, "audiences_changed": 2}
+
+
+def test_what_a_decision_costs_is_written_down_and_more_segments_are_more_work():
+    one, frame = strategy(), users(each=100)
+    four, five = (judge(one, frame, model(one, frame), model(one, frame, k)).numbers for k in (4, 5))
+    assert four["audiences_changed"] == 0
+    assert five["audiences_changed"] > 0
+    assert five["work"] > four["work"] > 4 * len(frame)
