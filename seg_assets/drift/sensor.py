@@ -43,6 +43,7 @@ def build_sensors(settings: Settings, jobs: Mapping[str, Any]) -> Sequence[dg.Se
         jobs=[jobs[name] for name in ("recluster", "refresh", "daily")],
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=running,
+        description="Ask for re-clusterings that are due and refresh what is stale, until the loop rests.",
     )
     def drift_sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         """Ask for re-clusterings that are due and for refreshes of what is stale, until the loop rests."""
