@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 HOME_DIR ?= .seg_assets
 PORT ?= 3000
+SIZE ?= full
+FAULTS ?= 200
 
 # Nothing we ship talks to anyone: Evidently, dbt and Dagster read these; Dagster's own switch is in deploy/dagster.yaml.
 export DO_NOT_TRACK := 1
@@ -13,7 +15,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 DEMO_ENV = SEG_ASSETS_HOME="$(HOME_DIR)/demo" SEG_ASSETS_SOURCE=complete_journey \
 	SEG_ASSETS_TIME_ZONE=America/New_York SEG_ASSETS_START_DAY=2017-01-01 SEG_ASSETS_END_DAY=2017-12-31
 
-.PHONY: help env demo ui test lint format clean
+.PHONY: help env demo ui test soak bench lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,7 +36,14 @@ ui: env  ## Open the Dagster UI on the demo (schedule, sensors and daemon runnin
 	@$(DEMO_ENV) SEG_ASSETS_AUTOMATION=true $(BIN)/python -m seg_assets.cli ui --port $(PORT)
 
 test: env  ## Run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: env  ## Kill, fill, damage and race a small shop FAULTS=200 times; each must heal (docs/operations.md)
+	$(BIN)/python -m tests.soak --faults $(FAULTS) --json "$(HOME_DIR)/soak.json"
+
+bench: env  ## Measure beside raw DuckDB, pandas and polars (SIZE=small: minutes; full, the default: an hour)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks --size $(SIZE)
 
 lint: env  ## Style, types, SQL
 	$(BIN)/python -m ruff check .

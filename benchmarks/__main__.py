@@ -1,0 +1,279 @@
+"""`python -m benchmarks --size small|full`: simulate, measure every subject in processes of their own, compare, report.
+
+Shops are kept under .seg_assets/bench/<size>: a second run simulates and prepares nothing that is there already.
+"""
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import measure, report
+from benchmarks.shop import ROOT, SIZES, Place, Size
+
+ROOMS = ("events", "profiles", "segments", "evaluation", "drift")
+OTHERS = ("floor", "pandas", "polars")
+PACKAGES = ("dagster", "dbt-core", "dbt-duckdb", "duckdb", "pandas", "polars", "scikit-learn", "evidently", "pyarrow")
+FLAT = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
+PARTS = ("rooms", "range", "flat", "overheads")
+
+
+def main() -> int:
+    """Run the parts that were asked for, write results.json and the README's table and chart."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--size", choices=sorted(SIZES), default="full")
+    parser.add_argument("--home", type=Path, default=ROOT.parent / ".seg_assets" / "bench", help="where shops are kept")
+    parser.add_argument("--only", choices=PARTS, nargs="*", default=list(PARTS), help="parts to measure anew")
+    parser.add_argument("--report-only", action="store_true", help="measure nothing, write README.md from the results")
+    args = parser.parse_args()
+    if not args.report_only:
+        size, home = SIZES[args.size], args.home / args.size
+        home.mkdir(parents=True, exist_ok=True)
+        results = earlier(size) if set(args.only) != set(PARTS) else {}
+        started = time.monotonic()
+        results |= {"size": size.name, "shop": described(size), "machine": machine()}
+        parts = {"rooms": rooms, "range": ranges, "flat": flat, "overheads": overheads}
+        for part in args.only:
+            results |= parts[part](size, home)
+            results["seconds_of_the_bench"] = round(time.monotonic() - started)
+            report.save(results)
+    report.write()
+    print(report.table_of(report.load_all()))
+    return 0
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(f"{dt.datetime.now(dt.UTC):%H:%M:%S}  {text}", file=sys.stderr, flush=True)
+
+
+def measured(subject: str, work: str, place: Place, **arguments: Any) -> dict[str, Any]:
+    """Run in a child, say what it cost."""
+    found = measure.run(subject, work, place, **arguments).numbers()
+    told = " ".join(str(v) for v in arguments.values())
+    say(
+        f"{subject:9} {work} {told}: {found['cpu_seconds']:.1f} CPU s, {found['wall_seconds']:.1f} s, "
+        f"{found['peak_memory_mb']:,.0f} MB"
+    )
+    return found
+
+
+def earlier(size: Size) -> dict[str, Any]:
+    """What an earlier run of this size found."""
+    return report.load_all().get(size.name, {})
+
+
+def described(size: Size) -> dict[str, Any]:
+    """The shops."""
+    return {
+        "users": size.users, "days": size.days, "range_users": size.range_users, "range_days": size.range_days,
+        "flat_users": size.flat_users, "flat_days": list(size.flat_days),
+    }  # fmt: skip
+
+
+def machine() -> dict[str, Any]:
+    """Cores, memory, versions, and how busy the machine was with other work."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cores": os.cpu_count(),
+        "memory_gb": round(pages / 2**30, 1),
+        "load_at_start": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def shop(home: Path, users: int, days: int, pace: float) -> tuple[Place, dict[str, Any]]:
+    """A simulated and prepared shop; what is already there is kept."""
+    place, done = Place.of(home, days), home / "simulated.json"
+    if not done.exists():
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        found = measured("ours", "simulate", place, users=users, days=days, pace=pace)
+        done.write_text(json.dumps(found))
+    # dbt's prepared manifest is of the project, not of the shop.
+    for known in sorted(home.parent.glob("*/dbt")):
+        if known.parent != home and not (home / "dbt").exists():
+            shutil.copytree(known, home / "dbt")
+    measured("ours", "prepare", place)
+    return place, json.loads(done.read_text())
+
+
+# ---- rooms and the whole day -----------------------------------------------------------------------------------------
+
+
+def rooms(size: Size, home: Path) -> dict[str, Any]:
+    """Each room and the whole last day, all subjects."""
+    place, simulated = shop(home / "shop", size.users, size.days, size.pace)
+    history, done = {}, Path(place.home) / "history.json"
+    if done.exists():
+        history = json.loads(done.read_text())
+    else:
+        span = {"first": place.first, "last": place.days[-2].isoformat()}
+        history["events"] = measured("ours", "landed", place, **span)
+        history["activity"] = measured("ours", "activity", place, **span)
+        history["day_before"] = measured("ours", "before", place)
+        measured("ours", "compile_sql", place)
+        done.write_text(json.dumps(history))
+    whole: dict[str, Any] = {}
+    take_away(place)
+    ordinary = measured("ours", "day_ordinary", place)
+    take_away(place)
+    whole["ours"] = measured("ours", "day_fitted", place)
+    take_away(place)
+    found: dict[str, Any] = {room: {"ours": measured("ours", "room", place, name=room)} for room in ROOMS}
+    reports = measured("ours", "room", place, name="reports")
+    for subject in OTHERS:
+        for room in ROOMS:
+            found[room][subject] = measured(subject, "room", place, name=room)
+        whole[subject] = measured(subject, "whole_day", place)
+    differences = {}
+    for subject in OTHERS:
+        verdict = measured("verify", "subject", place, name=subject)
+        differences[subject] = verdict["differences"]
+        whole[subject]["inertia_ours_to_theirs"] = verdict["inertia_ours_to_theirs"]
+    for room in ROOMS:
+        found[room] |= flattened(found[room], [f for s in OTHERS for f in differences[s][room]])
+    found["whole_day"] = whole | flattened(whole, [f for s in OTHERS for r in ROOMS for f in differences[s][r]])
+    found["differences"] = differences
+    found["ordinary_day"] = {"ours": ordinary, **{k: ordinary[k] for k in FLAT}}
+    found["reports"] = {"ours": reports}
+    found["cold"] = cold(history, whole)
+    found["shop"] = described(size) | {"events": simulated["events"], "profiles": whole["ours"]["rows"]}
+    return found
+
+
+def take_away(place: Place) -> None:
+    """Forget the last day: its tables, and what is remembered of models first fitted on it."""
+    for folder in place.lake.glob(f"*/day={place.day}"):
+        shutil.rmtree(folder)
+    memos = place.lake / ".memo" / "evaluation"
+    for memo in sorted(memos.glob("*.json"), key=lambda p: p.stat().st_mtime)[1:]:
+        memo.unlink()
+
+
+def flattened(subjects: dict[str, Any], differences: list[str]) -> dict[str, Any]:
+    """The flat keys: ours, the ratios, and whether results are equal."""
+    ours, floor, pandas = (subjects.get(s) for s in ("ours", "floor", "pandas"))
+    found = {key: ours[key] for key in FLAT}
+    found["cpu_ratio_floor"] = ratio(ours, floor, "cpu_seconds")
+    found["cpu_ratio_pandas_to_ours"] = ratio(pandas, ours, "cpu_seconds")
+    found["cpu_ratio_polars_to_ours"] = ratio(subjects.get("polars"), ours, "cpu_seconds")
+    found["peak_ratio_ours_to_pandas"] = ratio(ours, pandas, "peak_memory_mb")
+    found["equal_results"] = not differences
+    return found
+
+
+def ratio(a: Any, b: Any, key: str) -> float:
+    """One subject's figure by another's."""
+    return round(a[key] / max(b[key], 1e-9), 3)
+
+
+def cold(history: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    """From nothing: what ours paid for all days before the last one, and the last one, beside pandas once."""
+    parts = {**history, "day": whole["ours"]}
+    ours = {
+        "cpu_seconds": round(sum(p["cpu_seconds"] for p in parts.values()), 2),
+        "wall_seconds": round(sum(p["wall_seconds"] for p in parts.values()), 2),
+        "peak_memory_mb": max(p["peak_memory_mb"] for p in parts.values()),
+        "rows": whole["ours"]["rows"],
+    }
+    return {
+        "ours": ours,
+        "parts": parts,
+        "pandas": whole["pandas"],
+        "cpu_ratio_pandas_to_ours": ratio(whole["pandas"], ours, "cpu_seconds"),
+        "peak_ratio_ours_to_pandas": ratio(ours, whole["pandas"], "peak_memory_mb"),
+        # Days after which pandas, which pays the whole day every day, has paid more.
+        "days_to_break_even": round(
+            (ours["cpu_seconds"] - whole["ours"]["cpu_seconds"])
+            / max(whole["pandas"]["cpu_seconds"] - whole["ours"]["cpu_seconds"], 1e-9),
+            1,
+        ),
+    }
+
+
+# ---- ranges, late days, overheads ------------------------------------------------------------------------------------
+
+
+def ranges(size: Size, home: Path) -> dict[str, Any]:
+    """A long range of days in one run beside one day in one run: the cost of a day in each."""
+    place, _ = shop(home / "range", size.range_users, size.range_days + 1, size.pace)
+    shutil.rmtree(place.lake, ignore_errors=True)
+    shutil.rmtree(Path(place.home) / "dagster", ignore_errors=True)
+    first, last = place.first, place.days[-2].isoformat()
+    many = measured("ours", "day_range", place, first=first, last=last)
+    one = measured("ours", "day_range", place, first=place.last, last=place.last)
+    per_day = round(many["cpu_seconds"] / many["days"], 3)
+    return {
+        "range_365": {
+            "users": size.range_users,
+            "days": many["days"],
+            "range": many,
+            "single_day": one,
+            "cpu_seconds_per_day": per_day,
+            "ratio_range_day_to_single_day": round(per_day / one["cpu_seconds"], 4),
+        }
+    }
+
+
+def flat(size: Size, home: Path) -> dict[str, Any]:
+    """The room of profiles on a late day beside an early one."""
+    early, late = size.flat_days
+    if size.flat_users == size.range_users:
+        place, _ = shop(home / "range", size.range_users, size.range_days + 1, size.pace)
+    else:
+        place, _ = shop(home / "flat", size.flat_users, late, size.pace)
+    days = {early: place.days[early - 1], late: place.days[late - 1]}
+    if not place.table("user_lifetime", days[late]).exists():
+        span = {"first": place.first, "last": place.last}
+        measured("ours", "landed", place, **span)
+        measured("ours", "activity", place, **span)
+    # Twice each, in turns, and the lower counts: another's work on the machine only ever adds.
+    costs: dict[int, list[dict[str, Any]]] = {early: [], late: []}
+    for _ in range(2):
+        for n, day in days.items():
+            costs[n].append(measured("ours", "profiles_of", place, day=day.isoformat()))
+    best = {n: min(c, key=lambda m: m["cpu_seconds"]) for n, c in costs.items()}
+    return {
+        "flat": {
+            "users": size.flat_users,
+            "early_day": early,
+            "late_day": late,
+            "early": best[early],
+            "late": best[late],
+            "cpu_ratio_late_to_early": ratio(best[late], best[early], "cpu_seconds"),
+        }
+    }
+
+
+def overheads(size: Size, home: Path) -> dict[str, Any]:
+    """What is paid beside computing."""
+    place, _ = shop(home / "range", size.range_users, size.range_days + 1, size.pace)
+    found: dict[str, Any] = {}
+    for _ in range(2):  # the first load may compile bytecode
+        loaded = measured("overheads", "load", place)
+    found["load_of_the_code_location"] = {k: loaded[k] for k in ("import_dagster", "code_location")}
+    found["load_of_the_code_location"]["process"] = {
+        k: loaded[k] for k in ("cpu_seconds", "wall_seconds", "peak_memory_mb")
+    }
+    if not place.table("raw_events", place.day).exists():
+        measured("ours", "day_range", place, first=place.first, last=place.last)
+    for work in ("start", "dbt"):
+        found |= {k: v for k, v in measured("overheads", work, place).items() if isinstance(v, dict)}
+    years = Place.of(home / "years", 3 * 365)
+    shutil.rmtree(years.home, ignore_errors=True)
+    found |= {k: v for k, v in measured("overheads", "tick", years).items() if k.startswith("tick")}
+    shutil.rmtree(years.home, ignore_errors=True)
+    return {"overheads": found}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The subjects of the bench compute the same day: floor, pandas and polars beside ours, on a shop of 21 days."""
+
+import os
+
+import pandas as pd
+import pytest
+
+from benchmarks import by_pandas, by_polars, floor, ours, verify
+from benchmarks.shop import Place
+from seg_assets.drift.daily import publish_day as judge
+from seg_assets.evaluation.daily import SCHEMA, TABLE, evaluate_day
+from seg_assets.events.assets import publish_table_day, read_and_publish, sealed
+from seg_assets.events.read import Reader
+from seg_assets.lake import Lake
+from seg_assets.profiles import runner
+from seg_assets.segments.assets import assign_lake_day
+from seg_assets.segments.fit import Request, settle_day
+from seg_assets.segments.strategy import strategies_of
+from seg_assets.settings import Settings
+
+USERS, DAYS, PACE = 150, 21, 0.6
+OTHERS = {"floor": floor, "pandas": by_pandas, "polars": by_polars}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A shop whose last two days ours has computed, by the modules that the assets call."""
+    place = Place.of(tmp_path_factory.mktemp("bench shop"), DAYS)
+    before = dict(os.environ)
+    os.environ.update(place.environment())
+    try:
+        ours.simulate(place, USERS, DAYS, PACE)
+        ours.compile_sql(place)
+        build(place)
+        yield place
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def build(place: Place) -> None:
+    """Events and activity of every day, then two days of the later rooms, a model fitted on each."""
+    settings = Settings.from_env()
+    lake, strategies = Lake.of(settings), strategies_of(settings)
+    with Reader.of(settings) as reader, sealed(lake) as con:
+        for day in place.days:
+            read_and_publish(reader, lake, day, con)
+            for table, kind in (("raw_users", "users"), ("raw_products", "products")):
+                publish_table_day(reader, lake, table, kind, day, con)
+    runner.build(settings, place.days, ours.ACTIVITY)
+    runner.build(settings, place.days[-2:], ["user_category_profiles", "user_profiles"])
+    ours.plant_past(place, place.days[:-2])
+    for day in place.days[-2:]:
+        for strategy in strategies.values():
+            settle_day(lake, strategy, day, settings.seed, Request(strategy.name, day, "manual"))
+        assign_lake_day(lake, strategies, day)
+        lake.publish_frame(TABLE, day, evaluate_day(lake, strategies, settings, day), SCHEMA)
+        judge(lake, strategies, settings, day)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_subject_and_ours_compute_the_same_day(place, name):
+    for room in ours.HEADLINE:
+        if room != "reports":
+            OTHERS[name].room(place, room)
+    OTHERS[name].whole_day(place)
+    found = verify.subject(place, name)["differences"]
+    # On few users two recipes of k-means find different optima: inertia is for the bench.
+    found["segments"] = [f for f in found["segments"] if "inertia" not in f]
+    assert found == {room: [] for room in found}
+
+
+def test_one_wrong_number_is_found(place):
+    by_pandas.profiles(place)
+    path = place.out("pandas", "profiles") / "profiles.parquet"
+    right = pd.read_parquet(path)
+    for column, by in (("orders_28d", 1), ("order_value_mean_90d", 1e-6), ("monetary_7d", 0.01)):
+        wrong = right.copy()
+        wrong.loc[wrong["orders_28d"].gt(0).idxmax(), column] += by
+        wrong.to_parquet(path)
+        assert verify.same_profiles(place, path) == [f"{column}: 1 users"]
+    right.to_parquet(path)
+
+
+def test_profiles_are_compared_in_every_column(place):
+    by_pandas.profiles(place)
+    path = place.out("pandas", "profiles") / "profiles.parquet"
+    pd.read_parquet(path).drop(columns="views_7d").to_parquet(path)
+    assert verify.same_profiles(place, path) == ["views_7d: not there"]
