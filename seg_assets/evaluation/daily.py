@@ -35,10 +35,8 @@ DESCRIPTIONS = {
 }
 WEEK = 7
 MEMO = ".memo"
-# Random starts of the refits in null test and bootstrap; ten cost three times as much and moved no verdict.
-REFIT_STARTS = 3
 # Raised when the meaning of a memo changes.
-MEMO_VERSION = 1
+MEMO_VERSION = 2
 FLOW_DAY, FLOW_WEEK = "flow_1d_to:", "flow_7d_to:"
 
 
@@ -338,7 +336,6 @@ def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> 
     scores = model.scores(X)
     inside = ~model.fitted.outliers(X, scores)
     labels = scores.argmin(axis=1)
-    outcome = _outcome(lake, strategy, model)
     # The model's own: the YAML may ask for another algorithm since, and the champion stays until it is beaten.
     own = model.fitted.ALGORITHM
     parameters = dict(strategy.parameters) if own == strategy.algorithm else {}
@@ -346,35 +343,18 @@ def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> 
     # An outcome-guided clustering has nothing to learn from data without users' outcomes: k-means, which makes the most
     # compact groups there are, takes its place, so beating the null is then the harder.
     of_null = "kmeans" if guided else own
-    null_parameters = _quick(of_null, {} if guided else parameters)
-
-    quick = _quick(own, parameters)
+    null_parameters = stability.quick(of_null, {} if guided else parameters)
 
     def refit(twin: np.ndarray, k: int, its_seed: int) -> np.ndarray:
         return algorithms.fit(of_null, twin, k, seed=its_seed, parameters=null_parameters).scores(twin).argmin(axis=1)
 
-    def fit_assign(drawn: np.ndarray, k: int, its_seed: int, everyone: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        again = _drawn(outcome, its_seed)
-        fitted = algorithms.fit(own, drawn, k, seed=its_seed, outcome=again, parameters=quick)
-        return fitted.scores(everyone).argmin(axis=1)
-
     sampled = few[inside[few]]
     base, to_space = known_of_users(model.space, frame.iloc[sampled].reset_index(drop=True))
     test = null.null_test(X[sampled], labels[sampled], model.n_clusters, refit, seed=seed, base=base, to_space=to_space)
-    kept = np.flatnonzero(inside)
-    steady = stability.bootstrap_stability(X[kept], labels[kept], model.n_clusters, fit_assign, seed=seed)
+    # A fit measured it already; only a model that was not made by one is measured here.
+    steady = model.stability or stability.measure(strategy, model.fitted, X, seed, _outcome(lake, strategy, model))
     by_segment = {model.segment_ids[label]: value for label, value in steady.jaccard.items()}
     return ModelQuality(test, steady, by_segment, not guided)
-
-
-def _quick(algorithm: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The strategy's parameters with a few random starts: in a sample of thousands the best of three is as good."""
-    from seg_assets.segments import algorithms
-
-    if "starts" in algorithms.module_of(algorithm).PARAMETERS:
-        given = int(parameters.get("starts", algorithms.module_of(algorithm).PARAMETERS["starts"]))
-        return {**parameters, "starts": min(given, REFIT_STARTS)}
-    return parameters
 
 
 def known_of_users(space: FeatureSpace, frame: pd.DataFrame) -> tuple[np.ndarray, Any]:
@@ -414,16 +394,3 @@ def _outcome(lake: Lake, strategy: Strategy, model: SegmentModel) -> Any:
     load = getattr(algorithms.module_of(model.fitted.ALGORITHM), "load_outcome", None)
     found = load(lake, strategy, model.fit_day) if load else None
     return None if found is None else replace(found, X=model.space.transform(found.frame))
-
-
-def _drawn(outcome: Any, seed: int) -> Any:
-    """A bootstrap sample of the outcome: what the model learned from is part of what could have been different."""
-    if outcome is None:
-        return None
-    rows = np.random.default_rng([seed, 11]).integers(len(outcome.frame), size=len(outcome.frame))
-    return replace(
-        outcome,
-        frame=outcome.frame.iloc[rows].reset_index(drop=True),
-        values=outcome.values.iloc[rows].reset_index(drop=True),  # noqa: PD011  a field, not the pandas attribute
-        X=outcome.X[rows],
-    )

@@ -106,7 +106,7 @@ def fitted_labels(lake: Lake, strategy: Strategy, day: dt.date, users: pd.Series
     frame = load_features(lake, strategy, day)
     load = getattr(algorithms.module_of(strategy.algorithm), "load_outcome", None)
     outcome = load(lake, strategy, day) if load else None
-    found = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome)
+    found = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome, replications=0)
     if found.model is None:
         return Labels(np.zeros(len(users), dtype=np.int64), np.full(len(users), "unassigned"), None, found.reason)
     frame = frame.set_index("user_id", drop=False).loc[users].reset_index(drop=True)

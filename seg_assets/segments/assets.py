@@ -32,7 +32,7 @@ from seg_assets.lake import Lake, Provenance, identifier, literal
 from seg_assets.partitions import ONE_DAY, days_of_run
 from seg_assets.segments import assign, moves, summaries
 from seg_assets.segments.decisions import Decision, champion_as_of, champion_digest
-from seg_assets.segments.rules import segment_names
+from seg_assets.segments.rules import marked_names
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest, strategies_of
 from seg_assets.settings import Settings
 
@@ -210,7 +210,7 @@ def _say_segments(
     for name, strategy in sorted(strategies.items()):
         own = [row[1:] for row in sizes if row[0] == name]
         clustered = sum(n for _, kind, n, _ in own if kind == assign.CLUSTER)
-        names = segment_names(strategy, _model(champions[name]))
+        names = marked_names(strategy, _model(champions[name]))
         table = [
             [segment, names.get(segment, segment), kind, n, f"{n / max(users, 1):.1%}", held or ""]
             for segment, kind, n, held in own
@@ -291,7 +291,17 @@ def profile_lake_day(lake: Lake, strategies: Mapping[str, Strategy], day: dt.dat
         shown = rows.sort_values(["users", "segment_id"], ascending=[False, True])
         metadata[f"{name}_profiles"] = dg.MetadataValue.md(
             markdown_table(
-                ["segment", "name", "users", "share", "spend 90d", "of spend", "what sets it apart", "as a rule"],
+                [
+                    "segment",
+                    "name",
+                    "users",
+                    "share",
+                    "spend 90d",
+                    "of spend",
+                    "trusted",
+                    "what sets it apart",
+                    "as a rule",
+                ],
                 [
                     [
                         r.segment_id,
@@ -300,6 +310,7 @@ def profile_lake_day(lake: Lake, strategies: Mapping[str, Strategy], day: dt.dat
                         f"{r.share:.1%}",
                         f"{r.spend_90d:,.2f}",
                         "" if pd.isna(r.spend_share_90d) else f"{r.spend_share_90d:.1%}",
+                        "" if pd.isna(r.trusted) else "yes" if r.trusted else "**no**",
                         r.story,
                         "" if pd.isna(r.rule) else f"{r.rule} (right for {r.rule_precision:.0%})",
                     ]
@@ -308,6 +319,7 @@ def profile_lake_day(lake: Lake, strategies: Mapping[str, Strategy], day: dt.dat
             )
         )
         metadata[f"{name}_segment_count"] = int((rows["kind"] == assign.CLUSTER).sum())
+        metadata[f"{name}_untrusted_segments"] = int((~rows["trusted"].fillna(True).astype(bool)).sum())
         if not pd.isna(rows["rules_fidelity"].iloc[0]):
             metadata[f"{name}_rules_fidelity"] = round(float(rows["rules_fidelity"].iloc[0]), 4)
     return DayResult(day, metadata, (), provenance.content_hash)

@@ -85,7 +85,7 @@ def run_migration(args: argparse.Namespace) -> int:
     from seg_assets.partitions import check_in_calendar, parse_day
     from seg_assets.segments.decisions import champion_as_of
     from seg_assets.segments.migration import heat_map_svg, load_migration, say
-    from seg_assets.segments.rules import DORMANT, rule_id, segment_names
+    from seg_assets.segments.rules import DORMANT, marked_names, rule_id
     from seg_assets.settings import Settings
 
     settings = Settings.from_env()
@@ -98,7 +98,7 @@ def run_migration(args: argparse.Namespace) -> int:
     names: dict[str, str] = {}
     for day in (first, last):
         decision = champion_as_of(lake, strategy.name, day)
-        names.update(segment_names(strategy, decision.segment_model() if decision else None))
+        names.update(marked_names(strategy, decision.segment_model() if decision else None))
     if args.svg:
         Path(args.svg).write_text(heat_map_svg(found, names), encoding="utf-8")
     if args.json:

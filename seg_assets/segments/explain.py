@@ -21,6 +21,7 @@ from seg_assets.segments.assign import CLUSTER, STATE, TABLE, assign_day, load_f
 from seg_assets.segments.decisions import champion_as_of
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.space import numbers_of, text_of
+from seg_assets.segments.stability import TRUSTED
 from seg_assets.segments.strategy import Strategy
 
 # Values of the population tried per feature before the border is narrowed down.
@@ -122,6 +123,7 @@ class Explanation:
     drivers: tuple[Driver, ...]
     counterfactual: Counterfactual | None
     last_move: Mapping | None
+    jaccard: float | None = None
 
 
 # ---- surrogate rules ------------------------------------------------------------------------------------------
@@ -409,7 +411,7 @@ def explain_user(lake: Lake, strategy: Strategy, user_id: str, day: dt.date) -> 
         )
     decision = champion_as_of(lake, strategy.name, day)
     champion = decision.segment_model() if decision else None
-    names = rules.segment_names(strategy, champion)
+    names = rules.marked_names(strategy, champion)
     at = row.iloc[0]
     frame = load_for(lake, strategy, day, [champion] if champion else [])
     user = frame[(frame["user_id"] == user_id).to_numpy()].reset_index(drop=True)
@@ -434,6 +436,7 @@ def explain_user(lake: Lake, strategy: Strategy, user_id: str, day: dt.date) -> 
         proposed=None if pd.isna(at["proposed_segment_id"]) else str(at["proposed_segment_id"]),
         proposed_days=int(at["proposed_days"]),
         reason=_reason(strategy, str(at["segment_id"]), user) if at["kind"] != CLUSTER else "",
+        jaccard=champion.jaccard.get(at["segment_id"]) if champion else None,
         drivers=drivers,
         counterfactual=counterfactual,
         last_move=_last_move(lake, strategy.name, user_id, pd.Timestamp(at["since_day"]).date()),
@@ -501,6 +504,11 @@ def say(found: Explanation) -> str:
     lines = [f"{found.strategy}: {_quoted(found.user_id)} on {found.day} is in {found.segment_id}, {found.name}"]
     stay = (found.day - found.since_day).days + 1
     lines.append(f"  since {found.since_day} ({stay} day{'s' if stay != 1 else ''})")
+    if found.jaccard is not None and found.jaccard < TRUSTED:
+        lines.append(
+            f"  do not rely on this segment: in resamples of the users it came out again to {found.jaccard:.0%} only "
+            f"(under {TRUSTED:.0%} is untrusted)"
+        )
     if found.kind != CLUSTER:
         lines.append(f"  by rule: {found.reason}")
     elif found.second_id is None:

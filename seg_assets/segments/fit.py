@@ -16,7 +16,7 @@ import pandas as pd
 
 from seg_assets.errors import ConfigError, MissingDaysError
 from seg_assets.lake import NONE, Lake, digest
-from seg_assets.segments import algorithms, decisions, naming
+from seg_assets.segments import algorithms, decisions, naming, stability
 from seg_assets.segments.algorithms import Fitted, Outcome, rounded
 from seg_assets.segments.choosing import choose_k, within
 from seg_assets.segments.decisions import AGE, BOOTSTRAP, DRIFT, MANUAL, ROLLBACK, Decision
@@ -64,6 +64,7 @@ def fit_challenger(
     retired_ids: Sequence[str] | set[str] = (),
     seed: int = 0,
     outcome: Outcome | None = None,
+    replications: int = stability.REPLICATIONS,
 ) -> Challenger:
     """Fit a model on the clustered users of `frame`.
 
@@ -75,6 +76,7 @@ def fit_challenger(
         retired_ids: every id ever used.
         seed: of everything random.
         outcome: for outcome-guided algorithms.
+        replications: of the bootstrap stability that the model keeps; 0: not measured.
 
     Returns:
         A challenger whose `model` is None, with the reason, when there are too few users, no usable feature, or
@@ -99,6 +101,8 @@ def fit_challenger(
     labels = np.where(fitted.outliers(X_all, scores), -1, scores.argmin(axis=1))
     facts["outlier_share"] = float((labels < 0).mean())
     facts["inertia"] = within(X_all, scores.argmin(axis=1))
+    drawn = X_all[sample_rows(users["user_id"], stability.STABILITY_SAMPLE, seed)]
+    facts["stability"] = stability.measure(strategy, fitted, drawn, seed, outcome, replications).to_dict()
     found = match(
         strategy.name, champion.segment_ids if champion else [], old, labels, fitted.n_clusters, set(retired_ids)
     )

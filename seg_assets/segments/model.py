@@ -19,6 +19,7 @@ from seg_assets.errors import DamagedFileError
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Fitted, rounded
 from seg_assets.segments.space import FeatureSpace
+from seg_assets.segments.stability import TRUSTED, Stability
 
 FORMAT = 1
 OUTLIER = "outlier"
@@ -71,6 +72,23 @@ class SegmentModel:
     def n_clusters(self) -> int:
         """Number of clusters."""
         return self.fitted.n_clusters
+
+    @property
+    def stability(self) -> Stability | None:
+        """Bootstrap stability as the fit measured it, by cluster; None when it was not measured."""
+        kept = self.diagnostics.get("stability")
+        return Stability.from_dict(dict(kept)) if kept and kept["replications"] else None
+
+    @property
+    def jaccard(self) -> dict[str, float]:
+        """Bootstrap Jaccard by segment id, of the segments it was measured for (Hennig 2007)."""
+        found = self.stability
+        return {self.segment_ids[label]: value for label, value in found.jaccard.items()} if found else {}
+
+    @property
+    def trusted(self) -> dict[str, bool]:
+        """Whether a segment came out again from resampled users, by id; one that was not tested is left out."""
+        return {segment: value >= TRUSTED for segment, value in self.jaccard.items()}
 
     def scores(self, X: np.ndarray) -> np.ndarray:
         """(n, k) dissimilarities of model-space rows; smaller is closer."""

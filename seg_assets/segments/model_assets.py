@@ -26,6 +26,7 @@ from seg_assets.segments import decisions
 from seg_assets.segments.choosing import CRITERIA, said
 from seg_assets.segments.decisions import Decision
 from seg_assets.segments.fit import Request, Settled, settle_day
+from seg_assets.segments.stability import band
 from seg_assets.segments.strategy import Strategy, did_you_mean, strategies_of
 from seg_assets.settings import Settings
 
@@ -240,8 +241,16 @@ def _strategy_row(settled: Settled) -> list[Any]:
 
 
 def _segments_table(decision: Decision) -> str:
-    rows = [[s["id"], s["name"], s["size"], f"{s['share']:.1%}"] for s in decision.model["segments"]]
-    return _table(["segment", "name", "users", "share"], rows)
+    jaccard = decision.segment_model().jaccard
+    rows = [
+        [s["id"], s["name"], s["size"], f"{s['share']:.1%}", _said_band(jaccard.get(s["id"]))]
+        for s in decision.model["segments"]
+    ]
+    return _table(["segment", "name", "users", "share", "comes out again"], rows)
+
+
+def _said_band(jaccard: float | None) -> str:
+    return "not tested" if jaccard is None else f"{jaccard:.2f}, {band(jaccard)}"
 
 
 def _lineage_table(decision: Decision) -> str:

@@ -53,6 +53,12 @@ def segment_names(strategy: Strategy, champion: "SegmentModel | None") -> dict[s
     return {**names, **({s.id: s.name for s in champion.segments} if champion else {})}
 
 
+def marked_names(strategy: Strategy, champion: "SegmentModel | None") -> dict[str, str]:
+    """Names as they are shown: a segment that did not come out again from resampled users says so."""
+    doubted = {s for s, fine in (champion.trusted if champion else {}).items() if not fine}
+    return {s: f"{n} (untrusted)" if s in doubted else n for s, n in segment_names(strategy, champion).items()}
+
+
 def rule_codes(strategy: Strategy, frame: pd.DataFrame, *, has_champion: bool) -> np.ndarray:
     """(n,) int8: index into RULES, or CLUSTERED. `outlier` is the model's to say, see `assign`."""
     codes = np.full(len(frame), CLUSTERED, dtype=np.int8)

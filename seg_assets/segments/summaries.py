@@ -4,7 +4,6 @@ Pure: frames in, a frame out. Money is summed in whole cents; means are sums in 
 comes out the same whatever the machine. Everyone known on the day counts as "all users", bots and dormant too.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -58,8 +57,8 @@ DESCRIPTIONS = {
     "name": "Readable name; follows the id across re-clusterings as long as its story holds",
     "users": "Users in it on the day; 0 for a cluster of the champion that nobody is in",
     "share": "Of all known users of the day",
-    "trusted": "Whether the segment came out again from resampled users; null where that was not measured with the "
-    "model (segment_evaluation has it by day)",
+    "trusted": "Whether the segment came out again from resampled users when the model was fitted (bootstrap Jaccard "
+    "of at least 0.6); null for rule segments, and where too few users could tell",
     "model_id": "Champion of the day; null for rule segments",
     "confidence_mean": "Mean confidence of its users",
     "held_users": "Users in it by hysteresis, who are nearer to another segment",
@@ -89,7 +88,6 @@ def profile_day(
     frame: pd.DataFrame,
     assigned: pd.DataFrame,
     champion: SegmentModel | None,
-    trusted: Mapping[str, bool] | None = None,
 ) -> pd.DataFrame:
     """One row per segment, by segment_id, with the columns of SCHEMA.
 
@@ -97,12 +95,12 @@ def profile_day(
         strategy: for names of rules and, without a champion, the features.
         frame: features of the day with EXTRA, one row per user.
         assigned: the strategy's rows in user_segments of the day, same users in the same order.
-        champion: model of the day.
-        trusted: verdict by segment id, where there is one.
+        champion: model of the day; it knows which of its segments are to be trusted.
     """
     if not frame["user_id"].reset_index(drop=True).equals(assigned["user_id"].reset_index(drop=True)):
         raise ValueError(f"{strategy.name}: the frame and user_segments do not hold the same users in the same order")
     names = segment_names(strategy, champion)
+    trusted = champion.trusted if champion else {}
     clusters = set(champion.segment_ids) if champion else set()
     present = set(assigned["segment_id"].unique()) | clusters
     ids = sorted(present)
@@ -131,7 +129,7 @@ def profile_day(
                 "name": names.get(segment, segment),
                 "users": int(users[j]),
                 "share": users[j] / len(frame) if len(frame) else 0.0,
-                "trusted": (trusted or {}).get(segment),
+                "trusted": trusted.get(segment),
                 "model_id": champion.model_id if champion and cluster else None,
                 "confidence_mean": float(confidence[members[j]].sum() / users[j]) if users[j] else None,
                 "held_users": int(held[members[j]].sum()),
