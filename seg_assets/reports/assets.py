@@ -88,6 +88,9 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
             path = page_path(settings, report.strategy, day)
             metadata[f"{report.strategy}_page"] = dg.MetadataValue.path(str(path))
             metadata[f"{report.strategy}_link"] = dg.MetadataValue.url(path.as_uri())
+            metadata[f"{report.strategy}_unusual_flows"] = len(report.week.unusual)
+            if report.week.at_risk is not None:
+                metadata[f"{report.strategy}_value_at_risk"] = float(report.week.at_risk)
         results.append(DayResult(day, metadata, data_version=digest(hashes)))
     write_index(settings, {name: s.title for name, s in strategies.items()})
     return report_days(context, dg.AssetKey(KEY), results)

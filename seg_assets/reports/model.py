@@ -61,6 +61,38 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Unusual:
+    """A flow of the last week that the weeks before do not explain; shares are of the users of `old`."""
+
+    old: str
+    new: str
+    users: int
+    share: float
+    low: float
+    high: float
+    expected: float
+    excess: float
+
+
+@dataclass(frozen=True)
+class Week:
+    """The moves of the last seven days beside those of earlier weeks, and what they are worth.
+
+    shares: (old, new) to (share, low, high, expected or None) with 95 % Wilson intervals.
+    windows: earlier weeks that "expected" rests on.
+    at_risk: 90-day spend of users who went to a segment of lower spend or became dormant, and all of it; None where the
+        profiles of a week ago are not there. losses: the largest such flows (old, new, users, spend).
+    """
+
+    shares: Mapping[tuple[str, str], tuple[float, float, float, float | None]] = field(default_factory=dict)
+    windows: int = 0
+    unusual: tuple[Unusual, ...] = ()
+    at_risk: float | None = None
+    spend: float | None = None
+    losses: tuple[tuple[str, str, int, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class MoveReason:
     """The most frequent reason of a flow since yesterday."""
 
@@ -153,6 +185,7 @@ class Report:
     missing: tuple[tuple[str, str], ...] = ()
     sources: tuple[tuple[str, str], ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    week: Week = Week()
 
     @property
     def verdict(self) -> DriftDay | None:

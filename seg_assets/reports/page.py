@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from seg_assets.evaluation.stability import band
 from seg_assets.reports import charts, words
-from seg_assets.reports.model import DecisionRow, Flow, Report, SegmentRow, Validity
+from seg_assets.reports.model import DecisionRow, Flow, Report, SegmentRow, Validity, Week
 
 TEMPLATES = Path(__file__).parent / "templates"
 CLASSES = (*(f"c{n}" for n in range(charts.PALETTE)), "g0", "g1", "g2")
@@ -134,7 +134,10 @@ def render(report: Report) -> str:
             legend=_stack_order(report),
             multiples=_multiples(report),
             week_heat=_heat(
-                report, report.week_flows, "of the users in a segment a week ago (row), where they are today (column)"
+                report,
+                report.week_flows,
+                "of the users in a segment a week ago (row), where they are today (column)",
+                report.week,
             ),
             day_heat=_heat(
                 report, report.day_flows, "of the users in a segment yesterday (row), where they are today (column)"
@@ -206,10 +209,11 @@ def _multiples(report: Report) -> list[tuple[str, Markup, int]]:
     return found
 
 
-def _heat(report: Report, flows: Sequence[Flow], caption: str) -> Heat | None:
+def _heat(report: Report, flows: Sequence[Flow], caption: str, week: Week | None = None) -> Heat | None:
     if not flows:
         return None
     order = {s.segment_id: n for n, s in enumerate(report.segments)}
+    flagged = {(u.old, u.new) for u in week.unusual} if week else set()
 
     def place(segment: str) -> tuple[int, str]:
         return (order.get(segment, len(order)), segment)
@@ -225,7 +229,14 @@ def _heat(report: Report, flows: Sequence[Flow], caption: str) -> Heat | None:
             users = counts.get((old, new), 0)
             share = users / total if total else 0.0
             names = f"{report.names.get(old, old)} → {report.names.get(new, new)}: {users:,} users"
-            kind = " ".join(w for w, on in (("stay", old == new), ("hot", share > 0.55), ("none", users == 0)) if on)
+            if week and (old, new) in week.shares:
+                _, low, high, expected = week.shares[(old, new)]
+                names += f"; 95 % interval {charts.percent(low)} to {charts.percent(high)}"
+                names += f"; earlier weeks {charts.percent(expected)}" if expected is not None else ""
+            odd = (old, new) in flagged
+            names += "; unusual" if odd else ""
+            marks = (("stay", old == new), ("hot", share > 0.55), ("none", users == 0), ("odd", odd))
+            kind = " ".join(word for word, on in marks if on)
             text = charts.percent(share, 0 if share >= 0.1 or share == 0 else 1) if users else "·"
             # The root lets small flows be seen beside the diagonal.
             cells.append(Cell(text, kind, f"{0.92 * share**0.5 if users else 0:.3f}", names))

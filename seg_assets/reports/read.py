@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+import pandas as pd
 
 from seg_assets.catalog import TABLES
 from seg_assets.evaluation.daily import FLOW_DAY, FLOW_WEEK
@@ -27,9 +28,13 @@ from seg_assets.reports.model import (
     MoveReason,
     Report,
     SegmentRow,
+    Unusual,
     Validity,
+    Week,
 )
 from seg_assets.segments.decisions import Decision, decisions
+from seg_assets.segments.migration import MAX_EARLIER, migrate
+from seg_assets.segments.rules import DORMANT, rule_id
 from seg_assets.segments.strategy import Strategy
 
 PROFILES, MOVES, EVALUATION, DRIFT, VALIDITY = (
@@ -79,6 +84,9 @@ class History:
     moves: Rows = field(default_factory=dict)
     validity: Rows = field(default_factory=dict)
     decisions: Mapping[str, Sequence[Decision]] = field(default_factory=dict)
+    # Flows of a week by (strategy, day it ends on): users of every day, spend of the pages' own days.
+    weeks: Mapping[tuple[str, dt.date], Mapping[tuple[str, str], int]] = field(default_factory=dict)
+    spent: Mapping[tuple[str, dt.date], Mapping[tuple[str, str], tuple[int, int]]] = field(default_factory=dict)
     hashes: Mapping[tuple[str, dt.date], str] = field(default_factory=dict)
 
     def has(self, table: str, day: dt.date) -> bool:
@@ -124,6 +132,8 @@ def load_history(lake: Lake, strategies: Sequence[str], first: dt.date, last: dt
             moves=_moves(con, lake, [d for d in have.get(MOVES, []) if d in set(pages)]),
             validity=rows(VALIDITY, "predictor, groups, outcome, metric, value, lower, upper"),
             decisions={name: decisions(lake, name) for name in strategies},
+            weeks=_weeks(rows(EVALUATION, "segment_id, metric, value", where=f"metric like '{FLOW_WEEK}%'")),
+            spent=_spent(con, lake, pages),
             hashes=hashes,
         )
 
@@ -143,6 +153,48 @@ def _merged(first: Rows, second: Rows) -> Rows:
         for day, rows in days.items():
             first.setdefault(strategy, {}).setdefault(day, []).extend(rows)
     return first
+
+
+def _weeks(flows: Rows) -> dict[tuple[str, dt.date], dict[tuple[str, str], int]]:
+    return {
+        (strategy, day): {
+            (r["segment_id"], r["metric"].removeprefix(FLOW_WEEK)): int(r["value"]) for r in rows if r["value"]
+        }
+        for strategy, days in flows.items()
+        for day, rows in days.items()
+    }
+
+
+def _spent(
+    con: duckdb.DuckDBPyConnection, lake: Lake, days: Sequence[dt.date]
+) -> dict[tuple[str, dt.date], dict[tuple[str, str], tuple[int, int]]]:
+    """Users and cents of 90-day spend, as of a week before, by flow of the week; users known on both days."""
+    found: dict[tuple[str, dt.date], dict[tuple[str, str], tuple[int, int]]] = {}
+    for day in days:
+        before = day - ONE_DAY * 7
+        if before < lake.start_day or lake.missing("user_segments", [before, day]):
+            continue
+        if lake.missing("user_profiles", [before]):
+            continue
+        side = "(select strategy, user_id, segment_id from {})"
+        rows = con.execute(
+            f"""
+            select
+                b.strategy,
+                b.segment_id,
+                a.segment_id,
+                count(*)::bigint,
+                sum(coalesce(round(p.monetary_90d * 100), 0)::bigint)::bigint
+            from {side.format(lake.scan("user_segments", [before]))} b
+            join {side.format(lake.scan("user_segments", [day]))} a using (strategy, user_id)
+            left join {lake.scan("user_profiles", [before])} p on p.user_id = b.user_id
+            group by all
+            order by all
+            """
+        ).fetchall()
+        for strategy, old, new, users, cents in rows:
+            found.setdefault((strategy, day), {})[(old, new)] = (users, cents)
+    return found
 
 
 def _moves(con: duckdb.DuckDBPyConnection, lake: Lake, days: Sequence[dt.date]) -> Rows:
@@ -191,6 +243,7 @@ def build_report(history: History, strategy: Strategy, day: dt.date) -> Report:
         colours=colour,
         week_flows=week_flows,
         day_flows=day_flows,
+        week=_week(history, name, day),
         reasons=tuple(_reasons(history, name, day)),
         drift=verdicts,
         drift_score_name="largest distance of a feature, in units of its limit",
@@ -292,6 +345,75 @@ def _flows(parts: Mapping[str, Mapping[str, float]], prefix: str) -> tuple[Flow,
         for metric, users in sorted(numbers.items())
         if metric.startswith(prefix)
     )
+
+
+def _week(history: History, name: str, day: dt.date) -> Week:
+    """The week's flows with intervals, beside the weeks before it, and the spend at risk (segments.migration)."""
+    now, spent = history.weeks.get((name, day), {}), history.spent.get((name, day), {})
+    if not now:
+        return Week()
+    ends = [day - ONE_DAY * 7 * n for n in range(1, MAX_EARLIER + 1)]
+    earlier = [
+        ((d - ONE_DAY * 7, d), _flow_frame(history.weeks[(name, d)])) for d in ends if (name, d) in history.weeks
+    ]
+    cents = {flow: money for flow, (_, money) in spent.items()}
+    found = migrate(
+        name,
+        day - ONE_DAY * 7,
+        day,
+        _flow_frame(now, cents),
+        earlier,
+        _values(spent),
+        dormant=rule_id(name, DORMANT),
+    )
+    shares = {}
+    for cell in found.cells.itertuples():
+        if cell.users:
+            expected = None if math.isnan(cell.expected_share) else float(cell.expected_share)
+            shares[(cell.from_segment, cell.to_segment)] = (
+                float(cell.share),
+                float(cell.low),
+                float(cell.high),
+                expected,
+            )
+    unusual = tuple(
+        Unusual(
+            c.from_segment, c.to_segment, int(c.users), c.share, c.low, c.high, float(c.expected_share), float(c.excess)
+        )
+        for c in found.unusual.itertuples()
+        if str(c.from_segment) != str(c.to_segment)
+    )
+    risky = found.cells[found.cells["at_risk"]].sort_values(["spend", "from_segment"], ascending=[False, True])
+    return Week(
+        shares,
+        len(earlier),
+        unusual,
+        found.value_at_risk if spent else None,
+        sum(cents.values()) / 100 if spent else None,
+        tuple((c.from_segment, c.to_segment, int(c.users), float(c.spend)) for c in risky.head(3).itertuples())
+        if spent
+        else (),
+    )
+
+
+def _flow_frame(
+    users: Mapping[tuple[str, str], int], cents: Mapping[tuple[str, str], int] | None = None
+) -> pd.DataFrame:
+    rows = [(old, new, n, (cents or {}).get((old, new), 0)) for (old, new), n in sorted(users.items())]
+    return pd.DataFrame(rows, columns=["from_segment", "to_segment", "users", "spend_cents"])
+
+
+def _values(spent: Mapping[tuple[str, str], tuple[int, int]]) -> dict[str, float]:
+    """Mean 90-day spend of each segment's users a week ago; by today's segment for those that are newer."""
+    found: dict[str, float] = {}
+    for side in (1, 0):
+        totals: dict[str, list[int]] = {}
+        for flow, (users, cents) in spent.items():
+            total = totals.setdefault(flow[side], [0, 0])
+            total[0] += users
+            total[1] += cents
+        found.update({segment: cents / users / 100 for segment, (users, cents) in totals.items() if users})
+    return found
 
 
 def _series(history: History, name: str, days: Sequence[dt.date]) -> dict[str, tuple[float | None, ...]]:
