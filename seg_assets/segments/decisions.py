@@ -180,7 +180,8 @@ def decisions_of_day(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
 def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]:
     footer = lake.provenance(TABLE, day, strategy)
     try:
-        rows = pq.ParquetFile(path).read(columns=list(SCHEMA)).to_pylist()
+        with path.open("rb") as handle:
+            rows = pq.ParquetFile(handle).read(columns=list(SCHEMA)).to_pylist()
     except FileNotFoundError:
         return []
     except Exception as error:  # pyarrow raises several kinds for damaged files
