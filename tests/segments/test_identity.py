@@ -152,3 +152,77 @@ def test_promise_08_users_that_did_not_change_keep_their_id_when_few_others_move
     found = match("v", ids, old, new, len(sizes))
     unchanged = new == order[old]
     assert all(found.ids[n] == ids[o] for o, n in zip(old[unchanged], new[unchanged], strict=True))
+
+
+# ---- a whole history through fits, decisions and the lake ------------------------------------------------------
+
+
+def _told(decision, event):
+    return [(sorted(r["old_ids"]), sorted(r["new_ids"])) for r in decision.lineage if r["event"] == event]
+
+
+@pytest.mark.parametrize("algorithm", ["kmeans", "ward"])
+def test_promise_08_a_history_of_a_birth_a_death_a_split_and_a_merge_has_the_right_ids_in_all(tmp_path, algorithm):
+    import datetime as dt
+
+    import pandas as pd
+
+    from seg_assets.segments.fit import Request, settle_day
+    from tests.segments.fit_shop import DAY, lake_at, publish, strategy, users
+
+    lake = lake_at(tmp_path)
+
+    def group(frame):
+        return frame["user_id"].str.split("-").str[0]
+
+    def changed(frame, name, half=None, **factors):
+        frame = frame.copy()
+        mine = np.flatnonzero(group(frame) == name)
+        mine = mine if half is None else mine[half::2]
+        for column, factor in factors.items():
+            frame.loc[mine, column] = np.round(frame.loc[mine, column] * factor, 2)
+        return frame
+
+    def fitted(n, frame, k):
+        day = DAY + dt.timedelta(days=n)
+        publish(lake, day, frame)
+        spec = strategy(algorithm=algorithm, k={"min": k, "max": k})
+        made = settle_day(lake, spec, day, 0, Request("value", day, "manual")).decision
+        labels = made.segment_model().assign(frame)["segment_id"]
+        return made, {g: labels[group(frame) == g].mode()[0] for g in sorted(group(frame).unique())}, labels
+
+    plain = users()
+    _, ids, _ = fitted(0, plain, 4)
+    assert len(set(ids.values())) == 4
+
+    # The lapsing leave, and buyers come who are like nobody: a death, and a new number.
+    bulk = users({"bulk": (2.0, 90000.0, 45.0)})
+    other = pd.concat([plain[group(plain) != "lapsing"], bulk]).sort_values("user_id", ignore_index=True)
+    made, now, _ = fitted(1, other, 4)
+    kept = ("whales", "regulars", "samplers")
+    assert {g: now[g] for g in kept} == {g: ids[g] for g in kept}
+    assert now["bulk"] == "value-005"
+    assert [ids["lapsing"]] in [old for old, _ in _told(made, "death")]
+    assert any("value-005" in new for _, new in _told(made, "birth") + _told(made, "split"))
+
+    # Half of the regulars spend far more, the others less: one segment becomes two.
+    parted = changed(changed(other, "regulars", 0, monetary_90d=9.0), "regulars", 1, monetary_90d=0.35)
+    made, then, labels = fitted(2, parted, 5)
+    steady = ("whales", "samplers", "bulk")
+    assert {g: then[g] for g in steady} == {g: now[g] for g in steady}
+    assert _told(made, "split") == [([ids["regulars"]], [ids["regulars"], "value-006"])]
+    assert set(labels[group(parted) == "regulars"]) == {ids["regulars"], "value-006"}
+
+    # They come closer, each still on its side of the border: two segments become one, whose id is one of theirs.
+    alike = changed(changed(parted, "regulars", 0, monetary_90d=0.45), "regulars", 1, monetary_90d=2.4)
+    made, last, _ = fitted(3, alike, 4)
+    assert {g: last[g] for g in steady} == {g: now[g] for g in steady}
+    assert _told(made, "merge") == [([ids["regulars"], "value-006"], [last["regulars"]])]
+    assert last["regulars"] in (ids["regulars"], "value-006")
+
+    # The lapsing come back: a dead id does not.
+    lapsing = plain[group(plain) == "lapsing"]
+    back = pd.concat([alike, lapsing]).sort_values("user_id", ignore_index=True)
+    made, end, _ = fitted(4, back, 5)
+    assert end["lapsing"] == "value-007"
+    assert {g: end[g] for g in steady} == {g: now[g] for g in steady}
