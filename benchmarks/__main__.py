@@ -112,16 +112,7 @@ def shop(home: Path, users: int, days: int, pace: float) -> tuple[Place, dict[st
 def rooms(size: Size, home: Path) -> dict[str, Any]:
     """Each room and the whole last day, all subjects."""
     place, simulated = shop(home / "shop", size.users, size.days, size.pace)
-    history, done = {}, Path(place.home) / "history.json"
-    if done.exists():
-        history = json.loads(done.read_text())
-    else:
-        span = {"first": place.first, "last": place.days[-2].isoformat()}
-        history["events"] = measured("ours", "landed", place, **span)
-        history["activity"] = measured("ours", "activity", place, **span)
-        history["day_before"] = measured("ours", "before", place)
-        measured("ours", "compile_sql", place)
-        done.write_text(json.dumps(history))
+    history = past(place)
     whole: dict[str, Any] = {}
     take_away(place)
     ordinary = measured("ours", "day_ordinary", place)
@@ -148,6 +139,24 @@ def rooms(size: Size, home: Path) -> dict[str, Any]:
     found["cold"] = cold(history, whole)
     found["shop"] = described(size) | {"events": simulated["events"], "profiles": whole["ours"]["rows"]}
     return found
+
+
+def past(place: Place) -> dict[str, Any]:
+    """What the days before the last one cost; each step is kept, so that a bench can be taken up again."""
+    done = Path(place.home) / "history.json"
+    history = json.loads(done.read_text()) if done.exists() else {}
+    span = {"first": place.first, "last": place.days[-2].isoformat()}
+    steps: tuple[tuple[str, str, dict[str, str]], ...] = (
+        ("events", "landed", span),
+        ("activity", "activity", span),
+        ("day_before", "before", {}),
+        ("sql", "compile_sql", {}),
+    )
+    for name, work, arguments in steps:
+        if name not in history:
+            history[name] = measured("ours", work, place, **arguments)
+            done.write_text(json.dumps(history))
+    return {name: cost for name, cost in history.items() if name != "sql"}
 
 
 def take_away(place: Place) -> None:
