@@ -250,8 +250,16 @@ def _inputs_now(
             continue
         if window == "day":
             found[key] = now.content(table, day)
-        elif window.startswith("horizon-") and window[8:].isdigit():
-            found[key] = now.content(table, day - ONE_DAY * int(window[8:]))
+    return found | _earlier_inputs(now, derived, day)
+
+
+def _earlier_inputs(now: Snapshot, derived: Decision, day: dt.date) -> dict[str, str]:
+    """What an outcome-guided decision learned from, as it is now: content of earlier days by input key."""
+    found = {}
+    for key in derived.inputs:
+        table, _, window = key.partition(":horizon-")
+        if table in now.footers and window.isdigit():
+            found[key] = now.content(table, day - ONE_DAY * int(window))
     return found
 
 
@@ -274,6 +282,9 @@ def _recluster(
         now.content("user_category_profiles", day),
         history_digest(now.lake, strategy.name, day),
     ]
+    if derived is not None:
+        # What it learned from on an earlier day, too: a late event there asks anew.
+        state += sorted(f"{k} {v}" for k, v in _earlier_inputs(now, derived, day).items())
     return Request(
         kind="recluster",
         first=day,
