@@ -1,25 +1,29 @@
 """What is wrong with a lake and its instance, per table and day, with the command that mends it.
 
-Reads only; `set_aside` and `collect_garbage` are the two that move or remove, and neither touches a good day.
+Reads only, but for two: `set_aside` moves damaged days out of the tables, and with them the days that may have been
+made from damaged rows; `collect_garbage` removes leftovers of killed runs. Neither touches a day that is known good.
 """
 
+import contextlib
 import datetime as dt
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from seg_assets.catalog import TABLES
+from seg_assets.catalog import TABLES, Input
 from seg_assets.errors import DamagedFileError, SegAssetsError
-from seg_assets.lake import STAGING, Lake
-from seg_assets.partitions import contiguous, day_range
+from seg_assets.lake import STAGING, Lake, is_remote
+from seg_assets.partitions import ONE_DAY, contiguous, day_range
 from seg_assets.settings import Settings
 
 Kind = Literal["missing", "stale", "damaged", "undecided", "failed run"]
 DAMAGED = ".damaged"
+DECISIONS = "segment_model"
+CARRIED = ("raw_users", "raw_products")
 
 
 @dataclass(frozen=True)
@@ -59,27 +63,103 @@ def examine(settings: Settings, *, verify: bool = False) -> list[Finding]:
 
 
 def set_aside(settings: Settings, findings: Iterable[Finding]) -> list[Path]:
-    """Move damaged files out of the tables to `lake/.damaged`, so that a replay rebuilds those days."""
+    """Move damaged files out of the tables to `lake/.damaged`, so that a replay rebuilds those days.
+
+    A file whose footer is whole may have been read by runs before anyone noticed that its rows are not what the
+    footer says. The days made from it name the right hash and look fresh, so they are moved too: made again they
+    come out as they were, or their readers become stale by hash.
+
+    Returns:
+        Where the files are now.
+    """
     lake = Lake.of(settings)
-    moved = []
+    moved: dict[Path, Path] = {}
     for finding in findings:
         if finding.kind != "damaged":
             continue
         for day in day_range(finding.first, finding.last):
             for part in lake.parts(finding.table, day):
-                try:
-                    lake.verify(finding.table, day, part)
-                    _check_name(lake, finding.table, day, part)
-                except DamagedFileError:
-                    path = lake.path(finding.table, day, part)
-                    target = lake.root / DAMAGED / finding.table / f"{day}.{part}.parquet"
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    path.rename(target)
-                    moved.append(target)
-            folder = lake.path(finding.table, day).parent
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-    return moved
+                if not _is_damaged(lake, finding.table, day, part):
+                    continue
+                aside = [(finding.table, day, part)]
+                if _reads_well(lake, finding.table, day, part):
+                    aside += _readers(lake, finding.table, day)
+                for name, d, p in aside:
+                    path = lake.path(name, d, p)
+                    if path not in moved and path.exists():
+                        moved[path] = _move_aside(lake, name, d, p)
+    return list(moved.values())
+
+
+def _is_damaged(lake: Lake, table: str, day: dt.date, part: str) -> bool:
+    try:
+        lake.verify(table, day, part)
+        _check_name(lake, table, day, part)
+    except DamagedFileError:
+        return True
+    return False
+
+
+def _reads_well(lake: Lake, table: str, day: dt.date, part: str) -> bool:
+    """Whether the footer is whole and of this day: then a run can have read the rows without an error."""
+    if table == DECISIONS:
+        return False  # each row is checked by its own hash whenever it is read
+    try:
+        _check_name(lake, table, day, part)
+    except DamagedFileError:
+        return False
+    return True
+
+
+def _readers(lake: Lake, table: str, day: dt.date) -> Iterator[tuple[str, dt.date, str]]:
+    """Published parts that were made from a day of a table; decisions taken by hand stay."""
+    for reader in TABLES.values():
+        if reader.name == DECISIONS:
+            continue
+        for source in reader.inputs:
+            if source.table == table:
+                for d in _days_reading(source, day):
+                    yield from ((reader.name, d, part) for part in lake.parts(reader.name, d))
+    from seg_assets.segments.decisions import decisions_of_day
+
+    for d in lake.days(DECISIONS):
+        for part in lake.parts(DECISIONS, d):
+            try:
+                there = decisions_of_day(lake, part, d)
+            except DamagedFileError:
+                continue  # a finding of its own
+            read = {key for decision in there for key in decision.inputs}
+            now, earlier = f"{table}:day", f"{table}:horizon-{(d - day).days}"
+            if ((d == day and now in read) or earlier in read) and not any(x.by_hand for x in there):
+                yield DECISIONS, d, part
+
+
+def _days_reading(source: Input, day: dt.date) -> list[dt.date]:
+    """Days of a table that read `day` of one of its inputs."""
+    if source.window == "day":
+        return [day]
+    if source.window == "yesterday":
+        return [day + ONE_DAY]
+    if source.window == "horizon":
+        return [day + ONE_DAY * source.days]
+    if source.window == "trailing":
+        return [day + ONE_DAY * n for n in range(source.days)]
+    return []
+
+
+def _move_aside(lake: Lake, table: str, day: dt.date, part: str) -> Path:
+    path = lake.path(table, day, part)
+    target = lake.root / DAMAGED / table / f"{day}.{part}.parquet"
+    if lake.remote:
+        # An object store has no rename: copied whole, then removed.
+        lake.root.fs.copy(str(path), str(target))
+        lake.root.fs.rm_file(str(path))
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(target)
+    with contextlib.suppress(OSError):  # not empty: other parts are good
+        path.parent.rmdir()
+    return target
 
 
 def collect_garbage(settings: Settings, older_than_seconds: float, *, dry_run: bool = False) -> tuple[list[Path], int]:
@@ -92,19 +172,28 @@ def collect_garbage(settings: Settings, older_than_seconds: float, *, dry_run: b
     """
     lake = Lake.of(settings)
     limit = time.time() - older_than_seconds
-    found: list[Path] = []
-    for folder in (lake.root / STAGING, lake.root / DAMAGED):
-        if folder.is_dir():
-            found += [Path(p) for p in folder.rglob("*") if p.is_file() and p.stat().st_mtime < limit]
-    for folder in Path(tempfile.gettempdir()).glob("seg_assets_spill_*"):
-        if folder.stat().st_mtime < limit:
-            found.append(folder)
-    size = 0
-    for path in sorted(found):
-        size += path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    staging = lake.stage_path().parent if lake.remote else lake.root / STAGING
+    folders = [lake.root / DAMAGED, staging]
+    found = [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file()]
+    found += sorted(Path(tempfile.gettempdir()).glob("seg_assets_spill_*"))
+    old, size = [], 0
+    for path in found:
+        try:
+            if _modified(path) >= limit:
+                continue
+            inside = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+            size += sum(p.stat().st_size for p in inside)
+        except FileNotFoundError:
+            continue  # its run ended just now and took it away
+        old.append(path)
         if not dry_run:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    return sorted(found), size
+    return old, size
+
+
+def _modified(path: Path) -> float:
+    """When a file was last written, in seconds since 1970; a store's own time for an object."""
+    return path.fs.modified(str(path)).timestamp() if is_remote(path) else path.stat().st_mtime
 
 
 def _damaged(lake: Lake, *, verify: bool) -> list[Finding]:
@@ -119,7 +208,9 @@ def _damaged(lake: Lake, *, verify: bool) -> list[Finding]:
                         lake.provenance(table, day, part)
                     _check_name(lake, table, day, part)
                 except DamagedFileError as error:
-                    mend = f"seg-assets doctor --verify --mend; seg-assets replay --from {day} --to {day}"
+                    # Users and products carry forward: the next day was made from this one, and is read again too.
+                    last = day + ONE_DAY if table in CARRIED and lake.has(table, day + ONE_DAY) else day
+                    mend = f"seg-assets doctor --verify --mend; seg-assets replay --from {day} --to {last}"
                     findings.append(Finding("damaged", table, day, day, str(error), mend))
     return findings
 
@@ -158,7 +249,14 @@ def _missing(settings: Settings, lake: Lake) -> list[Finding]:
         first, last = have[0], have[-1]
         return [*findings, Finding("stale", "raw_events", first, last, str(error), "restore the landing files")]
     return findings + [
-        Finding("stale", "raw_events", a, b, "landing files changed since", f"seg-assets replay --from {a} --to {b}")
+        Finding(
+            "stale",
+            "raw_events",
+            a,
+            b,
+            "landing files changed since, or another table of theirs is missing",
+            f"seg-assets replay --from {a} --to {b}",
+        )
         for a, b in contiguous(changed)
     ]
 
@@ -179,14 +277,11 @@ def _stale_and_undecided(settings: Settings, lake: Lake) -> list[Finding]:
                 kind: Kind = "stale" if lake.has(table, first) or lake.parts(table, first) else "missing"
                 mend = f"seg-assets replay --from {first} --to {last}"
                 findings.append(Finding(kind, table, first, last, why, mend))
-    if not findings:
-        for request in decide.plan(lake, strategies, settings).requests:
+    for request in decide.plan(lake, strategies, settings).requests:
+        if request.kind == "recluster":
             mend = f"seg-assets replay --from {request.first} --to {request.last}"
-            findings.append(
-                Finding(
-                    "undecided", f"segment_model/{request.strategy}", request.first, request.last, request.reason, mend
-                )
-            )
+            table = f"{DECISIONS}/{request.strategy}"
+            findings.append(Finding("undecided", table, request.first, request.last, request.reason, mend))
     return findings
 
 
@@ -213,8 +308,8 @@ def _failed_runs(settings: Settings) -> list[Finding]:
                     table,
                     a,
                     b,
-                    "the last run of these days failed",
-                    f"seg-assets replay --from {a} --to {b}",
+                    "the last run of these days failed; its log says why",
+                    f"seg-assets replay --again --from {a} --to {b}",
                 )
                 for a, b in contiguous(failed)
             ]

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from seg_assets.catalog import TABLES
 from seg_assets.errors import SegAssetsError
 from seg_assets.lake import Lake
 from seg_assets.partitions import check_in_calendar, contiguous, day_range, say_days
@@ -19,6 +20,8 @@ from seg_assets.settings import Settings
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+
+LANDED = [t.name for t in TABLES.values() if t.room == "events"]
 
 # A strategy decides at most once a cool-down, so a year of four strategies stays far below this.
 MAX_REQUESTS = 2000
@@ -61,6 +64,7 @@ def replay(
     *,
     instance: dg.DagsterInstance,
     live: bool = False,
+    again: bool = False,
     say: Callable[[str], None] = lambda text: None,
     definitions: dg.Definitions | None = None,
 ) -> Replayed:
@@ -74,6 +78,7 @@ def replay(
         last: last day to materialize.
         instance: where runs and events are recorded.
         live: one run a day, deciding after each, as the schedule and the sensor would; else one ranged run first.
+        again: materialize every one of the days, also those whose landing files did not change.
         say: called with one line per run.
         definitions: prepared definitions of the same settings (made here otherwise).
 
@@ -88,16 +93,22 @@ def replay(
     definitions = definitions or build_defs(settings)
     runner = _Runner(definitions, instance, say)
     lake = Lake.of(settings)
-    todo = days_to_land(settings, lake, day_range(first, last))
+    todo = day_range(first, last) if again else days_to_land(settings, lake, day_range(first, last))
     if not todo:
         say(f"{first} .. {last}: landing files are as they were read")
+    elif _is_behind(settings, lake):
+        # A day of most rooms reads its own yesterday, which a killed run may have left out: the loop finds its way.
+        for start, end in contiguous(todo):
+            runner.run("daily", start, end, "landing files not yet read", selection=LANDED)
+        _settle(settings, lake, runner, None)
+        todo = todo if again else []
     if live:
         for day in todo:
             runner.run("daily", day, day, "the day has closed")
             _settle(settings, lake, runner, day)
     else:
         for start, end in contiguous(todo):
-            runner.run("daily", start, end, "landing files not yet read")
+            runner.run("daily", start, end, "asked for again" if again else "landing files not yet read")
     runner.done.resting_because = _settle(settings, lake, runner, None)
     return runner.done
 
@@ -107,6 +118,13 @@ def days_to_land(settings: Settings, lake: Lake, days: list[dt.date]) -> list[dt
     from seg_assets.events.sensor import changed_days
 
     return changed_days(settings, lake, days)
+
+
+def _is_behind(settings: Settings, lake: Lake) -> bool:
+    from seg_assets.drift import decide
+    from seg_assets.segments.strategy import strategies_of
+
+    return bool(decide.plan(lake, strategies_of(settings), settings).requests)
 
 
 def _settle(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date | None) -> str:
