@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.shop import ROOT, SIZES
 
+FOLDER = ROOT
 RESULTS = ROOT / "results.json"
 README = ROOT / "README.md"
 CHART = ROOT / "chart.svg"
@@ -28,12 +29,12 @@ def save(results: Mapping[str, Any]) -> None:
     """The last run, and the last run of this size."""
     text = json.dumps(results, indent=1) + "\n"
     RESULTS.write_text(text)
-    (ROOT / f"results-{results['size']}.json").write_text(text)
+    (FOLDER / f"results-{results['size']}.json").write_text(text)
 
 
 def load_all() -> dict[str, dict[str, Any]]:
     """The last results of each size that was run, the largest first."""
-    found = {name: ROOT / f"results-{name}.json" for name in ("full", "small", *SIZES)}
+    found = {name: FOLDER / f"results-{name}.json" for name in ("full", "small", *SIZES)}
     return {name: json.loads(path.read_text()) for name, path in found.items() if path.exists()}
 
 
