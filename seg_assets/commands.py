@@ -19,6 +19,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--from", dest="first", required=True, metavar="DAY", help="first day, YYYY-MM-DD")
     parser.add_argument("--to", dest="last", required=True, metavar="DAY", help="last day, YYYY-MM-DD")
     parser.add_argument("--live", action="store_true", help="one run a day, deciding after each")
+    parser.add_argument("--again", action="store_true", help="also days whose landing files did not change")
     parser.set_defaults(run=run_replay)
 
     parser = subparsers.add_parser("demo", help="the real demo shop through every room, with a summary")
@@ -48,7 +49,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 def run_replay(args: argparse.Namespace) -> int:
     """`seg-assets replay`."""
     settings = Settings.from_env()
-    _replay(settings, parse_day(args.first), parse_day(args.last), live=args.live)
+    _replay(settings, parse_day(args.first), parse_day(args.last), live=args.live, again=args.again)
     return 0
 
 
@@ -129,7 +130,7 @@ def run_views(args: argparse.Namespace) -> int:
     return 0
 
 
-def _replay(settings: Settings, first: dt.date, last: dt.date, *, live: bool) -> None:
+def _replay(settings: Settings, first: dt.date, last: dt.date, *, live: bool, again: bool = False) -> None:
     import dagster as dg
 
     from seg_assets import dagster_io
@@ -141,7 +142,7 @@ def _replay(settings: Settings, first: dt.date, last: dt.date, *, live: bool) ->
     dagster_io.on_progress = bar.show
     try:
         with dg.DagsterInstance.from_config(str(folder)) as instance:
-            done = replay(settings, first, last, instance=instance, live=live, say=bar.say)
+            done = replay(settings, first, last, instance=instance, live=live, again=again, say=bar.say)
     finally:
         bar.close()
         dagster_io.on_progress = None
