@@ -41,7 +41,7 @@ OTHERWISE = ("active_r2", "next-quarter active days")
 
 @dataclass(frozen=True)
 class Weighed:
-    """One setting of one strategy. Shares of users; validity and its change with the half width of its 95 % interval."""
+    """One setting of one strategy. Shares of users; validity and its change with half of its 95 % interval."""
 
     setting: Hysteresis
     moved: float
