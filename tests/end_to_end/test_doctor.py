@@ -1,62 +1,180 @@
 """doctor on a deliberately broken lake, and what mends it; gc takes leftovers and nothing else."""
 
 import os
+import shlex
 import shutil
 
 import dagster as dg
 import pytest
+from upath import UPath
 
 from seg_assets import doctor
+from seg_assets.catalog import TABLES
+from seg_assets.errors import DamagedFileError
 from seg_assets.lake import Lake
-from tests.end_to_end.shop import DAYS, contents, day, differences, run, shop
+from seg_assets.segments.decisions import decisions
+from tests.end_to_end.shop import DAYS, contents, day, differences, shop
 
 # Not yet seen green on a quiet machine: run by `pytest -m slow`, out of the default run until it is.
 pytestmark = pytest.mark.slow
 
+LAST = DAYS - 1
+
 
 @pytest.fixture
 def copy(ranged, tmp_path, monkeypatch):
+    """A home with a lake of its own (files are linked: the product replaces them, the tests too) and no instance."""
     settings, _, _ = ranged
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    shutil.copytree(settings.lake, tmp_path / "home" / "lake")
-    return shop(tmp_path / "home", settings.landing)
+    shutil.copytree(settings.lake, tmp_path / "home" / "lake", copy_function=os.link)
+    shutil.copytree(settings.home / "dbt", tmp_path / "home" / "dbt")
+    broken = shop(tmp_path / "home", settings.landing, end_day=day(LAST))
+    for name, value in broken.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
+    return broken
 
 
-def test_a_good_lake_is_healthy(copy):
+def found_in(settings, **options):
+    return {(f.kind, f.table, f.first): f for f in doctor.examine(settings, **options)}
+
+
+def command(text):
+    """Run a printed command line as a user would, in this process. Returns its exit code."""
+    from seg_assets.cli import main
+
+    program, *arguments = shlex.split(text)
+    assert program == "seg-assets"
+    return main(arguments)
+
+
+def obey(findings):
+    """Run exactly the printed commands, each once."""
+    for mend in dict.fromkeys(part.strip() for f in findings for part in f.mend.split(";")):
+        command(mend)
+
+
+def put(path, data):
+    """Other bytes in a file's place; the file it is linked with stays."""
+    path.unlink()
+    path.write_bytes(data)
+
+
+def alter_rows(lake, table, d):
+    """Flip one byte so that the file still reads well and holds other rows."""
+    path = lake.path(table, d)
+    good = path.read_bytes()
+    for at in range(8, len(good) // 2):
+        put(path, good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :])
+        try:
+            lake.verify(table, d)
+        except DamagedFileError as error:
+            if "its footer says" in str(error):
+                return path
+    raise AssertionError(f"no byte of {path} alters rows silently")
+
+
+def test_a_good_lake_is_healthy(copy, capsys):
     assert doctor.examine(copy, verify=True) == []
+    assert command("seg-assets doctor --verify") == 0
+    assert "healthy" in capsys.readouterr().out
 
 
-def test_a_missing_day_is_named_and_the_replay_it_tells_mends_it(copy, ranged):
+def test_missing_stale_and_undecided_days_are_named_and_the_printed_commands_mend_them(copy, ranged, capsys):
     lake = Lake.of(copy)
-    lake.drop("user_segments", day(20))
-    lake.drop("raw_events", day(22))
-    found = {(f.kind, f.table, f.first): f for f in doctor.examine(copy)}
-    assert ("missing", "raw_events", day(22)) in found
-    assert found["missing", "raw_events", day(22)].mend == f"seg-assets replay --from {day(22)} --to {day(22)}"
-    assert any(f.table == "user_segments" and f.first <= day(20) <= f.last for f in found.values())
-    run(copy, 0, DAYS - 1)
+    last = max(decisions(lake, "value"), key=lambda d: d.day)
+    lake.drop("segment_model", last.day, "value")
+    lake.drop("user_segments", day(LAST - 1))
+    lake.drop("raw_events", day(LAST))
+    findings = found_in(copy)
+    assert ("undecided", "segment_model/value", last.day) in findings
+    assert ("missing", "user_segments", day(LAST - 1)) in findings
+    assert any(kind == "stale" and table == "segment_profiles" for kind, table, _ in findings)
+    assert command("seg-assets doctor") == 1
+    out = capsys.readouterr().out
+    assert "undecided" in out
+    assert "mend: seg-assets replay" in out
+    obey(findings.values())
     assert doctor.examine(copy) == []
     assert differences(contents(copy), contents(ranged[0])) == []
 
 
-def test_damage_is_found_by_footer_or_by_hash_set_aside_and_rebuilt(copy, ranged):
+def test_a_gap_and_changed_landing_files_are_named_and_the_printed_commands_mend_them(copy, ranged, tmp_path):
     lake = Lake.of(copy)
-    truncated = lake.path("user_profiles", day(21))
-    truncated.write_bytes(truncated.read_bytes()[:-100])
-    swapped = lake.path("segment_profiles", day(23))
-    shutil.copyfile(lake.path("segment_profiles", day(24)), swapped)
-    named = {(f.kind, f.table, f.first) for f in doctor.examine(copy, verify=True)}
-    assert ("damaged", "user_profiles", day(21)) in named
-    with_content = lake.path("user_segments", day(19))
-    data = bytearray(with_content.read_bytes())
-    data[200:260] = os.urandom(60)
-    with_content.write_bytes(bytes(data))
+    landing = tmp_path / "landing"
+    shutil.copytree(copy.landing, landing)
+    copy = shop(copy.home, landing, end_day=day(LAST))
+    os.environ["SEG_ASSETS_LANDING"] = str(landing)
+    changed = next((landing / "events").glob(f"{day(LAST)}*.jsonl"))
+    good = changed.read_bytes()
+    changed.write_bytes(b"".join(good.splitlines(keepends=True)[:-3]))
+    assert command(f"seg-assets replay --from {day(LAST)} --to {day(LAST)}") == 0
+    assert doctor.examine(copy) == []
+    changed.write_bytes(good)
+    lake.drop("raw_events", day(LAST - 1))
+    findings = found_in(copy)
+    assert findings["missing", "raw_events", day(LAST - 1)].mend.startswith("seg-assets replay --from")
+    assert "landing files changed" in findings["stale", "raw_events", day(LAST)].why
+    obey(findings.values())
+    assert doctor.examine(copy) == []
+    assert differences(contents(copy), contents(ranged[0])) == []
+
+
+def test_damage_is_named_by_its_file_and_the_printed_commands_mend_it(copy, ranged, capsys):
+    lake = Lake.of(copy)
+    cut = lake.path("user_profiles", day(LAST - 1))
+    put(cut, cut.read_bytes()[:-100])
+    swapped = lake.path("segment_profiles", day(LAST - 2))
+    put(swapped, lake.path("segment_profiles", day(LAST - 3)).read_bytes())
+    flipped = alter_rows(lake, "segment_moves", day(LAST))
+    quick = doctor.examine(copy)
+    assert {(f.table, f.first) for f in quick} == {
+        ("user_profiles", day(LAST - 1)),
+        ("segment_profiles", day(LAST - 2)),
+    }
     findings = doctor.examine(copy, verify=True)
-    assert ("damaged", "user_segments", day(19)) in {(f.kind, f.table, f.first) for f in findings}
-    moved = doctor.set_aside(copy, findings)
-    assert len(moved) == len([f for f in findings if f.kind == "damaged"])
-    run(copy, 0, DAYS - 1)
+    assert {f.kind for f in findings} == {"damaged"}
+    assert {f.why.split(".parquet")[0] + ".parquet" for f in findings} == {str(cut), str(swapped), str(flipped)}
+    obey(findings)
+    assert "set aside" in capsys.readouterr().err
     assert doctor.examine(copy, verify=True) == []
+    assert differences(contents(copy), contents(ranged[0])) == []
+
+
+def test_days_made_from_altered_rows_before_anyone_looked_are_made_again(copy, ranged):
+    lake = Lake.of(copy)
+    for table in TABLES:
+        for part in lake.parts(table, day(LAST)):
+            lake.drop(table, day(LAST), part)
+    altered = alter_rows(lake, "user_segments", day(LAST - 1))
+    assert command(f"seg-assets replay --from {day(LAST)} --to {day(LAST)}") == 0
+    findings = doctor.examine(copy, verify=True)
+    assert [f.why.split(".parquet")[0] + ".parquet" for f in findings] == [str(altered)]
+    obey(findings)
+    assert doctor.examine(copy, verify=True) == []
+    assert differences(contents(copy), contents(ranged[0])) == []
+
+
+def test_a_failed_run_is_found_in_the_instance_and_the_printed_command_clears_it(copy, ranged, tmp_path, monkeypatch):
+    from seg_assets.build import build_defs
+    from seg_assets.instance import prepare_instance
+    from seg_assets.replay import QUIET, RANGE_END, RANGE_START
+
+    folder = prepare_instance(copy)
+    assert doctor.examine(copy) == []
+    elsewhere = shop(copy.home, tmp_path / "not there", end_day=day(LAST))
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        failed = build_defs(elsewhere).get_repository_def().get_job("daily").execute_in_process(
+            instance=instance,
+            run_config=QUIET,
+            tags={RANGE_START: day(LAST).isoformat(), RANGE_END: day(LAST).isoformat()},
+            asset_selection=[dg.AssetKey("raw_users")],
+            raise_on_error=False,
+        )  # fmt: skip
+    assert not failed.success
+    findings = doctor.examine(copy)
+    assert {(f.kind, f.table, f.first) for f in findings} == {("failed run", "raw_users", day(LAST))}
+    obey(findings)
+    assert doctor.examine(copy) == []
     assert differences(contents(copy), contents(ranged[0])) == []
 
 
@@ -78,23 +196,25 @@ def test_gc_takes_old_leftovers_and_no_published_day(copy):
     assert contents(copy) == before
 
 
-def test_the_command_says_what_it_found_and_exits_with_it(copy, monkeypatch, capsys):
-    from seg_assets.cli import main
-
-    for name, value in copy.environment().items():
-        monkeypatch.setenv(name, value)
-    assert main(["doctor"]) == 0
-    assert "healthy" in capsys.readouterr().out
-    Lake.of(copy).drop("drift_report", day(25))
-    assert main(["doctor"]) == 1
-    out = capsys.readouterr().out
-    assert "drift_report" in out
-    assert "seg-assets replay" in out
-
-
-def test_failed_runs_are_found_in_the_instance(copy):
-    from seg_assets.instance import prepare_instance
-
-    folder = prepare_instance(copy)
-    with dg.DagsterInstance.from_config(str(folder)):
-        assert doctor._failed_runs(copy) == []
+def test_on_an_object_store_damage_is_named_and_set_aside_and_gc_takes_it_later(copy, tmp_path):
+    remote = copy.model_copy(update={"lake": UPath(f"memory://seg-{tmp_path.name}/lake", use_listings_cache=False)})
+    here, there = Lake.of(copy), Lake.of(remote)
+    tables = ("raw_events", "user_daily_activity", "segment_moves")
+    for table in tables:
+        for n in (LAST - 1, LAST):
+            there.root.fs.put_file(str(here.path(table, day(n))), str(there.path(table, day(n))))
+    assert doctor._damaged(there, verify=True) == []
+    altered = alter_rows(here, "raw_events", day(LAST))
+    there.root.fs.put_file(str(altered), str(there.path("raw_events", day(LAST))))
+    findings = doctor._damaged(there, verify=True)
+    assert [(f.table, f.first) for f in findings] == [("raw_events", day(LAST))]
+    moved = doctor.set_aside(remote, findings)
+    # With it goes the day that was made from it; what was not is left.
+    assert {m.parent.name for m in moved} == {"raw_events", "user_daily_activity"}
+    assert there.days("raw_events") == there.days("user_daily_activity") == [day(LAST - 1)]
+    assert there.days("segment_moves") == [day(LAST - 1), day(LAST)]
+    assert {p.name for p in doctor.collect_garbage(remote, 3600)[0]} == set()
+    removed, size = doctor.collect_garbage(remote, -3600)
+    assert {str(m) for m in moved} <= {str(r) for r in removed}
+    assert size > 0
+    assert not any(m.exists() for m in moved)
