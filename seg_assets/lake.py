@@ -213,7 +213,7 @@ class Lake:
         """
         path = self.path(table, day, part)
         while True:
-            seal = self._seal(path)
+            seal = self.seal(path)
             if seal is None:
                 return None
             cached = self._footers.get(path)
@@ -226,13 +226,13 @@ class Lake:
             except FileNotFoundError:
                 return None
             except Exception as error:  # pyarrow raises several kinds for damaged files
-                if self._seal(path) != seal:
+                if self.seal(path) != seal:
                     continue
                 raise DamagedFileError(
                     f"{path}: no readable provenance footer ({error}); re-materialize {table} for {day}"
                 ) from None
             # A rename between the two would pair one version's seal with another's footer.
-            if self._seal(path) == seal:
+            if self.seal(path) == seal:
                 break
         self._footers[path] = (seal, provenance)
         return provenance
@@ -470,26 +470,26 @@ class Lake:
         """
         path = self.path(table, day, part)
         while True:
-            seal = self._seal(path)
+            seal = self.seal(path)
             found = self.provenance(table, day, part)
             if found is None:
                 raise MissingDaysError(f"{table} of {day} was never materialized")
             try:
                 rows, content = self._content(path)
             except duckdb.Error as error:
-                if self._seal(path) != seal:
+                if self.seal(path) != seal:
                     continue
                 raise _as_damage(error, path, table, day) from error
             if rows == found.rows and content == found.content_hash:
                 return found
             # Replaced by another run between the two reads: look again at the new file.
-            if self._seal(path) == seal:
+            if self.seal(path) == seal:
                 raise DamagedFileError(
                     f"{path}: holds {rows} rows with hash {content}, its footer says {found.rows} rows with "
                     f"{found.content_hash}; re-materialize {table} for {day}"
                 )
 
-    def _seal(self, path: Path) -> Seal | None:
+    def seal(self, path: Path) -> Seal | None:
         """What tells one version of a file from another, None where there is no file."""
         try:
             if self.remote:

@@ -5,10 +5,10 @@ model alone (is it real, is it stable) is measured once per model on its fit day
 that may be deleted at any time, and repeated for every day of that model.
 """
 
+import contextlib
 import datetime as dt
 import json
 import math
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -294,13 +294,11 @@ def model_quality(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never written, or damaged: it is a memo, so compute it again
     quality = measure_model(lake, strategy, model, seed)
-    staged = path.with_name(f"{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    staged = lake.stage_path()
+    with contextlib.suppress(OSError):
         staged.write_text(json.dumps(quality.to_dict(), sort_keys=True), encoding="utf-8")
-        staged.replace(path)
-    except OSError:
-        staged.unlink(missing_ok=True)
+        lake.rename_into_place(staged, path)
+    staged.unlink(missing_ok=True)
     return quality
 
 

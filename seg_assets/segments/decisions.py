@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from seg_assets.errors import DamagedFileError
-from seg_assets.lake import NONE, Lake, digest
+from seg_assets.lake import NONE, Lake, Seal, digest
 from seg_assets.segments.model import SegmentModel
 
 TABLE = "segment_model"
@@ -146,7 +146,7 @@ class StoredReference(Mapping[str, Any]):
 
 
 # Parsed part files by path, with the seal (mtime, size, inode) they were read at.
-_CACHE: dict[Path, tuple[tuple[int, int, int], list[Decision]]] = {}
+_CACHE: dict[Path, tuple[Seal, list[Decision]]] = {}
 _CACHE_FILES = 2000
 
 
@@ -162,11 +162,9 @@ def decisions(lake: Lake, strategy: str) -> list[Decision]:
 def decisions_of_day(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
     """The decisions of one day, by sequence."""
     path = lake.path(TABLE, day, strategy)
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
+    seal = lake.seal(path)
+    if seal is None:
         return []
-    seal = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
     cached = _CACHE.get(path)
     if cached and cached[0] == seal:
         return list(cached[1])
