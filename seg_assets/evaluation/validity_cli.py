@@ -7,6 +7,8 @@ import math
 import sys
 from typing import Any
 
+from seg_assets.evaluation import compare_cli
+
 SHOWN = ("r2", "r2_crossfit", "spearman", "lapse_auc", "active_r2", "mix", "coupon_auc")
 
 
@@ -26,6 +28,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--ceiling", action="store_true", help="also a boosted forecast that knows other users' future")
     parser.add_argument("--json", action="store_true", help="records instead of a table")
     parser.set_defaults(run=run_validate)
+    compare_cli.add_commands(subparsers)
 
 
 def run_validate(args: argparse.Namespace) -> int:

@@ -64,7 +64,7 @@ def fit_challenger(
     retired_ids: Sequence[str] | set[str] = (),
     seed: int = 0,
     outcome: Outcome | None = None,
-    replications: int = stability.REPLICATIONS,
+    replications: int | None = None,
 ) -> Challenger:
     """Fit a model on the clustered users of `frame`.
 
@@ -76,7 +76,7 @@ def fit_challenger(
         retired_ids: every id ever used.
         seed: of everything random.
         outcome: for outcome-guided algorithms.
-        replications: of the bootstrap stability that the model keeps; 0: not measured.
+        replications: of the bootstrap stability that the model keeps, default 20; 0: not measured.
 
     Returns:
         A challenger whose `model` is None, with the reason, when there are too few users, no usable feature, or
@@ -102,7 +102,8 @@ def fit_challenger(
     facts["outlier_share"] = float((labels < 0).mean())
     facts["inertia"] = within(X_all, scores.argmin(axis=1))
     drawn = X_all[sample_rows(users["user_id"], stability.STABILITY_SAMPLE, seed)]
-    facts["stability"] = stability.measure(strategy, fitted, drawn, seed, outcome, replications).to_dict()
+    times = stability.REPLICATIONS if replications is None else replications
+    facts["stability"] = stability.measure(strategy, fitted, drawn, seed, outcome, times).to_dict()
     found = match(
         strategy.name, champion.segment_ids if champion else [], old, labels, fitted.n_clusters, set(retired_ids)
     )

@@ -9,14 +9,13 @@ import yaml
 
 from seg_assets.dagster_io import Shop
 from seg_assets.errors import ConfigError, MissingDaysError
-from seg_assets.evaluation import validity_assets, validity_cli
+from seg_assets.evaluation import shops, validity_assets, validity_cli
 from seg_assets.evaluation.baselines import monetary_tiers
 from seg_assets.evaluation.validity_assets import SCHEMA, validity_of_day
 from seg_assets.lake import Lake
 from seg_assets.partitions import daily_partitions
 from seg_assets.segments.strategy import parse_strategy, strategies_of
 from seg_assets.settings import Settings
-from tests.segments import shops
 from tests.segments.daily_shop import BareLake, publish_profiles, publish_segments
 
 START = dt.date(2024, 1, 1)
@@ -41,7 +40,7 @@ def shop(tmp_path_factory):
     (home / "strategies" / "value.yaml").write_text(yaml.safe_dump(STRATEGY))
     settings = Settings(home=home, strategies=home / "strategies", start_day=START, end_day=day(400))
     lake = BareLake(settings.lake, START)
-    money = shops.spend("grocery", users=400)
+    money = shops.make("grocery", users=400).money
     for n in (60, 74, 75, 82, 150, 164, 240, 254):
         frame = shops.profiles(money, n)
         publish_profiles(lake, day(n), frame.assign(coupons_all=0.0))
@@ -61,7 +60,7 @@ def test_a_day_judges_the_segments_of_90_days_ago_by_what_users_did_since(shop):
     r2 = table[(table["outcome"] == "spend") & (table["metric"] == "r2")].set_index("predictor")
     assert {"value", "rfm_total", "kmeans_rfm", "monetary_quantile", "monetary_tiers", "bg_nbd"} <= set(r2.index)
     assert r2.loc["value", "groups"] == r2.loc["rfm_total", "groups"] == 4
-    money = shops.spend("grocery", users=400)
+    money = shops.make("grocery", users=400).money
     frame = lake.read("user_profiles", day(150), ["user_id"])
     spend = shops.next_spend(money, frame, 150)
     segments = lake.read("user_segments", day(150)).set_index("user_id")["segment_id"].loc[frame["user_id"]].to_numpy()

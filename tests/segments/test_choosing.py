@@ -13,7 +13,7 @@ import pytest
 from seg_assets.errors import ConfigError, MissingDaysError
 from seg_assets.segments import choosing, tuning
 from seg_assets.segments.choosing import CRITERIA, choose_k, elect
-from seg_assets.segments.fit import Request, fit_challenger, settle_day
+from seg_assets.segments.fit import Request, settle_day
 from seg_assets.segments.outcome import Observed
 from tests.segments.fit_shop import DAY, lake_at, publish, strategy, users
 
@@ -151,8 +151,8 @@ def lake(tmp_path):
 
 
 def test_tune_chooses_what_a_fit_of_the_day_chooses_from_the_same_table(lake):
-    spec = strategy(k={"min": 2, "max": 6})
-    tuned = tuning.tune(lake, spec, DAY, 0)
+    spec = strategy(k={"min": 3, "max": 5})
+    tuned = tuning.tune(lake, spec, DAY, 0, features=False)
     fitted = settle_day(lake, spec, DAY, 0).decision.segment_model()
     assert tuned.choice.k == fitted.n_clusters == 4
     assert tuned.choice.rows == fitted.diagnostics["k_table"]
@@ -166,17 +166,19 @@ def test_tune_chooses_what_a_fit_of_the_day_chooses_from_the_same_table(lake):
 
 
 def test_tune_measures_validity_when_a_horizon_before_the_day_is_in_the_lake(lake):
-    early = tuning.tune(lake, strategy(k={"min": 3, "max": 5}), DAY, 0, features=False)
+    early = tuning.tune(lake, strategy(), DAY, 0, (4, 4), features=False)
     assert early.validity.startswith("not measured")
     first, day = DAY, DAY + dt.timedelta(days=90)
     frame = users().assign(tenure_days=200.0, monetary_all=0.0)
     publish(lake, first, frame.assign(tenure_days=110.0))
     publish(lake, day, frame.assign(monetary_all=frame["monetary_90d"]))
-    found = tuning.tune(lake, strategy(k={"min": 3, "max": 5}), day, 0)
+    spec = strategy(k={"min": 3, "max": 4})
+    found = tuning.tune(lake, spec, day, 0)
     assert "90 days" in found.validity
     assert all(r["validity"] > 0.5 for r in found.choice.rows)
     assert "validity" not in found.choice.voters, "these segments are not asked to say anything of spend"
-    assert tuning.tune(lake, strategy(k={"min": 3, "max": 5}), day, 0).to_dict() == found.to_dict()
+    assert [row["feature"] for row in found.features] == ["monetary_90d", "orders_90d", "recency_days"]
+    assert tuning.tune(lake, spec, day, 0).to_dict() == found.to_dict()
 
 
 def test_a_single_k_is_shown_beside_its_neighbours_and_kept(lake):
@@ -232,9 +234,3 @@ def test_the_command_prints_json_writes_the_picture_and_refuses_what_it_cannot_d
     ):
         assert cli.main(wrong) == 2
         assert named in capsys.readouterr().err
-
-
-def test_a_fit_keeps_the_table_it_chose_from():
-    found = fit_challenger(strategy(k={"min": 2, "max": 6}), users(), DAY, None)
-    assert found.model.n_clusters == 4
-    assert [r["k"] for r in found.diagnostics["k_table"]] == [2, 3, 4, 5, 6]

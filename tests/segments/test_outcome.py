@@ -6,11 +6,11 @@ import pytest
 from sklearn.cluster import KMeans
 
 from seg_assets.errors import ConfigError, MissingDaysError
+from seg_assets.evaluation import shops
 from seg_assets.segments import algorithms
 from seg_assets.segments.outcome import Observed, horizon_of, load_outcome
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import parse_strategy
-from tests.segments import shops
 from tests.segments.daily_shop import BareLake, publish_profiles
 
 START = dt.date(2024, 1, 1)
@@ -69,7 +69,7 @@ def fitted_on(then, spend, now, k=5):
 def test_outcome_tiers_say_more_of_the_next_quarter_than_quintiles_and_k_means_in_every_kind_of_shop(kind):
     gain_quintile, gain_kmeans = [], []
     for seed in range(3):
-        money = shops.spend(kind, seed=seed)
+        money = shops.make(kind, seed=seed).money
         then, now = shops.profiles(money, 150), shops.profiles(money, 240)
         spend = shops.next_spend(money, now, 240)
         _, tier = fitted_on(then, shops.next_spend(money, then, 150), now)
@@ -84,7 +84,7 @@ def test_outcome_tiers_say_more_of_the_next_quarter_than_quintiles_and_k_means_i
 
 
 def test_no_feature_pulls_against_the_way_it_points_alone():
-    money = shops.spend("grocery")
+    money = shops.make("grocery").money
     then, now = shops.profiles(money, 150), shops.profiles(money, 240)
     spend = shops.next_spend(money, then, 150)
     fitted, _ = fitted_on(then, spend, now)
@@ -103,7 +103,7 @@ def test_a_column_of_noise_hardly_counts():
 
 
 def test_huge_accounts_and_refunds_leave_tiers_ordered_and_finite():
-    money = shops.spend("wholesale")
+    money = shops.make("wholesale").money
     then, now = shops.profiles(money, 150), shops.profiles(money, 240)
     spend = shops.next_spend(money, then, 150)
     assert (spend < 0).any()
@@ -115,7 +115,7 @@ def test_huge_accounts_and_refunds_leave_tiers_ordered_and_finite():
 
 
 def test_promise_02_nothing_after_the_fit_day_can_reach_the_outcome(tmp_path, monkeypatch):
-    money = shops.spend("grocery", users=300)
+    money = shops.make("grocery", users=300).money
     lake = lake_of(tmp_path, money, [150, 240])
     before = load_outcome(lake, strategy(), day(240))
     read = []
@@ -133,7 +133,7 @@ def test_promise_02_nothing_after_the_fit_day_can_reach_the_outcome(tmp_path, mo
 
 
 def test_the_outcome_is_the_net_spend_of_the_days_between(tmp_path):
-    money = shops.spend("wholesale", users=300)
+    money = shops.make("wholesale", users=300).money
     outcome = load_outcome(lake_of(tmp_path, money, [150, 240]), strategy(), day(240))
     expected = shops.next_spend(money, outcome.frame, 150)
     assert outcome.day == day(150)
@@ -143,14 +143,14 @@ def test_the_outcome_is_the_net_spend_of_the_days_between(tmp_path):
 
 
 def test_a_young_shop_looks_half_its_history_ahead(tmp_path):
-    money = shops.spend("grocery", users=300)
+    money = shops.make("grocery", users=300).money
     outcome = load_outcome(lake_of(tmp_path, money, [49, 99]), strategy(), day(99))
     assert outcome.horizon_days == 50
     assert [horizon_of(n, 90) for n in (10, 55, 56, 92, 180, 400)] == [0, 0, 28, 46, 90, 90]
 
 
 def test_a_shop_too_young_for_an_outcome_gets_tiers_of_the_past_and_says_so(tmp_path):
-    money = shops.spend("grocery", users=300)
+    money = shops.make("grocery", users=300).money
     lake = lake_of(tmp_path, money, [40])
     outcome = load_outcome(lake, strategy(), day(40))
     assert outcome.horizon_days == 0
@@ -168,13 +168,13 @@ def test_a_shop_too_young_for_an_outcome_gets_tiers_of_the_past_and_says_so(tmp_
 
 
 def test_an_earlier_day_that_was_never_materialized_is_named(tmp_path):
-    lake = lake_of(tmp_path, shops.spend("grocery", users=200), [240])
+    lake = lake_of(tmp_path, shops.make("grocery", users=200).money, [240])
     with pytest.raises(MissingDaysError, match=str(day(150))):
         load_outcome(lake, strategy(), day(240))
 
 
 def test_buying_again_can_be_the_outcome(tmp_path):
-    lake = lake_of(tmp_path, shops.spend("bursty", users=400), [150, 240])
+    lake = lake_of(tmp_path, shops.make("bursty", users=400).money, [150, 240])
     outcome = load_outcome(lake, strategy(parameters={"outcome": "returned"}), day(240))
     assert set(outcome.values["returned"]) == {0.0, 1.0}
 
