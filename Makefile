@@ -15,7 +15,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 DEMO_ENV = SEG_ASSETS_HOME="$(HOME_DIR)/demo" SEG_ASSETS_SOURCE=complete_journey \
 	SEG_ASSETS_TIME_ZONE=America/New_York SEG_ASSETS_START_DAY=2017-01-01 SEG_ASSETS_END_DAY=2017-12-31
 
-.PHONY: help env demo ui test soak bench drift-study hysteresis-study lint format clean
+.PHONY: help env demo ui test soak bench choosing drift-study hysteresis-study lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ soak: env  ## Kill, fill, damage and race a small shop FAULTS=200 times; each mu
 bench: env  ## Measure beside raw DuckDB, pandas and polars (SIZE=small: minutes; full, the default: an hour)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks --size $(SIZE)
+
+choosing: env  ## Measure every algorithm for docs/choosing.md (PANEL=home of a lake of the real panel adds it)
+	$(BIN)/python -m seg_assets.cli compare-algorithms --write docs/choosing.md $(if $(PANEL),--panel "$(PANEL)")
 
 drift-study: env  ## Simulate shifts for docs/drift.md: delays, false alarms, did it help (about 8 quiet minutes)
 	$(BIN)/python -m seg_assets.drift.study shifts
