@@ -52,7 +52,7 @@ def store(tmp_path, monkeypatch):
     (tmp_path / "weed").mkdir()
     command = [str(WEED), "server", f"-dir={tmp_path / 'weed'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += [f"-master.port={master}", f"-volume.port={volume}", "-volume.max=8", "-filer", f"-filer.port={filer}"]
-    command += ["-s3", f"-s3.port={port}", f"-s3.config={config}"]
+    command += ["-s3", f"-s3.port={port}", f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     with (tmp_path / "weed.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
