@@ -10,7 +10,7 @@ from seg_assets.partitions import day_range, parse_day
 from seg_assets.settings import Settings
 
 DEMO_FIRST = dt.date(2017, 1, 1)
-DEMO_LAST = dt.date(2017, 3, 16)
+DEMO_LAST = dt.date(2017, 4, 2)
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -73,9 +73,7 @@ def run_demo(args: argparse.Namespace) -> int:
 
 
 def run_ui(args: argparse.Namespace) -> int:
-    """`seg-assets ui`: `dagster dev` on this shop's instance."""
-    import subprocess
-
+    """`seg-assets ui`: this process becomes `dagster dev` on this shop, so that whoever stops it stops all."""
     from seg_assets.instance import prepare_instance
 
     settings = Settings.from_env()
@@ -84,10 +82,8 @@ def run_ui(args: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "dagster", "dev", "-m", "seg_assets.definitions"]
     command += ["--host", args.host, "--port", str(args.port)]
     environment = {**os.environ, **settings.environment(), "DAGSTER_HOME": str(folder)}
-    try:
-        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603  our own words only
-    except KeyboardInterrupt:
-        return 0
+    sys.stderr.flush()
+    os.execve(sys.executable, command, environment)  # noqa: S606  our own words only
 
 
 def run_doctor(args: argparse.Namespace) -> int:
