@@ -15,7 +15,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 DEMO_ENV = SEG_ASSETS_HOME="$(HOME_DIR)/demo" SEG_ASSETS_SOURCE=complete_journey \
 	SEG_ASSETS_TIME_ZONE=America/New_York SEG_ASSETS_START_DAY=2017-01-01 SEG_ASSETS_END_DAY=2017-12-31
 
-.PHONY: help env demo ui test soak bench choosing drift-study hysteresis-study lint format clean
+.PHONY: help env demo ui test soak shared bench choosing drift-study hysteresis-study lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,7 +29,7 @@ env: .venv/.installed  ## Create the environment in .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch .venv/.installed
 
-demo: env  ## Load a real shop, run 75 days through every room, print what came out
+demo: env  ## Load a real shop, run its first quarter through every room, print what came out
 	@$(DEMO_ENV) $(BIN)/python -m seg_assets.cli demo
 
 ui: env  ## Open the Dagster UI on the demo (schedule, sensors and daemon running), http://localhost:3000
@@ -40,6 +40,10 @@ test: env  ## Run the whole test suite
 
 soak: env  ## Kill, fill, damage and race a small shop FAULTS=200 times; each must heal (docs/operations.md)
 	$(BIN)/python -m tests.soak --faults $(FAULTS) --json "$(HOME_DIR)/soak.json"
+
+shared: env  ## Two workers on a real Postgres and S3 server give the lake that one gives on a folder (minutes)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,shared]'
+	$(BIN)/python -m pytest -m slow tests/end_to_end/test_shared.py
 
 bench: env  ## Measure beside raw DuckDB, pandas and polars (SIZE=small: minutes; full, the default: an hour)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
