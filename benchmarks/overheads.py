@@ -45,8 +45,9 @@ def start(place: Place) -> dict[str, Any]:
     import dagster as dg
 
     from seg_assets.build import build_defs
-    from seg_assets.replay import QUIET, RANGE_END, RANGE_START
+    from seg_assets.replay import QUIET
     from seg_assets.settings import Settings
+    from seg_assets.tags import of_range
 
     job = build_defs(Settings.from_env()).get_repository_def().get_job("daily")
     day = place.day.isoformat()
@@ -57,7 +58,7 @@ def start(place: Place) -> dict[str, Any]:
             result = job.execute_in_process(
                 instance=where,
                 run_config=QUIET,
-                tags={RANGE_START: day, RANGE_END: day},
+                tags=of_range(day, day),
                 asset_selection=[dg.AssetKey(table) for table in EVENTS],
             )
             events = where.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_START)

@@ -28,11 +28,6 @@ IO_RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL
 # One slot protects memory: two rooms of a million users at once do not fit in a small machine.
 HEAVY_POOL = "seg_heavy"
 
-TAG_STRATEGY = "seg/strategy"
-TAG_DAY = "seg/day"
-TAG_CAUSE = "seg/cause"
-TAG_REQUEST = "seg/request"
-
 
 class Shop(dg.ConfigurableResource):
     """The settings as a Dagster resource: each run reads them when it starts, never at import.

@@ -17,9 +17,7 @@ from seg_assets.errors import SegAssetsError
 from seg_assets.lake import Lake
 from seg_assets.partitions import check_in_calendar, contiguous, day_range, say_days
 from seg_assets.settings import Settings
-
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
+from seg_assets.tags import of_range
 
 LANDED = [t.name for t in TABLES.values() if t.room == "events"]
 
@@ -184,7 +182,7 @@ class _Runner:
         result = self.repository.get_job(job).execute_in_process(
             instance=self.instance,
             run_config={**QUIET, **(run_config or {})},
-            tags={**(tags or {}), RANGE_START: first.isoformat(), RANGE_END: last.isoformat()},
+            tags={**(tags or {}), **of_range(first, last)},
             asset_selection=[dg.AssetKey(name) for name in selection] if selection else None,
             raise_on_error=False,
         )

@@ -8,8 +8,8 @@ import pytest
 from seg_assets.dagster_io import SINGLE_RUN, Check, DayResult, Shop, log_progress, report_days, user_errors
 from seg_assets.errors import ConfigError
 from seg_assets.partitions import daily_partitions, days_of_run
-from seg_assets.replay import RANGE_END, RANGE_START
 from seg_assets.settings import Settings
+from seg_assets.tags import of_range
 
 KEY = dg.AssetKey("numbers")
 BAD_DAY = dt.date(2024, 1, 2)
@@ -48,7 +48,7 @@ def _statuses(instance):
 
 def test_a_range_is_one_run_with_metadata_and_check_status_per_day(job):
     instance = dg.DagsterInstance.ephemeral()
-    result = job.execute_in_process(instance=instance, tags={RANGE_START: "2024-01-01", RANGE_END: "2024-01-03"})
+    result = job.execute_in_process(instance=instance, tags=of_range("2024-01-01", "2024-01-03"))
     assert result.success
     records = instance.fetch_materializations(KEY, limit=10).records
     rows = {r.partition_key: r.asset_materialization.metadata["rows"].value for r in records}
@@ -62,7 +62,7 @@ def test_a_range_can_be_run_again_and_the_newest_status_stands(job):
     # A runless event of the same check and day was a duplicate key in Dagster's storage: the second run failed.
     instance = dg.DagsterInstance.ephemeral()
     for last in ("2024-01-03", "2024-01-02"):
-        tags = {RANGE_START: "2024-01-01", RANGE_END: last}
+        tags = of_range("2024-01-01", last)
         assert job.execute_in_process(instance=instance, tags=tags).success
     assert _statuses(instance)["2024-01-02"] == "FAILED"
 
@@ -75,7 +75,7 @@ def test_a_single_day_has_its_own_status(job):
 
 
 def test_the_run_says_which_days_of_a_range_failed(job):
-    result = job.execute_in_process(tags={RANGE_START: "2024-01-01", RANGE_END: "2024-01-03"})
+    result = job.execute_in_process(tags=of_range("2024-01-01", "2024-01-03"))
     (check,) = [e for e in result.get_asset_check_evaluations() if e.partition is None]
     assert not check.passed
     assert check.metadata["failed"].value == "2024-01-02"
@@ -121,7 +121,7 @@ def test_a_check_that_is_not_per_day_is_one_result_of_the_run_that_names_the_day
 
     job = dg.Definitions(assets=[numbers], jobs=[dg.define_asset_job("job")]).resolve_job_def("job")
     instance = dg.DagsterInstance.ephemeral()
-    result = job.execute_in_process(instance=instance, tags={RANGE_START: "2024-01-01", RANGE_END: "2024-01-04"})
+    result = job.execute_in_process(instance=instance, tags=of_range("2024-01-01", "2024-01-04"))
     assert _statuses(instance) == {None: "FAILED"}
     (check,) = result.get_asset_check_evaluations()
     assert check.metadata["failed"].value == "2024-01-02"

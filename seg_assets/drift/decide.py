@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from seg_assets import tags
 from seg_assets.catalog import TABLES
 from seg_assets.drift.staleness import Snapshot, Stale, derived_tables
 from seg_assets.lake import NONE, Lake, digest, literal
@@ -29,10 +30,6 @@ VERDICTS = "drift_report"
 # Verdicts made at a time after a decision: two cool-downs of the default, whole weeks. Each decision makes all later
 # verdicts stale, so making them all at once would be for nothing.
 LOOK_AHEAD_DAYS = 28
-
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
-TAG_STRATEGY, TAG_DAY, TAG_CAUSE, TAG_REQUEST = "seg/strategy", "seg/day", "seg/cause", "seg/request"
 
 
 @dataclass(frozen=True)
@@ -120,12 +117,12 @@ def run_config_for(request: Request) -> dict[str, Any]:
 
 def tags_for(request: Request) -> dict[str, str]:
     """Tags of a request's run: what it is about, and its range when it has more than one day."""
-    tags = {TAG_REQUEST: request.key, TAG_CAUSE: request.cause or request.kind, TAG_DAY: request.first.isoformat()}
+    told = {tags.REQUEST: request.key, tags.CAUSE: request.cause or request.kind, tags.DAY: request.first.isoformat()}
     if request.strategy:
-        tags[TAG_STRATEGY] = request.strategy
+        told[tags.STRATEGY] = request.strategy
     if request.first != request.last:
-        tags |= {RANGE_START: request.first.isoformat(), RANGE_END: request.last.isoformat()}
-    return tags
+        told |= tags.of_range(request.first, request.last)
+    return told
 
 
 def asset_selection_for(request: Request) -> list[str]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from seg_assets import tags
 from seg_assets.catalog import TABLES
-from seg_assets.dagster_io import TAG_REQUEST
 from seg_assets.drift import decide
 from seg_assets.errors import SegAssetsError
 from seg_assets.lake import Lake
@@ -93,7 +93,7 @@ def run_request(request: decide.Request) -> dg.RunRequest:
         run_key=f"{request.key}-{request.attempt}",
         job_name=request.kind,
         run_config=decide.run_config_for(request),
-        tags={**decide.tags_for(request), "seg/attempt": str(request.attempt)},
+        tags={**decide.tags_for(request), tags.ATTEMPT: str(request.attempt)},
         partition_key=request.first.isoformat() if one else None,
         asset_selection=[dg.AssetKey(name) for name in decide.asset_selection_for(request)],
     )
@@ -104,7 +104,7 @@ def next_attempt(instance: dg.DagsterInstance, request: decide.Request) -> decid
 
     The key holds the state of the lake that asks, so a run that changed anything leads to another key.
     """
-    runs = instance.get_runs(filters=dg.RunsFilter(tags={TAG_REQUEST: request.key}), limit=MAX_ATTEMPTS + 1)
+    runs = instance.get_runs(filters=dg.RunsFilter(tags={tags.REQUEST: request.key}), limit=MAX_ATTEMPTS + 1)
     what = f"{request.kind} {request.strategy or ', '.join(request.tables)} of {request.first} ({request.reason})"
     if any(run.status == dg.DagsterRunStatus.SUCCESS for run in runs):
         done = next(run for run in runs if run.status == dg.DagsterRunStatus.SUCCESS)

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from seg_assets.dagster_io import TAG_CAUSE
+from seg_assets import tags
 from seg_assets.errors import SegAssetsError
 from seg_assets.events.landing import (
     EVENTS,
@@ -34,8 +34,6 @@ from seg_assets.lake import Lake, digest
 from seg_assets.partitions import ONE_DAY, contiguous, daily_partitions, day_range, say_days
 from seg_assets.settings import Settings
 
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
 # A range is one run; a run of a quarter is long enough to show progress and short enough to repeat.
 MAX_DAYS_OF_A_RUN = 92
 
@@ -228,5 +226,5 @@ def build_sensors(settings: Settings, job: Any) -> list[dg.SensorDefinition]:
 def _request(first: dt.date, last: dt.date, fingerprint: str) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"landing:{first}:{last}:{fingerprint}",
-        tags={RANGE_START: first.isoformat(), RANGE_END: last.isoformat(), TAG_CAUSE: "landing"},
+        tags={**tags.of_range(first, last), tags.CAUSE: "landing"},
     )

@@ -157,7 +157,8 @@ def test_days_made_from_altered_rows_before_anyone_looked_are_made_again(copy, r
 def test_a_failed_run_is_found_in_the_instance_and_the_printed_command_clears_it(copy, ranged, tmp_path, monkeypatch):
     from seg_assets.build import build_defs
     from seg_assets.instance import prepare_instance
-    from seg_assets.replay import QUIET, RANGE_END, RANGE_START
+    from seg_assets.replay import QUIET
+    from seg_assets.tags import of_range
 
     folder = prepare_instance(copy)
     assert doctor.examine(copy) == []
@@ -166,7 +167,7 @@ def test_a_failed_run_is_found_in_the_instance_and_the_printed_command_clears_it
         failed = build_defs(elsewhere).get_repository_def().get_job("daily").execute_in_process(
             instance=instance,
             run_config=QUIET,
-            tags={RANGE_START: day(LAST).isoformat(), RANGE_END: day(LAST).isoformat()},
+            tags=of_range(day(LAST), day(LAST)),
             asset_selection=[dg.AssetKey("raw_users")],
             raise_on_error=False,
         )  # fmt: skip

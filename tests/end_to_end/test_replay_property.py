@@ -13,9 +13,10 @@ import pytest
 
 from seg_assets.build import build_defs
 from seg_assets.lake import Lake
-from seg_assets.replay import QUIET, RANGE_END, RANGE_START, replay
+from seg_assets.replay import QUIET, replay
 from seg_assets.segments.decisions import decisions
 from seg_assets.simulator import deliver_late
+from seg_assets.tags import of_range
 from tests.end_to_end.shop import contents, day, differences, land, shop
 from tests.soak.bench import STRATEGIES
 
@@ -74,7 +75,7 @@ def launched(settings, first, last):
         result = build_defs(settings).get_repository_def().get_job("daily").execute_in_process(
             instance=instance,
             run_config=QUIET,
-            tags={RANGE_START: day(first).isoformat(), RANGE_END: day(last).isoformat()},
+            tags=of_range(day(first), day(last)),
             raise_on_error=False,
         )  # fmt: skip
         return [e.step_failure_data.error.to_string() for e in result.all_events if e.is_step_failure]

@@ -13,6 +13,7 @@ from seg_assets.lake import Lake
 from seg_assets.partitions import daily_partitions
 from seg_assets.segments.decisions import champion_as_of
 from seg_assets.settings import Settings
+from seg_assets.tags import of_range
 from tests.evaluation.small_shop import START, profiles, publish_profiles, publish_segments, shop
 
 STRATEGY = """
@@ -48,7 +49,7 @@ def built(tmp_path_factory):
 def materialize(settings, instance, first, last=None):
     """One run of one day, or of a range."""
     made = assets.build_assets(settings, daily_partitions(settings))
-    tags = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
+    tags = of_range(first, last)
     return dg.materialize(
         made,
         instance=instance,

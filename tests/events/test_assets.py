@@ -12,6 +12,7 @@ from seg_assets.events import assets, sensor
 from seg_assets.lake import Lake
 from seg_assets.partitions import daily_partitions
 from seg_assets.settings import Settings
+from seg_assets.tags import RANGE_END, RANGE_START, of_range
 from tests.events.landing_zone import ORDERS
 
 YAML = (
@@ -63,7 +64,7 @@ class World:
             self.put(f"orders/2024-03-0{d}.csv", HEAD + f"{d},u{d},2024-03-0{d} 10:00,purchase,{d}\n" + extra)
 
     def run(self, first: int, last: int) -> dg.ExecuteInProcessResult:
-        tags = {sensor.RANGE_START: f"2024-03-0{first}", sensor.RANGE_END: f"2024-03-0{last}"}
+        tags = of_range(f"2024-03-0{first}", f"2024-03-0{last}")
         job = self.defs.get_repository_def().get_job("daily")
         return job.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
 
@@ -83,7 +84,7 @@ def world(tmp_path):
 
 
 def asked(result) -> list[tuple[str, str]]:
-    return [(r.tags[sensor.RANGE_START], r.tags[sensor.RANGE_END]) for r in result.run_requests or []]
+    return [(r.tags[RANGE_START], r.tags[RANGE_END]) for r in result.run_requests or []]
 
 
 def test_a_range_is_one_run_with_metadata_and_check_status_per_day(world):

@@ -16,6 +16,7 @@ from seg_assets.reports.read import build_report, load_history
 from seg_assets.reports.summary import summarize
 from seg_assets.reports.write import index_path, page_path, pages, write_index, write_text
 from seg_assets.settings import Settings
+from seg_assets.tags import of_range
 from tests.evaluation.small_shop import START
 from tests.evaluation.test_assets import STRATEGY
 from tests.reports.report_lake import NAMES, publish_day, publish_sizes, small_history
@@ -137,7 +138,7 @@ def test_a_quarter_of_history_is_shown_and_no_more(tmp_path):
 
 
 def materialize(settings, first, last=None):
-    tags = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
+    tags = of_range(first, last)
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
             assets.build_assets(settings, daily_partitions(settings)),

@@ -12,6 +12,7 @@ from seg_assets.partitions import daily_partitions
 from seg_assets.segments import decisions
 from seg_assets.segments.model_assets import KEY, SegmentModelConfig, build_assets
 from seg_assets.settings import Settings
+from seg_assets.tags import of_range
 from tests.segments.fit_shop import DAY, SPEC, START, lake_at, publish, publish_verdict, users
 
 DAYS = [DAY + dt.timedelta(days=n) for n in range(4)]
@@ -34,7 +35,7 @@ def shop(tmp_path):
 def run(settings, instance, first, last=None, requests=(), force=False):
     """A run of the asset for a day or a range, as the UI launches it."""
     (asset,) = build_assets(settings, daily_partitions(settings))
-    tags = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
+    tags = of_range(first, last)
     definitions = dg.Definitions([asset], resources={"shop": Shop(environment=settings.environment())})
     job = definitions.get_implicit_global_asset_job_def()
     config = {"ops": {"segment_model": {"config": {"requests": list(requests), "force": force}}}}

@@ -23,9 +23,10 @@ import dagster as dg
 from seg_assets.build import build_defs
 from seg_assets.catalog import TABLES
 from seg_assets.lake import Lake
-from seg_assets.replay import QUIET, RANGE_END, RANGE_START, replay
+from seg_assets.replay import QUIET, replay
 from seg_assets.settings import Settings
 from seg_assets.simulator import SimulationConfig, deliver_late, simulate
+from seg_assets.tags import of_range
 from tests.end_to_end.shop import START, contents, day, differences
 
 USERS = 200
@@ -185,7 +186,7 @@ class Bench:
             result = build_defs(settings).get_repository_def().get_job(job).execute_in_process(
                 instance=instance,
                 run_config=QUIET,
-                tags={RANGE_START: day(first).isoformat(), RANGE_END: day(last).isoformat()},
+                tags=of_range(day(first), day(last)),
                 asset_selection=[dg.AssetKey(a) for a in assets] if assets else None,
                 raise_on_error=False,
             )  # fmt: skip

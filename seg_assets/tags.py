@@ -1,0 +1,15 @@
+"""Run tags: Dagster's own for a range of days, and ours, by which a run says what asked for it."""
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+STRATEGY = "seg/strategy"
+DAY = "seg/day"
+CAUSE = "seg/cause"
+REQUEST = "seg/request"
+ATTEMPT = "seg/attempt"
+
+
+def of_range(first: object, last: object) -> dict[str, str]:
+    """The tags of one run over the days `first` to `last` (dates, or their text)."""
+    return {RANGE_START: str(first), RANGE_END: str(last)}
