@@ -15,8 +15,6 @@ from seg_assets.lake import Lake
 from seg_assets.segments.decisions import decisions
 from tests.end_to_end.shop import DAYS, contents, day, differences, shop
 
-# Not yet seen green on a quiet machine: run by `pytest -m slow`, out of the default run until it is.
-pytestmark = pytest.mark.slow
 
 LAST = DAYS - 1
 

@@ -64,6 +64,8 @@ def fork(work: Callable[[], Any], log: Path) -> int:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
+        # Under pytest these two are files of its own, not the descriptors.
+        sys.stdout = sys.stderr = os.fdopen(handle, "a", buffering=1, closefd=False)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         answer = work()
         log.with_suffix(".json").write_text(json.dumps(answer), encoding="utf-8")
