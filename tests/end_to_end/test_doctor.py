@@ -15,7 +15,6 @@ from seg_assets.lake import Lake
 from seg_assets.segments.decisions import decisions
 from tests.end_to_end.shop import DAYS, contents, day, differences, shop
 
-
 LAST = DAYS - 1
 
 

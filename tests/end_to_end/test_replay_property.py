@@ -20,7 +20,6 @@ from seg_assets.tags import of_range
 from tests.end_to_end.shop import contents, day, differences, land, shop
 from tests.soak.bench import STRATEGIES
 
-
 DAYS = 9
 SHOPS = int(os.environ.get("SEG_ASSETS_TEST_SHOPS", "2"))
 ALL_WAYS = SHOPS > 2
