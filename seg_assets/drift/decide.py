@@ -20,13 +20,14 @@ from seg_assets import tags
 from seg_assets.catalog import TABLES
 from seg_assets.drift.staleness import Snapshot, Stale, derived_tables
 from seg_assets.lake import NONE, Lake, digest, literal
-from seg_assets.partitions import ONE_DAY, contiguous
+from seg_assets.partitions import ONE_DAY, contiguous, day_range
 from seg_assets.segments.decisions import DRIFT, Decision, decisions_of_day, history_digest
 from seg_assets.segments.fit import FIT_VERSION
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy
 from seg_assets.settings import Settings
 
 VERDICTS = "drift_report"
+PAGES = "segment_report"
 # Verdicts made at a time after a decision: two cool-downs of the default, whole weeks. Each decision makes all later
 # verdicts stale, so making them all at once would be for nothing.
 LOOK_AHEAD_DAYS = 28
@@ -43,6 +44,7 @@ class Request:
     strategy, cause, against_model_id: of a `recluster`.
     key: hash of what is asked and of the state of the lake that asks for it: equal state, equal key.
     attempt: 1, 2, .. set by who runs it.
+    pages: whether the reports of the days are written anew too. They are no table, so nothing in the lake asks for it.
     """
 
     kind: Literal["refresh", "recluster", "daily"]
@@ -55,6 +57,7 @@ class Request:
     cause: str = ""
     against_model_id: str = ""
     attempt: int = 1
+    pages: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def tags_for(request: Request) -> dict[str, str]:
 
 def asset_selection_for(request: Request) -> list[str]:
     """Names of the assets that a request's run materializes."""
-    return list(request.tables)
+    return [*request.tables, PAGES] if request.pages else list(request.tables)
 
 
 def _refresh(now: Snapshot, among: set[str], what: str, most_days: int | None = None) -> Request | None:
@@ -155,6 +158,8 @@ def _refresh(now: Snapshot, among: set[str], what: str, most_days: int | None = 
     tables = landing or tables
     kind: Literal["daily", "refresh"] = "daily" if landing else "refresh"
     inside = [item for item in found if item.table in tables and first <= item.day <= last]
+    # A page needs the day's segments, made before or along with it.
+    shown = "segment_profiles" in tables or set(day_range(first, last)) <= set(now.lake.days("segment_profiles"))
     return Request(
         kind=kind,
         first=first,
@@ -163,6 +168,7 @@ def _refresh(now: Snapshot, among: set[str], what: str, most_days: int | None = 
         reason=f"{what}: {_say(inside)}",
         key=digest([kind, str(first), str(last), tables, [(i.table, str(i.day), i.expected) for i in inside]]),
         cause="stale",
+        pages=kind == "refresh" and what != "profiles" and shown,
     )
 
 

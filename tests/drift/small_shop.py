@@ -164,7 +164,7 @@ class Shop:
                 wanted = Asked(**{**one, "day": dt.date.fromisoformat(one["day"])})
                 settle_day(self.lake, self.strategies[one["strategy"]], wanted.day, self.settings.seed, wanted)
             return
-        for table in decide.asset_selection_for(request):
+        for table in request.tables:
             for d in day_range(request.first, request.last):
                 self.make(table, d)
 

@@ -43,6 +43,17 @@ def test_coverage_is_complete_on_every_day(ranged):
             assert rows == [("behaviour", users, users), ("value", users, users)]
 
 
+def test_pages_of_days_after_a_re_clustering_tell_of_it(ranged):
+    # The first run wrote the pages before the drift was decided on.
+    settings, _, _ = ranged
+    lake = Lake.of(settings)
+    last = day(DAYS - 1)
+    for strategy in ("value", "behaviour"):
+        page = (settings.reports / "segments" / strategy / f"day={last}.html").read_text(encoding="utf-8")
+        for decision in decisions(lake, strategy):
+            assert decision.day.isoformat() in page, (strategy, decision.cause, decision.day)
+
+
 def test_promise_07_the_planted_shift_leads_to_exactly_one_reclustering_and_the_loop_rests(ranged):
     settings, _, _ = ranged
     lake = Lake.of(settings)
