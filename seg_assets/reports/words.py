@@ -61,7 +61,7 @@ WINDOWS = {"7d": "7 days", "28d": "28 days", "90d": "90 days", "all": "all time"
 CAUSES = {
     "bootstrap": "first model",
     "drift": "drift",
-    "age": "maximum age reached",
+    "age": "renewal by age",
     "manual": "asked by hand",
     "rollback": "rolled back",
 }
