@@ -200,13 +200,14 @@ def cold(history: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
         "pandas": whole["pandas"],
         "cpu_ratio_pandas_to_ours": ratio(whole["pandas"], ours, "cpu_seconds"),
         "peak_ratio_ours_to_pandas": ratio(ours, whole["pandas"], "peak_memory_mb"),
-        # Days after which pandas, which pays the whole day every day, has paid more.
-        "days_to_break_even": round(
-            (ours["cpu_seconds"] - whole["ours"]["cpu_seconds"])
-            / max(whole["pandas"]["cpu_seconds"] - whole["ours"]["cpu_seconds"], 1e-9),
-            1,
-        ),
+        "days_to_break_even": _break_even(ours, whole["ours"], whole["pandas"]),
     }
+
+
+def _break_even(history: dict[str, Any], ours: dict[str, Any], pandas: dict[str, Any]) -> float | None:
+    """Days after which pandas, which pays the whole day every day, has paid more; None: never."""
+    saved = pandas["cpu_seconds"] - ours["cpu_seconds"]
+    return round((history["cpu_seconds"] - ours["cpu_seconds"]) / saved, 1) if saved > 0 else None
 
 
 # ---- ranges, late days, overheads ------------------------------------------------------------------------------------
