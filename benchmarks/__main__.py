@@ -170,7 +170,7 @@ def take_away(place: Place) -> None:
 
 def flattened(subjects: dict[str, Any], differences: list[str]) -> dict[str, Any]:
     """The flat keys: ours, the ratios, and whether results are equal."""
-    ours, floor, pandas = (subjects.get(s) for s in ("ours", "floor", "pandas"))
+    ours, floor, pandas = subjects["ours"], subjects.get("floor"), subjects.get("pandas")
     found = {key: ours[key] for key in FLAT}
     found["cpu_ratio_floor"] = ratio(ours, floor, "cpu_seconds")
     found["cpu_ratio_pandas_to_ours"] = ratio(pandas, ours, "cpu_seconds")
