@@ -86,9 +86,11 @@ def compile_sql(place: Place) -> dict[str, Any]:
 
 def landed(place: Place, first: str, last: str) -> dict[str, Any]:
     """Landing files of a range of days, read in one run."""
+    from seg_assets import partitions
+
     a, b = dt.date.fromisoformat(first), dt.date.fromisoformat(last)
     run_job(a, b, EVENTS)
-    return {"days": (b - a).days + 1, "rows": rows_of(place, "raw_events", days_between(a, b))}
+    return {"days": (b - a).days + 1, "rows": rows_of(place, "raw_events", partitions.day_range(a, b))}
 
 
 def activity(place: Place, first: str, last: str) -> dict[str, Any]:
@@ -96,17 +98,13 @@ def activity(place: Place, first: str, last: str) -> dict[str, Any]:
 
     Without Dagster and without data tests: one of them compares these tables with profiles, which are not made here.
     """
+    from seg_assets import partitions
     from seg_assets.profiles import runner
     from seg_assets.settings import Settings
 
-    days = days_between(dt.date.fromisoformat(first), dt.date.fromisoformat(last))
+    days = partitions.day_range(dt.date.fromisoformat(first), dt.date.fromisoformat(last))
     runner.build(Settings.from_env(), days, ACTIVITY)
     return {"days": len(days), "rows": rows_of(place, "user_daily_activity", days)}
-
-
-def days_between(first: dt.date, last: dt.date) -> list[dt.date]:
-    """Every day from the first to the last."""
-    return [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
 
 
 def before(place: Place) -> dict[str, Any]:

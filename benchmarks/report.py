@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.shop import ROOT, SIZES
+from seg_assets.markers import put_between
 
 FOLDER = ROOT
 RESULTS = ROOT / "results.json"
@@ -44,11 +45,8 @@ def write() -> None:
     shown = {name: results for name, results in load_all().items() if name != "tiny"}
     if not shown:
         return
-    text = README.read_text()
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
     # The chart is of the largest size whose rooms were measured.
-    README.write_text(f"{head}{BEGIN}\n\n{PICTURE}\n\n{table_of(shown)}\n{END}{tail}")
+    README.write_text(put_between(README.read_text(), BEGIN, END, f"{PICTURE}\n\n{table_of(shown)}", str(README)))
     drawn = next((results for results in shown.values() if "whole_day" in results), None)
     if drawn:
         CHART.write_text(chart(drawn))

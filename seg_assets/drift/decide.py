@@ -159,7 +159,7 @@ def _refresh(now: Snapshot, among: set[str], what: str, most_days: int | None = 
     kind: Literal["daily", "refresh"] = "daily" if landing else "refresh"
     inside = [item for item in found if item.table in tables and first <= item.day <= last]
     # A page needs the day's segments, made before or along with it.
-    shown = "segment_profiles" in tables or set(day_range(first, last)) <= set(now.lake.days("segment_profiles"))
+    shown = "segment_profiles" in tables or set(day_range(first, last)) <= now.footers["segment_profiles"].keys()
     return Request(
         kind=kind,
         first=first,

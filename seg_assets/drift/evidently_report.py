@@ -68,6 +68,21 @@ class Comparison:
     document: Mapping[str, Any] | None
 
 
+def column_drift(pair: "Pair", score: float | None, drifted: bool, limits: "Limits") -> ColumnDrift:
+    """What is said of a pair of columns once it is measured."""
+    return ColumnDrift(
+        column=pair.column,
+        method=pair.method,
+        score=score,
+        limit=limits.distance,
+        drifted=drifted,
+        missing_now=pair.missing_now,
+        missing_then=pair.missing_then,
+        missing_limit=limits.missing,
+        note=pair.note,
+    )
+
+
 def compare(now: Mapping[str, Any], then: Mapping[str, Any], limits: Limits, positions: int) -> Comparison:
     """Compare two descriptions (`segments.reference.describe`), column by column.
 
@@ -83,19 +98,7 @@ def compare(now: Mapping[str, Any], then: Mapping[str, Any], limits: Limits, pos
     columns = []
     for pair in pairs:
         score, drifted = read.get(pair.column, (None, False))
-        columns.append(
-            ColumnDrift(
-                column=pair.column,
-                method=pair.method,
-                score=score,
-                limit=limits.distance,
-                drifted=drifted,
-                missing_now=pair.missing_now,
-                missing_then=pair.missing_then,
-                missing_limit=limits.missing,
-                note=pair.note,
-            )
-        )
+        columns.append(column_drift(pair, score, drifted, limits))
     return Comparison(tuple(columns), document)
 
 

@@ -105,8 +105,7 @@ def frozen(lake: Lake, strategy: Strategy, day: dt.date, seed: int) -> SegmentMo
     """The recipe fitted on a day."""
     from seg_assets.errors import ConfigError
 
-    load = getattr(algorithms.module_of(strategy.algorithm), "load_outcome", None)
-    outcome = load(lake, strategy, day) if load else None
+    outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
     frame = challenger_frame(lake, strategy, day, None)
     found = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome)
     if found.model is None:

@@ -16,10 +16,10 @@ import pandas as pd
 from seg_assets.drift.evidently_report import (
     JENSEN_SHANNON,
     WASSERSTEIN,
-    ColumnDrift,
     Comparison,
     Limits,
     Pair,
+    column_drift,
     column_of,
     pairs_of,
 )
@@ -169,19 +169,8 @@ def plain_compare(now: Mapping[str, Any], then: Mapping[str, Any], limits: Limit
             score = _wasserstein(pair, positions)
         elif pair.method == JENSEN_SHANNON:
             score = _jensen_shannon(pair, positions)
-        columns.append(
-            ColumnDrift(
-                column=pair.column,
-                method=pair.method,
-                score=score,
-                limit=limits.distance,
-                drifted=score is not None and score >= limits.distance,
-                missing_now=pair.missing_now,
-                missing_then=pair.missing_then,
-                missing_limit=limits.missing,
-                note=pair.note,
-            )
-        )
+        drifted = score is not None and score >= limits.distance
+        columns.append(column_drift(pair, score, drifted, limits))
     return Comparison(tuple(columns), None)
 
 

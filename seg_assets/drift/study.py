@@ -22,7 +22,7 @@ import pandas as pd
 from seg_assets.drift import planted
 from seg_assets.drift.planted import SHIFT_DAY, SHIFTS, WARM_DAYS, WATCHED_DAYS, PlantedShop, Shift
 from seg_assets.drift.rehearse import decide, plain_instruments, rehearse
-from seg_assets.errors import ConfigError
+from seg_assets.markers import put_between
 from seg_assets.segments.decisions import BOOTSTRAP, Decision
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.reference import population
@@ -335,19 +335,17 @@ def proxy_of_lake(
 ) -> list[Pair]:
     """Origins a week apart: a champion of eight weeks before, a challenger of the day, and the 90 days after."""
     from seg_assets.evaluation import validity
-    from seg_assets.evaluation.validity_lake import HORIZON_DAYS, load_origin, origin_days
+    from seg_assets.evaluation.ledger import SHOWN
+    from seg_assets.evaluation.validity_lake import HORIZON_DAYS, labels_side_by_side, load_origin, origin_days
     from seg_assets.segments import algorithms
     from seg_assets.segments.fit import challenger_frame
 
-    shown = {"r2": "spend", "active_r2": "activity", "mix": "category mix"}
     found = []
     for day in origin_days(first, last, 7):
         before = day - dt.timedelta(days=56)
         origin = load_origin(lake, day, HORIZON_DAYS)
-        known = pd.Index(origin.frame["user_id"])
         for strategy in strategies:
-            load = getattr(algorithms.module_of(strategy.algorithm), "load_outcome", None)
-            taught = [load(lake, strategy, d) if load else None for d in (before, day)]
+            taught = [algorithms.outcome_for(strategy.algorithm, lake, strategy, d) for d in (before, day)]
             old = decide(
                 strategy, before, challenger_frame(lake, strategy, before, None), None, [], taught[0], seed, ""
             )
@@ -357,16 +355,9 @@ def proxy_of_lake(
             new = decide(strategy, day, frame, old, [old], taught[1], seed, "")
             if new is None or "gain" not in new.numbers:
                 continue
-            users = population(strategy, frame)
-            users = users[users["user_id"].isin(known)].reset_index(drop=True)
-            outcomes = origin.outcomes.rows(known.get_indexer(pd.Index(users["user_id"])))
-            measured = [
-                validity.measure(
-                    d.segment_model().assign(users)["segment_id"].to_numpy(dtype=object).astype(str), outcomes
-                )
-                for d in (old, new)
-            ]
-            worth = {said: measured[1][m] - measured[0][m] for m, said in shown.items()}
+            labels, outcomes = labels_side_by_side(origin, strategy, frame, [d.segment_model() for d in (old, new)])
+            measured = [validity.measure(given, outcomes) for given in labels]
+            worth = {said: measured[1][m] - measured[0][m] for m, said in SHOWN.items()}
             stick, gain = str(new.numbers["yardstick"]), float(new.numbers["gain"])
             found.append(Pair("real panel", strategy.name, stick, str(day), gain, worth))
         say(f"proxy, panel {day}")
@@ -425,11 +416,7 @@ def replace_between(path: Path, name: str, text: str) -> None:
         ConfigError: the file lacks the markers.
     """
     begin, end = (m.format(name) for m in MARK)
-    said = path.read_text(encoding="utf-8")
-    if begin not in said or end not in said:
-        raise ConfigError(f"{path}: no lines {begin!r} and {end!r} to write between")
-    head, tail = said.split(begin)[0], said.split(end, 1)[1]
-    path.write_text(f"{head}{begin}\n\n{text.strip()}\n\n{end}{tail}", encoding="utf-8")
+    path.write_text(put_between(path.read_text(encoding="utf-8"), begin, end, text, str(path)), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

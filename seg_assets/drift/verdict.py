@@ -17,6 +17,7 @@ import pandas as pd
 from seg_assets.drift.evidently_report import ColumnDrift, Comparison, Limits, compare
 from seg_assets.lake import digest
 from seg_assets.segments.reference import describe, population, shadow_gain
+from seg_assets.segments.rules import history_days
 from seg_assets.segments.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -252,12 +253,6 @@ def settled_after(strategy: Strategy) -> int:
     named = [f.column for f in strategy.features if f.column] + list(strategy.drift.columns)
     found = [_WINDOW.match(name) for name in named]
     return max((int(m.group(2)) for m in found if m and not m.group(1).endswith(_RATIOS)), default=0)
-
-
-def history_days(frame: pd.DataFrame) -> int:
-    """Days of history that profiles rest on: that of the user known longest, who came on the first day of data."""
-    known = frame["tenure_days"].max() if len(frame) else math.nan
-    return 0 if pd.isna(known) else int(known) + 1
 
 
 @dataclass(frozen=True)

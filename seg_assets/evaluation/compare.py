@@ -20,6 +20,7 @@ from seg_assets.evaluation import shops, validity
 from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
 from seg_assets.evaluation.validity_lake import Labels, bootstrap_ari, fitted_labels, fixed_k, load_origin
 from seg_assets.lake import Lake
+from seg_assets.markers import put_between
 from seg_assets.segments import algorithms
 from seg_assets.segments.fit import fit_challenger
 from seg_assets.segments.outcome import Observed, growth
@@ -143,7 +144,7 @@ def _one(
 ) -> dict[str, float]:
     day = dt.date(2024, 1, 1) + dt.timedelta(days=DAY)
     outcome = None
-    if hasattr(algorithms.module_of(strategy.algorithm), "load_outcome"):
+    if algorithms.is_guided(strategy.algorithm):
         values = pd.DataFrame({"monetary": growth(earlier, now, "monetary")})
         outcome = Observed(day - dt.timedelta(days=HORIZON), earlier, values, horizon_days=HORIZON)
     found = fit_challenger(strategy, now, day, None, (), seed, outcome, replications=0)
@@ -294,11 +295,7 @@ def between_markers(text: str, made: Mapping[str, str]) -> str:
         ConfigError: a section that has no markers in the document.
     """
     for name, content in made.items():
-        first, last = f"<!-- measured: {name} -->", "<!-- end -->"
-        if first not in text or last not in text.split(first, 1)[1]:
-            raise ConfigError(f"the document has no {first} .. {last}; put them where the table belongs")
-        before, rest = text.split(first, 1)
-        text = f"{before}{first}\n\n{content}\n\n{last}{rest.split(last, 1)[1]}"
+        text = put_between(text, f"<!-- measured: {name} -->", "<!-- end -->", content)
     return text
 
 

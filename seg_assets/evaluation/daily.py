@@ -337,7 +337,7 @@ def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> 
     # The model's own: the YAML may ask for another algorithm since, and the champion stays until it is beaten.
     own = model.fitted.ALGORITHM
     parameters = dict(strategy.parameters) if own == strategy.algorithm else {}
-    guided = hasattr(algorithms.module_of(own), "load_outcome")
+    guided = algorithms.is_guided(own)
     # An outcome-guided clustering has nothing to learn from data without users' outcomes: k-means, which makes the most
     # compact groups there are, takes its place, so beating the null is then the harder.
     of_null = "kmeans" if guided else own
@@ -389,6 +389,5 @@ def _outcome(lake: Lake, strategy: Strategy, model: SegmentModel) -> Any:
     """The outcome that guides the strategy's algorithm on the fit day, None for the others."""
     from seg_assets.segments import algorithms
 
-    load = getattr(algorithms.module_of(model.fitted.ALGORITHM), "load_outcome", None)
-    found = load(lake, strategy, model.fit_day) if load else None
+    found = algorithms.outcome_for(model.fitted.ALGORITHM, lake, strategy, model.fit_day)
     return None if found is None else replace(found, X=model.space.transform(found.frame))

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from seg_assets.evaluation.validity import Estimate, difference
-from seg_assets.evaluation.validity_lake import HORIZON_DAYS, load_origin
+from seg_assets.evaluation.validity_lake import HORIZON_DAYS, labels_side_by_side, load_origin
 from seg_assets.lake import Lake
 from seg_assets.segments import decisions
 from seg_assets.segments.decisions import Decision
 from seg_assets.segments.fit import challenger_frame
-from seg_assets.segments.reference import population
 from seg_assets.segments.strategy import Strategy
 
 # Metric of evaluation.validity to what a reader calls it.
@@ -105,11 +103,7 @@ def _worth(
     if lacking:
         return {}, f"the profiles of {decision.day} lack {', '.join(lacking)}"
     origin = load_origin(lake, decision.day, horizon_days)
-    known = pd.Index(origin.frame["user_id"])
-    users = population(strategy, frame)
-    users = users[users["user_id"].isin(known)].reset_index(drop=True)
-    outcomes = origin.outcomes.rows(known.get_indexer(pd.Index(users["user_id"])))
-    labels = [m.assign(users)["segment_id"].to_numpy(dtype=object).astype(str) for m in (old, new)]
+    labels, outcomes = labels_side_by_side(origin, strategy, frame, [old, new])
     found = difference(labels[0], labels[1], outcomes)
     return {m: found[m] for m in SHOWN if np.isfinite(found[m].value)}, ""
 

@@ -16,6 +16,7 @@ from seg_assets.lake import Lake, identifier
 from seg_assets.segments import algorithms
 from seg_assets.segments.features import load_features
 from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.reference import population
 from seg_assets.segments.strategy import PROFILE_COLUMNS, Clusters, Strategy
 
 PROFILES = "user_profiles"
@@ -52,6 +53,27 @@ def load_origin(lake: Lake, day: dt.date, horizon_days: int = HORIZON_DAYS) -> O
         hashes = pd.util.hash_array(then["user_id"].to_numpy(dtype=object), hash_key="validity00000000")
         then = then.iloc[np.sort(np.argsort(hashes, kind="stable")[:MOST_USERS])].reset_index(drop=True)
     return Origin(day, then, outcomes_between(then, after, shares))
+
+
+def labels_side_by_side(
+    origin: Origin, strategy: Strategy, frame: pd.DataFrame, models: Sequence[SegmentModel]
+) -> tuple[list[np.ndarray], Outcomes]:
+    """What each model calls the users who take part in clustering, and what those users did since.
+
+    Args:
+        origin: the day, with the users whose outcomes are known.
+        strategy: says who takes part.
+        frame: profiles of that day with what the models read.
+        models: any number.
+
+    Returns:
+        (n,) segment ids per model, and the outcomes of the same n users.
+    """
+    known = pd.Index(origin.frame["user_id"])
+    users = population(strategy, frame)
+    users = users[users["user_id"].isin(known)].reset_index(drop=True)
+    labels = [m.assign(users)["segment_id"].to_numpy(dtype=object).astype(str) for m in models]
+    return labels, origin.outcomes.rows(known.get_indexer(pd.Index(users["user_id"])))
 
 
 def read_profiles(lake: Lake, day: dt.date) -> pd.DataFrame:
@@ -104,8 +126,7 @@ def fitted_labels(lake: Lake, strategy: Strategy, day: dt.date, users: pd.Series
     from seg_assets.segments.fit import fit_challenger, fit_seed
 
     frame = load_features(lake, strategy, day)
-    load = getattr(algorithms.module_of(strategy.algorithm), "load_outcome", None)
-    outcome = load(lake, strategy, day) if load else None
+    outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
     found = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome, replications=0)
     if found.model is None:
         return Labels(np.zeros(len(users), dtype=np.int64), np.full(len(users), "unassigned"), None, found.reason)

@@ -105,12 +105,7 @@ def choose_k(
 
 def voters_of(strategy: Strategy, outcome: Outcome | None) -> tuple[str, ...]:
     """The criteria that have a say: validity for algorithms that learn from an outcome, compactness for the others."""
-    return GUIDED if is_guided(strategy) and looks_ahead(outcome) else GEOMETRIC
-
-
-def is_guided(strategy: Strategy) -> bool:
-    """Whether the algorithm learns from an outcome."""
-    return hasattr(algorithms.module_of(strategy.algorithm), "load_outcome")
+    return GUIDED if algorithms.is_guided(strategy.algorithm) and looks_ahead(outcome) else GEOMETRIC
 
 
 def looks_ahead(outcome: Outcome | None) -> bool:
@@ -200,10 +195,10 @@ class _Shared:
         self.strategy, self.rows, self.seed = strategy, rows, seed
         self.outcome = outcome = _few(outcome, seed)
         # Others never see it: their fits must not depend on whether somebody looks at their validity.
-        self.taught = outcome if is_guided(strategy) else None
+        self.taught = outcome if algorithms.is_guided(strategy.algorithm) else None
         self.distances = pairwise(rows)
         self.few = subset(rows, REFERENCE_USERS, seed)
-        self.references = [] if is_guided(strategy) else reference_sets(self.few, seed)
+        self.references = [] if algorithms.is_guided(strategy.algorithm) else reference_sets(self.few, seed)
 
     def row(self, k: int) -> dict[str, Any]:
         fit = refitter(self.strategy, k)
@@ -509,7 +504,7 @@ def drop_one(
         labels = fit(mine, 3, seed, taught).scores(mine).argmin(axis=1)
         return labels, validities(fit, seed, told), agreements(mine, labels, fit, seed, taught)
 
-    guided = is_guided(strategy)
+    guided = algorithms.is_guided(strategy.algorithm)
     found = []
     with algorithms.one_thread():
         labels, valid, stable = measured(np.ones(X.shape[1], dtype=bool))

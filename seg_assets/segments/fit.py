@@ -23,6 +23,7 @@ from seg_assets.segments.decisions import AGE, BOOTSTRAP, DRIFT, MANUAL, ROLLBAC
 from seg_assets.segments.features import CATEGORIES, PROFILES, clustered_mask, day_categories, load_features
 from seg_assets.segments.identity import QUARTER, match, overlap_counts
 from seg_assets.segments.model import Segment, SegmentModel, settled
+from seg_assets.segments.rules import history_days
 from seg_assets.segments.space import FeatureSpace, numbers_of
 from seg_assets.segments.strategy import CATEGORY_PREFIX, TEXT_COLUMNS, Strategy
 
@@ -467,15 +468,14 @@ def _fit_on_lake(
     model = champion.segment_model() if champion else None
     frame = challenger_frame(lake, strategy, day, model)
     if cause == BOOTSTRAP:
-        history = _history_days(frame)
+        history = history_days(frame)
         if history < strategy.fit.minimum_history_days:
             reason = f"{history} days of history, fit.minimum_history_days is {strategy.fit.minimum_history_days}"
             return Challenger(None, reason), frame, None
     outcome = None
     eligible = int(clustered_mask(strategy, frame).sum())
-    load = getattr(algorithms.module_of(strategy.algorithm), "load_outcome", None)
-    if load is not None and eligible >= strategy.fit.minimum_users:
-        outcome = load(lake, strategy, day)
+    if eligible >= strategy.fit.minimum_users:
+        outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
     used = decisions.used_ids(lake, strategy.name, day)
     found = fit_challenger(strategy, frame, day, model, used, fit_seed(seed, strategy.name), outcome)
     if outcome is not None and found.model is not None:
@@ -493,11 +493,6 @@ def challenger_frame(lake: Lake, strategy: Strategy, day: dt.date, champion: Seg
             own = day_categories(lake, strategy, day)
             names = own + [c for c in champion.space.categories if c not in own]
     return load_features(lake, strategy, day, names, extra)
-
-
-def _history_days(frame: pd.DataFrame) -> int:
-    known = frame["tenure_days"].max()
-    return int(known) + 1 if pd.notna(known) else 0
 
 
 def _judged(

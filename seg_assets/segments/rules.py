@@ -135,3 +135,9 @@ def _unknown(columns: tuple[str, ...], frame: pd.DataFrame) -> np.ndarray:
 
 def _numbers(frame: pd.DataFrame, column: str) -> np.ndarray:
     return frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def history_days(frame: pd.DataFrame) -> int:
+    """Days of history that profiles rest on: that of the user known longest, who came on the first day of data."""
+    known = frame["tenure_days"].max() if len(frame) else None
+    return 0 if pd.isna(known) else int(known) + 1

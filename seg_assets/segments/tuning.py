@@ -143,18 +143,22 @@ def _outcome(lake: Lake, strategy: Strategy, day: dt.date) -> tuple[Outcome | No
     """What users did in the horizon up to the day, and what to say of it."""
     from seg_assets.segments.outcome import outcome_frame
 
-    load = getattr(algorithms.module_of(strategy.algorithm), "load_outcome", None)
+    guided = algorithms.is_guided(strategy.algorithm)
     try:
-        found = load(lake, strategy, day) if load else outcome_frame(lake, strategy, day, horizon_days=HORIZON_DAYS)
+        found = (
+            algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
+            if guided
+            else outcome_frame(lake, strategy, day, horizon_days=HORIZON_DAYS)
+        )
     except MissingDaysError as error:
-        if load:
+        if guided:
             raise
         return None, f"not measured: {error}"
     if found is None:
         return None, "not measured: no user takes part in clustering on this day"
     days = getattr(found, "horizon_days", 0)
     if not days:
-        return (found if load else None), f"not measured: {found.basis}"
+        return (found if guided else None), f"not measured: {found.basis}"
     what = " and ".join(str(c) for c in found.values.columns)
     return found, f"{what} of the {days} days after {found.day}, by groups of {found.day}, of users held out"
 

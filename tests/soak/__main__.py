@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from seg_assets.markers import put_between
 from tests.soak.bench import Bench, MissError
 from tests.soak.faults import FAULTS
 
@@ -103,11 +104,9 @@ def table(summary: dict) -> str:
 
 def into_docs(page: Path, summary: dict) -> None:
     """Replace what stands between the soak's markers on a page."""
-    text = page.read_text(encoding="utf-8")
-    head, rest = text.split("<!-- soak:begin -->")
-    _, foot = rest.split("<!-- soak:end -->")
     told = f"Seed {summary['seed']}, 2 shared cores:\n\n{table(summary)}"
-    page.write_text(f"{head}<!-- soak:begin -->\n{told}\n<!-- soak:end -->{foot}", encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    page.write_text(put_between(text, "<!-- soak:begin -->", "<!-- soak:end -->", told, str(page)), encoding="utf-8")
 
 
 if __name__ == "__main__":

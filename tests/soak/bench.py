@@ -81,14 +81,21 @@ def fork(work: Callable[[], Any], log: Path) -> int:
 
 def wait(pid: int, seconds: float = PATIENCE) -> int | None:
     """Exit code of a child; minus the signal's number when it was killed; None (and killed) when it took too long."""
+    code = ended_within(pid, seconds)
+    if code is None:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return code
+
+
+def ended_within(pid: int, seconds: float) -> int | None:
+    """Exit code of a child; minus the signal's number when it was killed; None when it still runs."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
     return None
 
 

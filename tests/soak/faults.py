@@ -24,7 +24,7 @@ from seg_assets.catalog import TABLES
 from seg_assets.lake import Lake
 from seg_assets.replay import QUIET
 from tests.end_to_end.shop import contents, day
-from tests.soak.bench import THREADS, ZONES, Bench, MissError, Odd, tail, wait
+from tests.soak.bench import THREADS, ZONES, Bench, MissError, Odd, ended_within, tail, wait
 
 Fault = Callable[[Bench, random.Random], str]
 
@@ -82,12 +82,9 @@ def kill(bench: Bench, rng: random.Random) -> str:
 
 def strike(pid: int, seconds: float) -> int | None:
     """Wait that long, then SIGKILL; the child's exit code."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
+    code = ended_within(pid, seconds)
+    if code is not None:
+        return code
     os.kill(pid, signal.SIGKILL)
     return wait(pid)
 

@@ -124,6 +124,16 @@ def module_of(name: str) -> ModuleType:
     return _module(name)
 
 
+def is_guided(name: str) -> bool:
+    """Whether an algorithm learns from an outcome."""
+    return hasattr(module_of(name), "load_outcome")
+
+
+def outcome_for(name: str, lake: Any, strategy: Any, day: dt.date) -> Any:
+    """What an outcome-guided algorithm learns from on a day, None for the others."""
+    return module_of(name).load_outcome(lake, strategy, day) if is_guided(name) else None
+
+
 def fit(
     name: str,
     X: np.ndarray,
