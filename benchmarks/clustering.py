@@ -20,7 +20,12 @@ SILHOUETTE_USERS = 10_000
 
 def features_of(profiles: pd.DataFrame) -> np.ndarray:
     """(n, 16) tamed columns: log(1 + x), null is 0."""
-    return np.log1p(profiles[list(FEATURES)].fillna(0).to_numpy(dtype=np.float64).clip(min=0))
+    return np.nan_to_num(known_features_of(profiles))
+
+
+def known_features_of(profiles: pd.DataFrame) -> np.ndarray:
+    """(n, 16) tamed columns, null is NaN: Evidently leaves out what is not known."""
+    return np.log1p(profiles[list(FEATURES)].to_numpy(dtype=np.float64, na_value=np.nan).clip(min=0))
 
 
 def segments(profiles: pd.DataFrame, yesterday: pd.DataFrame, out: Path) -> pd.DataFrame:
@@ -76,7 +81,7 @@ def drift(profiles: pd.DataFrame, before: pd.DataFrame, out: Path) -> dict[str, 
 
     definition = DataDefinition(numerical_columns=list(FEATURES))
     now, then = (
-        Dataset.from_pandas(pd.DataFrame(features_of(p), columns=list(FEATURES)), data_definition=definition)
+        Dataset.from_pandas(pd.DataFrame(known_features_of(p), columns=list(FEATURES)), data_definition=definition)
         for p in (profiles, before)
     )
     metrics = [ValueDrift(column=c, method="wasserstein", threshold=DRIFT_LIMIT) for c in FEATURES]

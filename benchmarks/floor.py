@@ -170,8 +170,8 @@ def drift(place: Place, con: Any = None, source: str = "", who: str = SUBJECT) -
     for column in FEATURES:
         sides = []
         for side in (source, before):
-            value = f"ln(1 + greatest(coalesce({column}, 0), 0))"
-            x = con.execute(f"select {value} as x from {side} order by x").fetchnumpy()["x"]
+            value, known = f"ln(1 + greatest({column}, 0))", f"{column} is not null"
+            x = con.execute(f"select {value} as x from {side} where {known} order by x").fetchnumpy()["x"]
             at = np.floor((np.arange(QUANTILES) + 0.5) / QUANTILES * len(x)).astype(int)
             sides.append(x[at])
         found[column] = float(np.abs(sides[0] - sides[1]).mean() / max(sides[1].std(), 1e-3))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from seg_assets.imports import quick_imports
 from seg_assets.segments.reference import MISSING
 
 WASSERSTEIN = "wasserstein"
@@ -202,9 +203,10 @@ def _apart(description: Mapping[str, Any], usual: float) -> dict[str, float]:
 def _run(pairs: Sequence[Pair], limits: Limits, positions: int, *, pictures: bool) -> Any:
     """Evidently's snapshot of the columns that can be compared; None when there is none."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    from evidently import DataDefinition, Dataset, Report
-    from evidently.metrics import MissingValueCount
-    from evidently.tests import Reference, gte, lte
+    with quick_imports("evidently"):
+        from evidently import DataDefinition, Dataset, Report
+        from evidently.metrics import MissingValueCount
+        from evidently.tests import Reference, gte, lte
 
     compared = [pair for pair in pairs if pair.method != NOT_COMPARED]
     if not compared:

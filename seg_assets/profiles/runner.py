@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_assets.errors import ConfigError, SegAssetsError
+from seg_assets.imports import quick_imports
 from seg_assets.lake import Provenance
 from seg_assets.profiles import asking, dbt_args, manifest
 from seg_assets.settings import Settings
@@ -146,12 +147,13 @@ def _dbt() -> Iterator[None]:
     """Keep dbt without telemetry, and with its database closed when done."""
     before = os.environ.get("DBT_SEND_ANONYMOUS_USAGE_STATS")
     os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
+    with quick_imports("dbt.cli.main"):
+        import dbt.cli.main  # noqa: F401  the whole of dbt
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+        from dbt.adapters.factory import reset_adapters
     try:
         yield
     finally:
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-        from dbt.adapters.factory import reset_adapters
-
         DuckDBConnectionManager.close_all_connections()
         reset_adapters()
         if before is None:

@@ -28,7 +28,7 @@ from seg_assets.segments.space import FeatureSpace, numbers_of
 from seg_assets.segments.strategy import CATEGORY_PREFIX, TEXT_COLUMNS, Strategy
 
 # Raised by hand when fits come out differently for the same input: kept decisions are then made anew.
-FIT_VERSION = "3"
+FIT_VERSION = "4"
 # Algorithms whose clusters are ordered tiers, cluster 0 the highest.
 TIERED = ("tiers", "outcome_tiers")
 # A cold start must beat the warm one by this much inertia: below it, relabelling buys nothing.

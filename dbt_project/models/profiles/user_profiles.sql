@@ -1,6 +1,5 @@
-{#- Windows of days, and the last bucket of each: bucket 0 holds the last 7 days, bucket 1 the 21 before, bucket 2
-    the 62 before those. -#}
-{%- set last_buckets = {'7d': 'bucket = 0', '28d': 'bucket <= 1', '90d': 'bucket <= 2'} -%}
+{#- Windows of days: which rows of the last 90 days lie in each, none said for all of them. -#}
+{%- set inside = {'7d': 'age < 7', '28d': 'age < 28', '90d': none} -%}
 -- One row per known user: everything known at the end of the day, history of linked visitors included.
 with links as (
     select
@@ -45,7 +44,31 @@ shop as (
     from lifetime
 ),
 
-all_days as (
+-- One row per user. Few users have more than one actor: only those rows are added up, which halves the cost.
+several_actors as (
+    select distinct user_id from links
+),
+
+one_actor as (
+    select
+        user_id,
+        first_seen_day,
+        last_seen_day,
+        first_purchase_day,
+        last_purchase_day,
+        {{ day_set_count('active_days') }} as active_days_all,
+        {{ day_set_count('purchase_days') }} as purchase_days_all,
+        {% for counter in counters() -%}
+            {{ counter }}::bigint as {{ counter }}_all,
+        {% endfor -%}
+        order_cents_squared::decimal(38, 0) as order_cents_squared_all,
+        order_cents_min as order_cents_min_all,
+        order_cents_max as order_cents_max_all
+    from lifetime
+    where user_id is not null and user_id not in (select several_actors.user_id from several_actors)
+),
+
+merged_actors as (
     select
         user_id,
         min(first_seen_day) as first_seen_day,
@@ -61,11 +84,17 @@ all_days as (
         min(order_cents_min) as order_cents_min_all,
         max(order_cents_max) as order_cents_max_all
     from lifetime
-    where user_id is not null
+    where user_id in (select several_actors.user_id from several_actors)
     group by user_id
 ),
 
--- The last 90 days, in two steps: sums by bucket, then windows from buckets.
+all_days as (
+    select * from one_actor
+    union all
+    select * from merged_actors
+),
+
+-- The last 90 days. Days as bits, the last 28 and the 62 before them: a user's actors share days.
 activity as (
     select
         {{ user_of('activity.actor_id', 'links.user_id') }} as user_id,
@@ -75,37 +104,20 @@ activity as (
     left join links on activity.actor_id = links.actor_id
 ),
 
-buckets as (
-    select
-        user_id,
-        case when age < 7 then 0 when age < 28 then 1 else 2 end as bucket,
-        -- a bit for each day of the bucket, which has at most 62
-        bit_count(
-            bit_or(1::bigint << case when age < 7 then age when age < 28 then age - 7 else age - 28 end)
-        ) as active_days,
-        max(busiest_hour_pages) as busiest_hour_pages,
-        max(views + searches) as busiest_day_pages,
-        {% for counter in counters() -%}
-            sum({{ counter }})::bigint as {{ counter }},
-        {% endfor -%}
-        sum(order_cents_squared)::decimal(38, 0) as order_cents_squared,
-        min(order_cents_min) as order_cents_min,
-        max(order_cents_max) as order_cents_max
-    from activity
-    where user_id is not null
-    group by user_id, bucket
-),
-
 recent as (
     select
         user_id,
-        {% for window, last in last_buckets.items() -%}
-            coalesce(sum(active_days) filter (where {{ last }}), 0)::bigint as active_days_{{ window }},
-            {% for counter in shown_counts().values() -%}
-                coalesce(sum({{ counter }}) filter (where {{ last }}), 0)::bigint as {{ counter }}_{{ window }},
+        coalesce(bit_count(bit_or(1::bigint << least(age, 7)) filter (where age < 7)), 0)::bigint as active_days_7d,
+        coalesce(bit_count(bit_or(1::bigint << least(age, 28)) filter (where age < 28)), 0)::bigint as active_days_28d,
+        (
+            coalesce(bit_count(bit_or(1::bigint << least(age, 28)) filter (where age < 28)), 0)
+            + coalesce(bit_count(bit_or(1::bigint << greatest(age - 28, 0)) filter (where age >= 28)), 0)
+        )::bigint as active_days_90d,
+        {% for window, rows in inside.items() -%}
+            {%- for column in shown_counts().values() | list + ['gross_cents', 'refund_cents'] -%}
+                sum({{ column if rows is none else 'case when ' ~ rows ~ ' then ' ~ column ~ ' else 0 end' }})::bigint
+                    as {{ column }}_{{ window }},
             {% endfor -%}
-            coalesce(sum(gross_cents) filter (where {{ last }}), 0)::bigint as gross_cents_{{ window }},
-            coalesce(sum(refund_cents) filter (where {{ last }}), 0)::bigint as refund_cents_{{ window }},
         {% endfor -%}
         {% for counter in [
             'cart_visits', 'cart_visits_bought', 'order_lines', 'discount_cents', 'reviews', 'ratings', 'rating_tenths',
@@ -115,11 +127,12 @@ recent as (
             sum({{ counter }})::bigint as {{ counter }}_90d,
         {% endfor -%}
         max(busiest_hour_pages) as busiest_hour_pages,
-        max(busiest_day_pages) as busiest_day_pages,
+        max(views + searches) as busiest_day_pages,
         sum(order_cents_squared)::decimal(38, 0) as order_cents_squared_90d,
         min(order_cents_min) as order_cents_min_90d,
         max(order_cents_max) as order_cents_max_90d
-    from buckets
+    from activity
+    where user_id is not null
     group by user_id
 ),
 

@@ -1,7 +1,9 @@
 """k-means (Lloyd 1982; k-means++ starts, Arthur and Vassilvitskii 2007) on the rows it is given.
 
-The caller draws the sample: 10 starts on 20,000 rows, then three Lloyd steps over all rows, come within 0.02 % of
-the best full fit at a sixth of the cost of one (measured at 1 million x 16, k = 10).
+The caller draws the sample, and takes three Lloyd steps over all rows afterwards. On many rows the starts are screened:
+four times as many run on SCREEN_ROWS of them, and the best few go on over all (Bradley and Fayyad 1998). On 48,000
+shoppers x 16, k = 10, the best of 10 plain starts on 20,000 rows left 1.5 % more inertia than the best known, and up to
+2 % more by another sample; screened starts left 0.2 % at half the cost (`make bench`).
 """
 
 from collections.abc import Mapping
@@ -15,6 +17,10 @@ from seg_assets.segments.algorithms.prototypes import Prototypes, lloyd
 
 STARTS_WARM = True
 PARAMETERS: dict[str, Any] = {"starts": 10, "iterations": 300}
+# Fewer rows are not screened. A start on this many finds a basin as well as one on all.
+SCREEN_ROWS = 4_000
+SCREEN_TIMES = 4
+SCREEN_KEEPS = 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ def fit(
     outcome: Outcome | None = None,
     parameters: Mapping[str, Any],
 ) -> KMeansFitted:
-    """Centroids of the best of `starts` runs, or of one run from `start`."""
+    """Centroids of the best of `starts` runs (more, screened, on many rows), or of one run from `start`."""
     return KMeansFitted.of(centroids_of(X, k, seed, parameters, weights, start))
 
 
@@ -50,18 +56,52 @@ def centroids_of(
     start: np.ndarray | None = None,
 ) -> np.ndarray:
     """(k, d) centroids. float64: float32 is twice as fast and moves centroids in the sixth digit."""
+    k = min(k, distinct_rows(X))
+    if start is not None and len(start) == k:
+        return _runs(X, k, seed, parameters, weights, np.asarray(start, dtype=np.float64)).cluster_centers_
+    if len(X) < 2 * SCREEN_ROWS:
+        return _runs(X, k, seed, parameters, weights).cluster_centers_
+    kept = [_runs(X, k, seed, parameters, weights, begin) for begin in _screened(X, k, seed, parameters, weights)]
+    return min(kept, key=lambda run: run.inertia_).cluster_centers_
+
+
+def _runs(
+    X: np.ndarray,
+    k: int,
+    seed: int,
+    parameters: Mapping[str, Any],
+    weights: np.ndarray | None,
+    start: np.ndarray | None = None,
+    starts: int | None = None,
+) -> Any:
+    """scikit-learn's KMeans: one run from `start`, or the best of several."""
     from sklearn.cluster import KMeans
 
-    k = min(k, distinct_rows(X))
-    warm = start is not None and len(start) == k
     model = KMeans(
         n_clusters=k,
-        init=np.asarray(start, dtype=np.float64) if warm else "k-means++",
-        n_init=1 if warm else int(parameters["starts"]),
+        init="k-means++" if start is None else start,
+        n_init=1 if start is not None else starts or int(parameters["starts"]),
         max_iter=int(parameters["iterations"]),
         random_state=seed,
     )
-    return model.fit(X, sample_weight=weights).cluster_centers_
+    return model.fit(X, sample_weight=weights)
+
+
+def _screened(
+    X: np.ndarray, k: int, seed: int, parameters: Mapping[str, Any], weights: np.ndarray | None
+) -> list[np.ndarray]:
+    """The SCREEN_KEEPS starts, each run to its end on SCREEN_ROWS rows, that leave least inertia over all rows."""
+    rows = np.sort(np.random.default_rng(seed).choice(len(X), SCREEN_ROWS, replace=False))
+    few, few_weights = X[rows], None if weights is None else weights[rows]
+    if distinct_rows(few) < k:
+        return [_runs(X, k, seed, parameters, weights).cluster_centers_]
+    begins = [
+        _runs(few, k, seed + n, parameters, few_weights, starts=1).cluster_centers_
+        for n in range(SCREEN_TIMES * int(parameters["starts"]))
+    ]
+    share = np.ones(len(X)) if weights is None else weights
+    left = [float((share * Prototypes(c).scores(X).min(axis=1)).sum()) for c in begins]
+    return [begins[n] for n in np.argsort(left, kind="stable")[:SCREEN_KEEPS]]
 
 
 def refine(X: np.ndarray, fitted: Prototypes, steps: int) -> KMeansFitted:
