@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.segments.algorithms.tiers import cum_root_cuts
+from seg_assets.threads import one_thread
 
 # Columns of user_profiles that the baselines read.
 COLUMNS = ("recency_days", "tenure_days", "orders_90d", "orders_all", "monetary_90d", "monetary_all")
@@ -65,7 +66,6 @@ def rfm_total(frame: pd.DataFrame, k: int) -> np.ndarray:
 def kmeans_rfm(frame: pd.DataFrame, k: int, seed: int = 0) -> np.ndarray:
     """k-means on scaled log recency, frequency, monetary: what most packages do."""
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
 
     spend = _filled(frame, "monetary_90d", 0.0)
     X = np.column_stack(
@@ -77,7 +77,7 @@ def kmeans_rfm(frame: pd.DataFrame, k: int, seed: int = 0) -> np.ndarray:
     )
     X = (X - X.mean(axis=0)) / np.where(X.std(axis=0) > 0, X.std(axis=0), 1.0)
     distinct = len(np.unique(X, axis=0))
-    with threadpool_limits(limits=1):
+    with one_thread():
         return KMeans(min(k, distinct), n_init=5, random_state=seed).fit_predict(X)
 
 

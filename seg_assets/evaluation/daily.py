@@ -24,6 +24,7 @@ from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 from seg_assets.settings import Settings
+from seg_assets.threads import one_thread
 
 TABLE = "segment_evaluation"
 SCHEMA = {"strategy": "VARCHAR", "segment_id": "VARCHAR", "metric": "VARCHAR", "value": "DOUBLE"}
@@ -203,14 +204,12 @@ def _model_numbers(
     lake: Lake, strategy: Strategy, champion: Decision, seed: int, day: dt.date, members: pd.DataFrame
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Numbers that need the model's space: of the whole, and by segment id."""
-    from threadpoolctl import threadpool_limits
-
     from seg_assets.segments.features import load_features
 
     model = champion.segment_model()
     frame = load_features(lake, strategy, day, categories=model.space.categories)
     users, labels, names = _align(frame["user_id"], members)
-    with threadpool_limits(1):
+    with one_thread():
         X = model.space.transform(frame.iloc[users].reset_index(drop=True))
         whole: dict[str, float] = {}
         parts: dict[str, dict[str, float]] = {}
@@ -312,9 +311,7 @@ def _memo_key(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) ->
 
 def measure_model(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> ModelQuality:
     """Null test and bootstrap stability, computed. Same lake, model and seed: same numbers."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
+    with one_thread():
         return _measure(lake, strategy, model, seed)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from seg_assets.evaluation.internal import silhouette
+from seg_assets.threads import one_thread
 
 # Silhouette of 1,500 users has an sd of about .004; structure that small is of no use to a marketer either.
 NULL_SAMPLE = 1_500
@@ -154,8 +155,6 @@ def null_test(
             column is one column here and several in X, so that nobody gets two sexes.
         to_space: turns a twin of `base` into model space.
     """
-    from threadpoolctl import threadpool_limits
-
     base = X if base is None else base
     varied = int((base.max(axis=0) > base.min(axis=0)).sum()) if len(base) else 0
     if varied < 2:
@@ -165,7 +164,7 @@ def null_test(
     if len(X) < 10 * k:
         return NullTest(reason=f"{len(X)} users are too few for {k} segments (ten per segment are needed)")
     # One thread: a few hundred small fits gain nothing from more, and the sums stay in one order.
-    with threadpool_limits(1):
+    with one_thread():
         observed = silhouette(X, labels).value
         results = []
         for position, (name, make) in enumerate(NULLS.items()):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from seg_assets.threads import one_thread
+
 # Metrics of a predictor, in the order they are shown. All: greater is better, 0 (AUC: .5) says nothing.
 METRICS = ("r2", "r2_crossfit", "spearman", "lapse_auc", "active_r2", "mix", "coupon_auc")
 METRIC_TEXTS = {
@@ -251,12 +253,10 @@ def difference(
     old: np.ndarray, new: np.ndarray, outcomes: Outcomes, *, seed: int = 0, replications: int = REPLICATIONS
 ) -> dict[str, Estimate]:
     """What each metric of `new` is above that of `old`, with an interval; both are judged on the same draws."""
-    from threadpoolctl import threadpool_limits
-
     if len(outcomes) < 2:
         return {m: Estimate(float("nan")) for m in METRICS}
     old, new = np.asarray(old), np.asarray(new)
-    with threadpool_limits(limits=1):
+    with one_thread():
         once = _Weighted(outcomes, np.ones((1, len(outcomes))))
         point = [_measured(labels, once) for labels in (old, new)]
         drawn: list[list[np.ndarray]] = [[], []]
@@ -299,13 +299,11 @@ def judge(
         seed: of the draws.
         replications: how many; 0 for no intervals.
     """
-    from threadpoolctl import threadpool_limits
-
     kept = [i for i, o in enumerate(outcomes) if len(o)]
     point: dict[str, list[dict[str, float]]] = {name: [] for name in predictors}
     drawn = {name: [np.full((len(kept), replications), np.nan) for _ in METRICS] for name in predictors}
     everyone = np.unique(np.concatenate([outcomes[i].user_id for i in kept])) if kept else np.empty(0, dtype=str)
-    with threadpool_limits(limits=1):
+    with one_thread():
         for at, i in enumerate(kept):
             o = outcomes[i]
             place = np.searchsorted(everyone, o.user_id)

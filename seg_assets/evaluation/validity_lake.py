@@ -18,6 +18,7 @@ from seg_assets.segments.features import load_features
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.reference import population
 from seg_assets.segments.strategy import PROFILE_COLUMNS, Clusters, Strategy
+from seg_assets.threads import one_thread
 
 PROFILES = "user_profiles"
 CATEGORIES = "user_category_profiles"
@@ -200,7 +201,6 @@ def boosted_ceiling(lake: Lake, strategy: Strategy, origin: Origin, seed: int) -
     Not a fair rival: it learns from what other users did in the very days it predicts (five folds over users).
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
-    from threadpoolctl import threadpool_limits
 
     numbers = sorted(c for c in PROFILE_COLUMNS if c.endswith(("_7d", "_28d", "_90d", "_all")) and "top_" not in c)
     frame = load_features(lake, strategy, origin.day, extra=[*numbers, "recency_days", "tenure_days"])
@@ -208,7 +208,7 @@ def boosted_ceiling(lake: Lake, strategy: Strategy, origin: Origin, seed: int) -
     known = [c for c in [*numbers, "recency_days", "tenure_days"] if frame[c].notna().any()]
     X, y = frame[known].to_numpy(dtype=np.float64), origin.outcomes.spend
     fold, forecast = np.arange(len(y)) % 5, np.zeros(len(y))
-    with threadpool_limits(limits=1):
+    with one_thread():
         for f in range(5):
             model = HistGradientBoostingRegressor(max_iter=80, learning_rate=0.06, max_leaf_nodes=8, random_state=seed)
             forecast[fold == f] = model.fit(X[fold != f], y[fold != f]).predict(X[fold == f])

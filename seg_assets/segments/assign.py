@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from seg_assets.errors import ConfigError
 from seg_assets.lake import Lake
 from seg_assets.segments.features import load_features
-from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.model import SegmentModel, texts_of
 from seg_assets.segments.rules import CLUSTERED, OUTLIER, RULES, rule_codes, rule_ids
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
@@ -117,14 +117,14 @@ def assign_day(
         {
             "strategy": _repeat(strategy.name, n),
             "user_id": frame["user_id"].reset_index(drop=True),
-            "segment_id": _pick(names, codes),
-            "kind": _pick([CLUSTER, RULE], (codes >= len(clusters)).astype(np.int64)),
+            "segment_id": texts_of(names, codes),
+            "kind": texts_of([CLUSTER, RULE], (codes >= len(clusters)).astype(np.int64)),
             "distance": distance,
             "margin": margin,
             "confidence": confidence,
-            "model_id": _pick([champion.model_id if champion else ""], np.where(by_model, 0, -1)),
+            "model_id": texts_of([champion.model_id if champion else ""], np.where(by_model, 0, -1)),
             "since_day": since,
-            "proposed_segment_id": _pick(names, proposed),
+            "proposed_segment_id": texts_of(names, proposed),
             "proposed_days": waited,
         }
     )
@@ -253,14 +253,8 @@ def texts(series: pd.Series) -> pa.Array:
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
-def _pick(names: list[str], codes: np.ndarray) -> pd.Series:
-    """Texts by code, null for negative codes."""
-    indices = pa.array(codes, mask=codes < 0)
-    return pd.Series(pd.array(pc.take(pa.array(names, pa.large_string()), indices), dtype="str"))
-
-
 def _repeat(text: str, n: int) -> pd.Series:
-    return _pick([text], np.zeros(n, dtype=np.int64))
+    return texts_of([text], np.zeros(n, dtype=np.int64))
 
 
 def sizes(assigned: pd.DataFrame) -> Mapping[str, int]:

@@ -17,6 +17,7 @@ from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Fitted, Outcome, rounded
 from seg_assets.segments.algorithms.prototypes import subset
 from seg_assets.segments.strategy import Strategy
+from seg_assets.threads import one_thread
 
 # Users for choosing k. Silhouette on 4,000 has a standard error of about .002.
 SELECTION_USERS = 4000
@@ -182,7 +183,7 @@ def measure(
     strategy: Strategy, X: np.ndarray, counts: Sequence[int], seed: int, outcome: Outcome | None = None
 ) -> list[dict[str, Any]]:
     """One row per k: every criterion with its standard error, smallest share, inertia, admissible. Free of chance."""
-    with algorithms.one_thread():
+    with one_thread():
         rows = subset(X, SELECTION_USERS, seed)
         shared = _Shared(strategy, rows, seed, outcome)
         return [shared.row(k) for k in counts]
@@ -506,7 +507,7 @@ def drop_one(
 
     guided = algorithms.is_guided(strategy.algorithm)
     found = []
-    with algorithms.one_thread():
+    with one_thread():
         labels, valid, stable = measured(np.ones(X.shape[1], dtype=bool))
         for feature in dict.fromkeys(feature_of):
             keep = owner != feature

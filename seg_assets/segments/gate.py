@@ -26,6 +26,7 @@ from seg_assets.errors import SegAssetsError
 from seg_assets.segments import algorithms
 from seg_assets.segments.reference import population
 from seg_assets.segments.strategy import Strategy
+from seg_assets.threads import one_thread
 
 if TYPE_CHECKING:
     from seg_assets.segments.model import SegmentModel
@@ -77,9 +78,7 @@ def judge(
         either model), audiences_changed (those that exchange more than a tenth of their users), work (rows times
         segments of all that is fitted and labelled for it, one pass each: compute, the same on any machine).
     """
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
+    with one_thread():
         return _judge(strategy, population(strategy, frame), champion, challenger, lineage, seed, outcome)
 
 
@@ -102,8 +101,9 @@ def _judge(
         numbers["stability"] = _stability(strategy, sample, challenger, seed, outcome)
     if champion is None:
         return Judgement(True, _first_reason(numbers, gate.minimum_stability), numbers)
+    names = list(dict.fromkeys([*champion.segment_ids, *challenger.segment_ids]))
     try:
-        before = _labels(champion, users)
+        before = _labels(champion, users, names)
         stick = _yardstick(sample, champion, challenger, seed, outcome)
     except (SegAssetsError, KeyError, ValueError) as error:
         why = f"promoted: the champion can no longer be applied to these profiles ({type(error).__name__}: {error})"
@@ -116,7 +116,7 @@ def _judge(
             f"(at least {2 * USERS_PER_SEGMENT * k})",
             numbers,
         )
-    after = _labels(challenger, users)
+    after = _labels(challenger, users, names)
     relabelled = round(float((before != after).mean()), 6)
     numbers.update(audiences_changed(before, after))
     numbers.update(_gain(strategy, stick, challenger, seed, outcome))
@@ -191,9 +191,9 @@ def _yardstick(
         if np.isfinite(root).all() and (spread > 0).any():
             targets = root[:, spread > 0] / spread[spread > 0]
             Z = np.asarray(challenger.space.transform(frame))
-            return _Yardstick("outcome", frame["user_id"], Z, targets, _labels(champion, frame))
+            return _Yardstick("outcome", frame["user_id"], Z, targets, champion.labels(frame))
     Z = np.asarray(challenger.space.transform(sample))
-    return _Yardstick("space", sample["user_id"], Z, Z, _labels(champion, sample))
+    return _Yardstick("space", sample["user_id"], Z, Z, champion.labels(sample))
 
 
 def _gain(strategy: Strategy, stick: _Yardstick, challenger: "SegmentModel", seed: int, outcome: Any) -> dict[str, Any]:
@@ -293,8 +293,10 @@ def _refit(strategy: Strategy, Z: np.ndarray, challenger: "SegmentModel", seed: 
         return None
 
 
-def _labels(model: "SegmentModel", users: pd.DataFrame) -> np.ndarray:
-    return model.assign(users)["segment_id"].to_numpy(dtype=object)
+def _labels(model: "SegmentModel", users: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """(n,) position of each user's segment in `names`, -1 for an outlier."""
+    positions = np.array([*(names.index(i) for i in model.segment_ids), -1])
+    return positions[model.labels(users)]
 
 
 def _chosen(count: int, most: int, seed: int) -> np.ndarray:

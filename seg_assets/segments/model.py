@@ -7,13 +7,14 @@ No pickle: what is read from the lake is numbers and text, checked against the h
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from seg_assets.errors import DamagedFileError
 from seg_assets.segments import algorithms
@@ -107,24 +108,35 @@ class SegmentModel:
     def assign_matrix(self, X: np.ndarray, user_ids: pd.Series) -> pd.DataFrame:
         """Like `assign`, from rows that are in model space already."""
         scores = self.scores(X)
-        ids = np.array(self.segment_ids, dtype=object)
-        order = np.argsort(scores, axis=1, kind="stable")[:, :2]
         rows = np.arange(len(scores))
-        best = scores[rows, order[:, 0]]
+        nearest = scores.argmin(axis=1)
+        best = scores[rows, nearest]
         alone = scores.shape[1] < 2
-        segment = ids[order[:, 0]]
-        out = self.fitted.outliers(X, scores)
-        segment = np.where(out, OUTLIER, segment)
+        names = [*self.segment_ids, OUTLIER]
+        segment = np.where(self.fitted.outliers(X, scores), len(names) - 1, nearest)
+        if alone:
+            margin, second = np.full(len(scores), np.inf), np.full(len(scores), -1)
+        else:
+            others = scores.copy()
+            others[rows, nearest] = np.inf
+            second = others.argmin(axis=1)
+            margin = scores[rows, second] - best
         return pd.DataFrame(
             {
                 "user_id": user_ids.to_numpy(),
-                "segment_id": pd.array(segment, dtype="str"),
+                "segment_id": texts_of(names, segment),
                 "distance": best,
-                "margin": np.full(len(scores), np.inf) if alone else scores[rows, order[:, 1]] - best,
+                "margin": margin,
                 "confidence": self.fitted.confidence(X, scores),
-                "second_id": pd.array([None] * len(scores) if alone else ids[order[:, 1]], dtype="str"),
+                "second_id": texts_of(names, second),
             }
         )
+
+    def labels(self, frame: pd.DataFrame) -> np.ndarray:
+        """(n,) index of each row's segment in `segment_ids`, -1 for an outlier. What `assign` says, without texts."""
+        X = self.space.transform(frame)
+        scores = self.scores(X)
+        return np.where(self.fitted.outliers(X, scores), -1, scores.argmin(axis=1))
 
     def renamed(self, segments: tuple[Segment, ...]) -> "SegmentModel":
         """The same clustering with other ids, names or numbers on its segments."""
@@ -173,6 +185,12 @@ class SegmentModel:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedFileError(f"{where}: not a segment model ({type(error).__name__}: {error})") from None
+
+
+def texts_of(names: Sequence[str], codes: np.ndarray) -> pd.Series:
+    """Texts by position, null for a negative one."""
+    known = pa.array(codes, mask=codes < 0)
+    return pd.Series(pd.array(pa.array(names, pa.large_string()).take(known), dtype="str"))
 
 
 def settled(model: SegmentModel) -> SegmentModel:

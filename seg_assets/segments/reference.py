@@ -12,6 +12,7 @@ import pandas as pd
 
 from seg_assets.segments.features import clustered_mask
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
+from seg_assets.threads import one_thread
 
 if TYPE_CHECKING:
     from seg_assets.segments.model import SegmentModel
@@ -135,8 +136,11 @@ def segment_shares(frame: pd.DataFrame, model: "SegmentModel | None") -> dict[st
     """Share of users per segment id that the model gives, without hysteresis."""
     if model is None or frame.empty:
         return {}
-    counts = model.assign(frame)["segment_id"].value_counts()
-    return {str(name): _share(int(counts[name]), len(frame)) for name in sorted(counts.index)}
+    from seg_assets.segments.model import OUTLIER
+
+    counts = np.bincount(model.labels(frame) + 1, minlength=model.n_clusters + 1)
+    found = sorted(zip([OUTLIER, *model.segment_ids], counts.tolist(), strict=True))
+    return {name: _share(count, len(frame)) for name, count in found if count}
 
 
 def shadow_gain(frame: pd.DataFrame, model: "SegmentModel | None", seed: int) -> float | None:
@@ -150,17 +154,14 @@ def shadow_gain(frame: pd.DataFrame, model: "SegmentModel | None", seed: int) ->
     Returns:
         A gain under 1 (negative: regrouping is worse), or None when there is no model or there are too few users.
     """
-    from threadpoolctl import threadpool_limits
-
     if model is None:
         return None
     most = min(len(frame), SHADOW_USERS)
     if most < 2 * SHADOW_USERS_PER_SEGMENT * max(len(model.segment_ids), 2):
         return None
-    with threadpool_limits(1):
-        X, names = _sampled(frame, model, seed)
-        found, codes = np.unique(names, return_inverse=True)
-        codes = codes.ravel()
+    with one_thread():
+        X, labels = _sampled(frame, model, seed)
+        found, codes = np.unique(labels, return_inverse=True)
         order = np.random.default_rng(seed).permutation(len(X))
         halves = order[: len(order) // 2], order[len(order) // 2 :]
         before = after = 0.0
@@ -190,11 +191,11 @@ def _squared_distances(X: np.ndarray, centers: np.ndarray) -> np.ndarray:
 
 
 def _sampled(frame: pd.DataFrame, model: "SegmentModel", seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows in model space, segment ids) of at most SHADOW_USERS users."""
+    """(rows in model space, labels) of at most SHADOW_USERS users."""
     if len(frame) > SHADOW_USERS:
         chosen = np.sort(np.random.default_rng(seed).choice(len(frame), SHADOW_USERS, replace=False))
         frame = frame.iloc[chosen].reset_index(drop=True)
-    return np.asarray(model.space.transform(frame)), model.assign(frame)["segment_id"].to_numpy(dtype=object)
+    return np.asarray(model.space.transform(frame)), model.labels(frame)
 
 
 def _model_space(frame: pd.DataFrame, model: "SegmentModel | None") -> dict[str, np.ndarray]:

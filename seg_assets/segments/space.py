@@ -14,6 +14,7 @@ import pandas as pd
 
 from seg_assets.segments.algorithms import rounded
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Feature, Strategy
+from seg_assets.threads import one_thread
 
 MISSING_LEVEL = "(missing)"
 # Points of a stored rank transform. Between two points ranks are interpolated.
@@ -299,9 +300,7 @@ def _rounded_axis(axis: Axis) -> dict[str, Any]:
 
 def _principal(X: np.ndarray, components: int) -> np.ndarray:
     """(d, r) leading eigenvectors of the second-moment matrix; the largest entry of each is positive."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
+    with one_thread():
         _, vectors = np.linalg.eigh(X.T @ X / len(X))
     W = vectors[:, ::-1][:, :components]
     signs = np.sign(W[np.abs(W).argmax(axis=0), np.arange(W.shape[1])])

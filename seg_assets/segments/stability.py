@@ -16,6 +16,7 @@ import numpy as np
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Fitted, Outcome
 from seg_assets.segments.strategy import Strategy
+from seg_assets.threads import one_thread
 
 STABILITY_SAMPLE = 4_000
 # Jaccard means over 20 replications have a standard error of about .03 near the bands' edges.
@@ -134,7 +135,7 @@ def bootstrap_stability(
         return Stability({}, math.nan, 0, "fewer than two segments")
     if n < 10 * k:
         return Stability({}, math.nan, 0, f"{n} users are too few for {k} segments (ten per segment are needed)")
-    with algorithms.one_thread():
+    with one_thread():
         return _replicate(X, names, np.searchsorted(names, labels), k, fit_assign, seed, replications)
 
 

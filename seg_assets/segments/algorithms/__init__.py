@@ -17,9 +17,7 @@ light: scikit-learn is imported inside functions. Modules without `fit` are help
 import datetime as dt
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import ModuleType
@@ -29,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.errors import ConfigError
+from seg_assets.threads import one_thread
 
 # Digits kept of every number of a model. BLAS kernels differ in the last bits between machines; data must not.
 SIGNIFICANT_DIGITS = 12
@@ -180,28 +179,6 @@ def fit(
             outcome=outcome,
             parameters={**module.PARAMETERS, **(parameters or {})},
         )
-
-
-_LIMITED: ContextVar[bool] = ContextVar("limited", default=False)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """BLAS and OpenMP on one thread. Nested it is free: looking the libraries up takes as long as a small fit."""
-    if _LIMITED.get():
-        yield
-        return
-    # Loaded first: a library that comes later would not be limited.
-    import scipy.linalg  # noqa: F401
-    import sklearn.cluster  # noqa: F401
-    from threadpoolctl import threadpool_limits
-
-    token = _LIMITED.set(True)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        _LIMITED.reset(token)
 
 
 def restore(name: str, content: Mapping[str, Any]) -> Fitted:
