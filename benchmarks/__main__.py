@@ -10,7 +10,11 @@ import os
 import platform
 import shutil
 import sys
+import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,6 @@ ROOMS = ("events", "profiles", "segments", "evaluation", "drift")
 OTHERS = ("floor", "pandas", "polars")
 PACKAGES = ("dagster", "dbt-core", "dbt-duckdb", "duckdb", "pandas", "polars", "scikit-learn", "evidently", "pyarrow")
 FLAT = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
-PARTS = ("rooms", "range", "flat", "overheads")
 
 
 def main() -> int:
@@ -30,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--size", choices=sorted(SIZES), default="full")
     parser.add_argument("--home", type=Path, default=ROOT.parent / ".seg_assets" / "bench", help="where shops are kept")
-    parser.add_argument("--only", choices=PARTS, nargs="*", default=list(PARTS), help="parts to measure anew")
+    parser.add_argument("--only", choices=list(PARTS), nargs="*", default=list(PARTS), help="parts to measure anew")
     parser.add_argument("--report-only", action="store_true", help="measure nothing, write README.md from the results")
     args = parser.parse_args()
     if not args.report_only:
@@ -39,14 +42,33 @@ def main() -> int:
         results = earlier(size) if set(args.only) != set(PARTS) else {}
         started = time.monotonic()
         results |= {"size": size.name, "shop": described(size), "machine": machine()}
-        parts = {"rooms": rooms, "range": ranges, "flat": flat, "overheads": overheads}
-        for part in args.only:
-            results |= parts[part](size, home)
-            results["seconds_of_the_bench"] = round(time.monotonic() - started)
-            report.save(results)
+        if size.at_once > 1:
+            shop(home / "shop", size.users, size.days, size.pace)  # prepares dbt's manifest for all
+        beside = [part for part in args.only if part != "rooms"]
+        lanes = [[part] for part in args.only if part == "rooms"] + ([beside] if beside else [])
+        if size.at_once == 1:
+            lanes = [[part for lane in lanes for part in lane]]
+
+        lock = threading.Lock()
+
+        def lane(parts: Sequence[str]) -> None:
+            for part in parts:
+                found = PARTS[part](size, home)
+                with lock:
+                    results.update(found)
+                    results["seconds_of_the_bench"] = round(time.monotonic() - started)
+                    report.save(results)
+
+        at_once(size, [partial(lane, parts) for parts in lanes])
     report.write()
     print(report.table_of(report.load_all()))
     return 0
+
+
+def at_once(size: Size, work: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Do all of it, `size.at_once` pieces at a time. Threads only wait for children."""
+    with ThreadPoolExecutor(size.at_once) as pool:
+        return [future.result() for future in [pool.submit(piece) for piece in work]]
 
 
 def say(text: str) -> None:
@@ -74,7 +96,7 @@ def described(size: Size) -> dict[str, Any]:
     """The shops."""
     return {
         "users": size.users, "days": size.days, "range_users": size.range_users, "range_days": size.range_days,
-        "flat_users": size.flat_users, "flat_days": list(size.flat_days),
+        "flat_users": size.flat_users, "flat_days": list(size.flat_days), "at_once": size.at_once,
     }  # fmt: skip
 
 
@@ -121,13 +143,16 @@ def rooms(size: Size, home: Path) -> dict[str, Any]:
     take_away(place)
     found: dict[str, Any] = {room: {"ours": measured("ours", "room", place, name=room)} for room in ROOMS}
     reports = measured("ours", "room", place, name="reports")
-    for subject in OTHERS:
+
+    def other(subject: str) -> None:
         for room in ROOMS:
             found[room][subject] = measured(subject, "room", place, name=room)
         whole[subject] = measured(subject, "whole_day", place)
+
+    at_once(size, [partial(other, subject) for subject in OTHERS])
+    verdicts = at_once(size, [partial(measured, "verify", "subject", place, name=subject) for subject in OTHERS])
     differences = {}
-    for subject in OTHERS:
-        verdict = measured("verify", "subject", place, name=subject)
+    for subject, verdict in zip(OTHERS, verdicts, strict=True):
         differences[subject] = verdict["differences"]
         whole[subject]["inertia_ours_to_theirs"] = verdict["inertia_ours_to_theirs"]
     for room in ROOMS:
@@ -248,7 +273,7 @@ def flat(size: Size, home: Path) -> dict[str, Any]:
         measured("ours", "activity", place, **span)
     # Twice each, in turns, and the lower counts: another's work on the machine only ever adds.
     costs: dict[int, list[dict[str, Any]]] = {early: [], late: []}
-    for _ in range(2):
+    for _ in range(2 if size.at_once == 1 else 1):
         for n, day in days.items():
             costs[n].append(measured("ours", "profiles_of", place, day=day.isoformat()))
     best = {n: min(c, key=lambda m: m["cpu_seconds"]) for n, c in costs.items()}
@@ -283,6 +308,11 @@ def overheads(size: Size, home: Path) -> dict[str, Any]:
     found |= {k: v for k, v in measured("overheads", "tick", years).items() if k.startswith("tick")}
     shutil.rmtree(years.home, ignore_errors=True)
     return {"overheads": found}
+
+
+PARTS: dict[str, Callable[[Size, Path], dict[str, Any]]] = {
+    "rooms": rooms, "range": ranges, "flat": flat, "overheads": overheads,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

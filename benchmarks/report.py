@@ -61,11 +61,12 @@ def size_table(results: Mapping[str, Any]) -> str:
     """Markdown of one size."""
     shop, machine = results["shop"], results["machine"]
     events = f"{shop['events']:,} events" if "events" in shop else "events"
+    at_once = "two pieces of work at a time: compare CPU seconds, not wall; " if shop.get("at_once", 1) > 1 else ""
     lines = [
         f"### Size `{results['size']}`: {shop['users']:,} users, {events}, {shop['days']} days",
         "",
         f"{shop.get('profiles', 0):,} of the users were seen by then and have a profile. {machine['cores']} cores, "
-        f"{machine['memory_gb']} GB, load {machine['load_at_start']} at the start; "
+        f"{machine['memory_gb']} GB, load {machine['load_at_start']} at the start; {at_once}"
         + ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("cores", "memory_gb", "load_at_start"))
         + ".",
         "",

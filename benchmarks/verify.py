@@ -111,7 +111,10 @@ def champion(place: Place) -> Any:
     from benchmarks.ours import place_lake
     from seg_assets.segments.decisions import champion_as_of
 
-    return champion_as_of(place_lake(), STRATEGY, place.day).segment_model()
+    found = champion_as_of(place_lake(), STRATEGY, place.day)
+    if found is None:
+        raise RuntimeError(f"no champion on {place.day}: the whole day was not measured")
+    return found.segment_model()
 
 
 def in_model_space(frame: Any, model: Any) -> Any:

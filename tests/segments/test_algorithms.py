@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from seg_assets.errors import ConfigError
@@ -135,3 +136,25 @@ def test_promise_11_an_unknown_algorithm_or_parameter_and_values_that_are_not_fi
         algorithms.fit("kmeans", np.array([[np.nan]]), 1, seed=1)
     with pytest.raises(ValueError, match="shape"):
         algorithms.fit("kmeans", np.empty((0, 3)), 1, seed=1)
+
+
+def test_on_many_rows_screened_starts_find_groups_that_plain_starts_miss():
+    missed = 0
+    for shop in range(3):
+        rng = np.random.default_rng(shop)
+        centers = rng.normal(0, 6, (40, 3))
+        X = centers[rng.integers(40, size=12_000)] + rng.normal(0, 0.5, (12_000, 3))
+        best = KMeans(40, init=centers, n_init=1).fit(X).inertia_
+        for seed in range(3):
+            assert algorithms.fit("kmeans", X, 40, seed=seed).scores(X).min(axis=1).sum() <= best * 1.001
+            missed += KMeans(40, n_init=10, random_state=seed).fit(X).inertia_ > best * 1.01
+    assert missed, "the shops are too easy to tell"
+
+
+def test_screened_starts_honour_weights():
+    rng = np.random.default_rng(5)
+    X = np.concatenate([rng.normal(0, 1, (8_000, 2)), rng.normal(9, 1, (2_000, 2)), rng.normal(-9, 1, (2_000, 2))])
+    heavy = np.where(X[:, 0] > 4, 50.0, np.where(X[:, 0] < -4, 0.001, 1.0))
+    found = algorithms.fit("kmeans", X, 4, seed=1, weights=heavy).to_dict()["centroids"]
+    assert sum(c[0] > 4 for c in found) >= 2, "the heavy group is worth more than one prototype"
+    assert sum(c[0] < -4 for c in found) == 0, "a group without weight is worth none"
