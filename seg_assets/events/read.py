@@ -666,7 +666,7 @@ def _chunks(
     kind = feed.format_of(file.relative)
     seal_ = FileSeal()
     if kind == "parquet":
-        for table, columns in _parquet_tables(file):
+        for table, columns in _parquet_tables(file, con):
             account.lines_read += len(table)
             yield from _registered(con, table, Records(columns))
         account.sha256 = sha256_of(file.path)
@@ -695,7 +695,7 @@ def _registered(con: duckdb.DuckDBPyConnection, table: pa.Table, shape: Records)
         con.unregister("seg_chunk")
 
 
-def _parquet_tables(file: LandingFile) -> Iterator[tuple[pa.Table, dict[str, str]]]:
+def _parquet_tables(file: LandingFile, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[pa.Table, dict[str, str]]]:
     """Row groups of a Parquet file with their row numbers; types as DuckDB calls them."""
     try:
         with pq.ParquetFile(file.path) as handle:
@@ -707,9 +707,9 @@ def _parquet_tables(file: LandingFile) -> Iterator[tuple[pa.Table, dict[str, str
                 data.update(zip(names, batch.columns, strict=True))
                 table = pa.table(data)
                 line += len(batch)
-                with duckdb.connect(":memory:") as con:
-                    con.register("t", table)
-                    types = {r[0]: r[1] for r in con.execute("describe t").fetchall() if r[0] in names}
+                con.register("seg_shape", table)
+                types = {r[0]: r[1] for r in con.execute("describe seg_shape").fetchall() if r[0] in names}
+                con.unregister("seg_shape")
                 yield table, types
     except (OSError, pa.ArrowException, duckdb.Error) as error:
         raise LandingError(f"{file.path}: cannot be read as Parquet: {error}; deliver it again") from None
