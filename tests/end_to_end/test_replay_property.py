@@ -7,6 +7,9 @@ a night's worth, with every way for every shop.
 
 import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -126,8 +129,40 @@ def any_order(lived):
     return settings
 
 
-WAYS = {"live": live, "any_order": any_order}
-CASES = [(n, way) for n in range(SHOPS) for k, way in enumerate(WAYS) if ALL_WAYS or n % len(WAYS) == k]
+def two_processes(lived):
+    """The second half by two interpreters at once, over days that overlap, each odd in its own way; then reconciled."""
+    settings = lived.home("two processes")
+    half = DAYS // 2
+    replayed(settings, last=half)
+    ranges = [
+        (2, {"SEG_ASSETS_THREADS": "1", "TZ": "Pacific/Kiritimati", "PYTHONHASHSEED": "1"}),
+        (half, {"SEG_ASSETS_THREADS": "4", "TZ": "America/St_Johns", "PYTHONHASHSEED": "2"}),
+    ]
+    script = (
+        "import sys; from seg_assets.settings import Settings; from tests.end_to_end import test_replay_property as t; "
+        f"sys.exit(''.join(t.launched(Settings.from_env(), int(sys.argv[1]), {DAYS - 1})) or None)"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(first)],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, **settings.environment(), **odd},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for first, odd in ranges
+    ]
+    for process in running:
+        _, said = process.communicate(timeout=900)
+        assert process.returncode == 0, said[-3000:]
+    replayed(settings)
+    return settings
+
+
+WAYS = {"live": live, "any_order": any_order, "two_processes": two_processes}
+CASES = [(n, way) for n in range(SHOPS) for way in WAYS] if ALL_WAYS else [
+    (0, "live"), (0, "two_processes"), (1, "any_order"),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
