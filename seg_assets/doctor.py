@@ -65,7 +65,8 @@ def examine(settings: Settings, *, verify: bool = False) -> list[Finding]:
 def set_aside(settings: Settings, findings: Iterable[Finding]) -> list[Path]:
     """Move damaged files out of the tables to `lake/.damaged`, so that a replay rebuilds those days.
 
-    A file whose footer is whole may have been read by runs before anyone noticed that its rows are not what the
+    A run looks at a file's checksum before it reads the file, but not on an object store, nor in a file of a version
+    that wrote none: such a file may have been read by runs before anyone noticed that its rows are not what the
     footer says. The days made from it name the right hash and look fresh, so they are moved too: made again they
     come out as they were, or their readers become stale by hash.
 
@@ -94,21 +95,21 @@ def set_aside(settings: Settings, findings: Iterable[Finding]) -> list[Path]:
 def _is_damaged(lake: Lake, table: str, day: dt.date, part: str) -> bool:
     try:
         lake.verify(table, day, part)
-        _check_name(lake, table, day, part)
     except DamagedFileError:
         return True
     return False
 
 
 def _reads_well(lake: Lake, table: str, day: dt.date, part: str) -> bool:
-    """Whether the footer is whole and of this day: then a run can have read the rows without an error."""
+    """Whether a run can have read the rows without an error: the footer is of this day, and no checksum was looked at."""
     if table == DECISIONS:
         return False  # each row is checked by its own hash whenever it is read
     try:
         _check_name(lake, table, day, part)
     except DamagedFileError:
         return False
-    return True
+    found = lake.provenance(table, day, part)
+    return lake.remote or found is None or not found.summed
 
 
 def _readers(lake: Lake, table: str, day: dt.date) -> Iterator[tuple[str, dt.date, str]]:
@@ -205,8 +206,7 @@ def _damaged(lake: Lake, *, verify: bool) -> list[Finding]:
                     if verify:
                         lake.verify(table, day, part)
                     else:
-                        lake.provenance(table, day, part)
-                    _check_name(lake, table, day, part)
+                        _check_name(lake, table, day, part)
                 except DamagedFileError as error:
                     # Users and products carry forward: the next day was made from this one, and is read again too.
                     last = day + ONE_DAY if table in CARRIED and lake.has(table, day + ONE_DAY) else day

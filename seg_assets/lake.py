@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
+from seg_assets import checksum
 from seg_assets.catalog import TABLES, Input
 from seg_assets.errors import ConfigError, DamagedFileError, LakeWriteError, MissingDaysError
 from seg_assets.settings import Settings
@@ -78,12 +79,17 @@ class Provenance:
     code_version: str = "1"
     # Facts about the making (seconds, counts) that are not part of the content.
     extra: Mapping[str, Any] = field(default_factory=dict)
+    # Whether the file carries a checksum of its bytes (seg_assets.checksum).
+    summed: bool = False
 
     def to_json(self) -> str:
         """Canonical JSON."""
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
 
 
+# Versions of files whose checksum this process has looked at: path and seal.
+_WHOLE: set[tuple[str, object]] = set()
+_WHOLE_MOST = 200_000
 _SHARED: dict[tuple[object, ...], duckdb.DuckDBPyConnection] = {}
 _SHARED_LOCK = threading.Lock()
 
@@ -264,11 +270,14 @@ class Lake:
 
         Raises:
             MissingDaysError: when one of the days was never materialized, or no day is asked.
+            DamagedFileError: see `check`.
         """
         self.require(table, days, "this query")
         kept = [d for d in days if d >= self.start_day]
         if not kept:
             raise MissingDaysError(f"no day of {table} lies in the calendar that starts on {self.start_day}")
+        for d in kept:
+            self.check(table, d, part)
         files = ", ".join(literal(str(self.path(table, d, part))) for d in kept)
         return f"read_parquet([{files}], hive_partitioning = true, hive_types = {{'day': date}}, union_by_name = true)"
 
@@ -287,6 +296,7 @@ class Lake:
         path = self.path(table, day, part)
         if not path.exists():
             raise MissingDaysError(f"{table} of {day} was never materialized; materialize it first")
+        self.check(table, day, part)
         chosen = "*" if columns is None else ", ".join(identifier(c) for c in columns)
         with self.connect() as con:
             try:
@@ -346,12 +356,14 @@ class Lake:
             inputs={**self.inputs_of(table, day), **(inputs or {})},
             code_version=TABLES[table].code_version,
             extra=dict(extra or {}),
+            summed=True,
         )
         rows, content = con.execute(content_hash_sql(con, source)).fetchone() or (0, "")
         provenance = Provenance(**{**asdict(provenance), "rows": rows, "content_hash": content})
         staged = self.stage_path()
         try:
             con.execute(copy_sql(source, staged, provenance))
+            checksum.add(staged)
             self.rename_into_place(staged, self.path(table, day, part))
         except (OSError, duckdb.IOException) as error:
             raise LakeWriteError(
@@ -462,13 +474,46 @@ class Lake:
             raise ConfigError(f"input {source.table}: window {source.window} is not a window of lake days")
         return [d for d in days if d >= self.start_day]
 
+    def check(self, table: str, day: dt.date, part: str = DATA) -> None:
+        """Look whether a published day is the day it should be, to the byte; each version once in a process.
+
+        An object store checks bytes itself, so there only the footer is looked at.
+
+        Raises:
+            DamagedFileError: a byte changed after it was written, or the file is another day's.
+        """
+        path = self.path(table, day, part)
+        while (found := self.provenance(table, day, part)) is not None:
+            seal = self._footers[path][0]
+            if (str(path), seal) in _WHOLE:
+                return
+            told = ""
+            if (found.table, found.day, found.part) != (table, day.isoformat(), part):
+                told = f"is {found.table} of {found.day}, {found.part}"
+            elif found.summed and not self.remote and not _holds(path):
+                told = "has other bytes than were written (its checksum says so)"
+            # Replaced by another run in between: look again at the new file.
+            if self.seal(path) != seal:
+                continue
+            if told:
+                raise DamagedFileError(
+                    f"{path}: {told}; set it aside with seg-assets doctor --verify --mend, then re-materialize "
+                    f"{table} for {day}"
+                )
+            if len(_WHOLE) >= _WHOLE_MOST:
+                _WHOLE.clear()
+            _WHOLE.add((str(path), seal))
+            return
+
     def verify(self, table: str, day: dt.date, part: str = DATA) -> Provenance:
-        """Read a published day whole and compare it with its footer.
+        """Read a published day whole and compare it with its checksum and its footer.
 
         Raises:
             MissingDaysError: not published. DamagedFileError: unreadable, or rows differ from the footer's hash.
         """
         path = self.path(table, day, part)
+        _WHOLE.discard((str(path), self.seal(path)))
+        self.check(table, day, part)
         while True:
             seal = self.seal(path)
             found = self.provenance(table, day, part)
@@ -519,6 +564,15 @@ class Lake:
                     "hive_partitioning = true, hive_types = {'day': date}, union_by_name = true);"
                 )
         return "\n".join(lines) + "\n"
+
+
+def _holds(path: Path) -> bool:
+    try:
+        return checksum.holds(path)
+    except FileNotFoundError:
+        return True  # gone: its seal says so
+    except OSError:
+        return False  # the disk cannot read it
 
 
 def input_key(source: Input) -> str:

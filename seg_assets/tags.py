@@ -8,6 +8,7 @@ DAY = "seg/day"
 CAUSE = "seg/cause"
 REQUEST = "seg/request"
 ATTEMPT = "seg/attempt"
+WHY = "seg/why"
 
 
 def of_range(first: object, last: object) -> dict[str, str]:

@@ -203,7 +203,8 @@ def test_damage_is_named_never_read_silently(lake):
     with lake.connect() as con:
         con.execute("create table seg_other as select * from " + lake.scan(TABLE, [D2]))
         con.execute("alter table seg_other drop column day")
-        forged = lake_module.Provenance(**{**vars(other), "content_hash": "0" * 16})
+        changes = {"content_hash": "0" * 16, "day": D1.isoformat(), "summed": False}
+        forged = lake_module.Provenance(**{**vars(other), **changes})
         con.execute(lake_module.copy_sql("seg_other", lake.path(TABLE, D1), forged))
     with pytest.raises(DamagedFileError, match="hash"):
         lake.verify(TABLE, D1)

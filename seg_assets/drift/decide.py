@@ -119,8 +119,9 @@ def run_config_for(request: Request) -> dict[str, Any]:
 
 
 def tags_for(request: Request) -> dict[str, str]:
-    """Tags of a request's run: what it is about, and its range when it has more than one day."""
+    """Tags of a request's run: what it is about and why, and its range when it has more than one day."""
     told = {tags.REQUEST: request.key, tags.CAUSE: request.cause or request.kind, tags.DAY: request.first.isoformat()}
+    told[tags.WHY] = request.reason
     if request.strategy:
         told[tags.STRATEGY] = request.strategy
     if request.first != request.last:
@@ -349,6 +350,8 @@ class _Verdicts:
         return f"{day}:{self.footers[day].content_hash}"
 
     def _load(self, days: Sequence[dt.date]) -> None:
+        for day in days:
+            self.lake.check(VERDICTS, day)
         files = ", ".join(literal(str(self.lake.path(VERDICTS, day))) for day in days)
         with self.lake.connect() as con:
             rows = con.execute(

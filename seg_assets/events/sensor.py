@@ -96,9 +96,9 @@ def _differs(reader: Reader, lake: Lake, table: str, kind: str, day: dt.date) ->
 
 @dataclass
 class Tick:
-    """What one tick decided: ranges to run with their fingerprints, reasons for what it left, the next cursor."""
+    """What one tick decided: ranges to run with fingerprint and reason, reasons for what it left, the next cursor."""
 
-    ranges: list[tuple[dt.date, dt.date, str]] = field(default_factory=list)
+    ranges: list[tuple[dt.date, dt.date, str, str]] = field(default_factory=list)
     waiting: dict[str, list[dt.date]] = field(default_factory=dict)
     cursor: dict[str, Any] = field(default_factory=dict)
 
@@ -163,13 +163,24 @@ def plan_tick(settings: Settings, lake: Lake, source: Source, cursor: dict[str, 
     for first, last in contiguous(wanted):
         while first <= last:
             end = min(last, first + ONE_DAY * (MAX_DAYS_OF_A_RUN - 1))
-            stats = [fingerprints[d.isoformat()] for d in day_range(first, end)]
-            tick.ranges.append((first, end, digest(stats)))
+            span = day_range(first, end)
+            stats = [fingerprints[d.isoformat()] for d in span]
+            tick.ranges.append((first, end, digest(stats), _why(span, have, changed)))
             first = end + ONE_DAY
     asked = {k: v for k, v in asked.items() if fingerprints.get(k) == v}
     asked.update({d.isoformat(): fingerprints[d.isoformat()] for d in wanted})
     tick.cursor = {"seen": fingerprints, "asked": asked, "done": done}
     return tick
+
+
+def _why(span: Sequence[dt.date], read: set[dt.date], changed: set[dt.date]) -> str:
+    """Why these days are asked for, in words."""
+    kinds = {
+        "new": [d for d in span if d not in read],
+        "landing files changed after they were read": [d for d in span if d in read and d in changed],
+        "users or products of an earlier day changed": [d for d in span if d in read and d not in changed],
+    }
+    return "; ".join(f"{kind}: {say_days(days)}" for kind, days in kinds.items() if days)
 
 
 def _state(settings: Settings, source: Source) -> dict[dt.date, str]:
@@ -217,14 +228,17 @@ def build_sensors(settings: Settings, job: Any) -> list[dg.SensorDefinition]:
         text = json.dumps(tick.cursor, sort_keys=True)
         if not tick.ranges:
             return dg.SensorResult(skip_reason=tick.why(), cursor=text)
-        context.log.info(tick.why() if tick.waiting else "all landed days asked for")
+        for _, _, _, why in tick.ranges:
+            context.log.info(f"asked for: {why}")
+        if tick.waiting:
+            context.log.info(f"left: {tick.why()}")
         return dg.SensorResult(run_requests=[_request(*r) for r in tick.ranges], cursor=text)
 
     return [landing_sensor]
 
 
-def _request(first: dt.date, last: dt.date, fingerprint: str) -> dg.RunRequest:
+def _request(first: dt.date, last: dt.date, fingerprint: str, why: str) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"landing:{first}:{last}:{fingerprint}",
-        tags={**tags.of_range(first, last), tags.CAUSE: "landing"},
+        tags={**tags.of_range(first, last), tags.CAUSE: "landing", tags.WHY: why},
     )

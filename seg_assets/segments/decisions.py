@@ -176,6 +176,7 @@ def decisions_of_day(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
 
 
 def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]:
+    lake.check(TABLE, day, strategy)
     footer = lake.provenance(TABLE, day, strategy)
     try:
         with path.open("rb") as handle:

@@ -262,5 +262,6 @@ def test_requests_say_what_to_run(shifted):
         "seg/request": request.key,
         "seg/cause": "drift",
         "seg/day": day(SHIFT + 1).isoformat(),
+        "seg/why": request.reason,
         "seg/strategy": "value",
     }

@@ -7,7 +7,7 @@ import pytest
 
 from tests.end_to_end.shop import DAYS, STRATEGIES, day
 from tests.soak.bench import Bench, MissError, Odd
-from tests.soak.faults import FAULTS, flip, replace, silent
+from tests.soak.faults import FAULTS, replace
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,7 @@ def bench(ranged, tmp_path_factory):
         ("files removed", 1),
         ("files truncated", 1),
         ("bytes flipped", 1),
+        ("bytes flipped before a run", 1),
         ("file in another's place", 1),
         ("disk full", 1),
     ],
@@ -71,10 +72,8 @@ def test_promise_03_the_judge_sees_one_changed_row_and_one_lost_day(bench):
     bench.judge()
     path = bench.files(DAYS - 1)[0]
     good = path.read_bytes()
-    rng = random.Random(0)
-    while not silent(bench, path):
-        replace(path, flip(good, rng))
-    with pytest.raises(Exception, match="its footer says"):
+    replace(path, good[:40] + bytes([good[40] ^ 1]) + good[41:])
+    with pytest.raises(Exception, match="other bytes than were written"):
         bench.judge()
     path.unlink()
     with pytest.raises(MissError, match="1 lost"):

@@ -201,6 +201,7 @@ def test_the_sensor_takes_a_day_when_its_files_look_the_same_on_two_ticks(world)
     world.land(3, extra="9,u,2024-03-03 11:00,purchase,1\n")  # still growing
     second = world.tick(first.cursor)
     assert asked(second) == [("2024-03-01", "2024-03-02")]
+    assert second.run_requests[0].tags["seg/why"] == "new: 2024-03-01 .. 2024-03-02"
     third = world.tick(second.cursor)
     assert asked(third) == [("2024-03-03", "2024-03-03")]
     assert second.run_requests[0].run_key != third.run_requests[0].run_key
@@ -230,7 +231,11 @@ def test_the_sensor_re_reads_a_past_day_whose_file_changed(world):
     world.put("orders/2024-03-02.late.csv", HEAD + "99,u,2024-03-02 11:00,purchase,9\n")
     waiting = world.tick(cursor)
     assert asked(waiting) == []
-    assert asked(world.tick(waiting.cursor)) == [("2024-03-02", "2024-03-02")]
+    asking = world.tick(waiting.cursor)
+    assert asked(asking) == [("2024-03-02", "2024-03-02")]
+    # The run carries the reason into the UI.
+    (request,) = asking.run_requests
+    assert request.tags["seg/why"] == "landing files changed after they were read: 2024-03-02"
 
 
 def test_the_sensor_says_which_days_wait_and_for_what(world):
