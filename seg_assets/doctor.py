@@ -101,7 +101,7 @@ def _is_damaged(lake: Lake, table: str, day: dt.date, part: str) -> bool:
 
 
 def _reads_well(lake: Lake, table: str, day: dt.date, part: str) -> bool:
-    """Whether a run can have read the rows without an error: the footer is of this day, and no checksum was looked at."""
+    """Whether a run can have read the rows: the footer is of this day, and no checksum was looked at."""
     if table == DECISIONS:
         return False  # each row is checked by its own hash whenever it is read
     try:
