@@ -165,7 +165,7 @@ def swapped(bench: Bench, rng: random.Random) -> str:
 
 
 def unseen(bench: Bench, rng: random.Random) -> str:
-    """Bytes flipped before doctor looks, in a file that later days read: a run names it or leaves it; doctor, re-run."""
+    """Bytes flipped, before doctor looks, in a file that later days read: a run names or leaves it; doctor, re-run."""
     until = rng.randrange(bench.days - 4, bench.days - 1)
     bench.lay(bench.good, until=until)
     path = rng.choice(bench.files(bench.days - 6))
