@@ -243,6 +243,7 @@ def ranges(size: Size, home: Path) -> dict[str, Any]:
     place, _ = shop(home / "range", size.range_users, size.range_days + 1, size.pace)
     shutil.rmtree(place.lake, ignore_errors=True)
     shutil.rmtree(Path(place.home) / "dagster", ignore_errors=True)
+    measured("ours", "prepare", place)
     first, last = place.first, place.days[-2].isoformat()
     many = measured("ours", "day_range", place, first=first, last=last)
     one = measured("ours", "day_range", place, first=place.last, last=place.last)

@@ -4,6 +4,7 @@ Every function is the work of one child process (`benchmarks.task`), imports inc
 """
 
 import datetime as dt
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -194,13 +195,10 @@ def run_job(
 
 @contextmanager
 def instance() -> Iterator[Any]:
-    """The shop's Dagster instance."""
+    """The shop's Dagster instance, which `prepare` made."""
     import dagster as dg
 
-    from seg_assets.instance import prepare_instance
-    from seg_assets.settings import Settings
-
-    with dg.DagsterInstance.from_config(str(prepare_instance(Settings.from_env()))) as found:
+    with dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]) as found:
         yield found
 
 
