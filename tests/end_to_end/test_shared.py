@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,13 +31,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def database(tmp_path):
-    folder = tmp_path / "pg"
-    server = postgres.get_server(folder, cleanup_mode="stop")
-    try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://", 1)
-    finally:
-        server.cleanup()
+def database():
+    # Not under pytest's folder: the server has a user of its own, and another session of pytest shuts that folder.
+    with tempfile.TemporaryDirectory(prefix="seg_assets_pg_", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = postgres.get_server(Path(folder) / "pg", cleanup_mode="stop")
+        try:
+            yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://", 1)
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture
