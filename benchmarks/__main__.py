@@ -199,6 +199,7 @@ def flattened(subjects: dict[str, Any], differences: list[str]) -> dict[str, Any
     found = {key: ours[key] for key in FLAT}
     found["cpu_ratio_floor"] = ratio(ours, floor, "cpu_seconds")
     found["cpu_ratio_pandas_to_ours"] = ratio(pandas, ours, "cpu_seconds")
+    found["wall_ratio_pandas_to_ours"] = ratio(pandas, ours, "wall_seconds")
     found["cpu_ratio_polars_to_ours"] = ratio(subjects.get("polars"), ours, "cpu_seconds")
     found["peak_ratio_ours_to_pandas"] = ratio(ours, pandas, "peak_memory_mb")
     found["equal_results"] = not differences
