@@ -597,9 +597,12 @@ def content_hash_sql(con: duckdb.DuckDBPyConnection, source: str) -> str:
 
 
 def copy_sql(source: str, target: Path, provenance: Provenance) -> str:
-    """SQL that writes a table of the connection to a Parquet file with its provenance in the footer."""
+    """SQL that writes a table of the connection to a Parquet file with its provenance in the footer.
+
+    Level 1: a fifth to a quarter less CPU than level 3 for 6 % more bytes (475,607 profiles of 119 columns).
+    """
     return (
-        f"copy {identifier(source)} to {literal(str(target))} (format parquet, compression zstd, "
+        f"copy {identifier(source)} to {literal(str(target))} (format parquet, compression zstd, compression_level 1, "
         f"kv_metadata {{{FOOTER_KEY}: {literal(provenance.to_json())}}})"
     )
 
