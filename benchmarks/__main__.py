@@ -46,9 +46,6 @@ def main() -> int:
             shop(home / "shop", size.users, size.days, size.pace)  # prepares dbt's manifest for all
         beside = [part for part in args.only if part != "rooms"]
         lanes = [[part] for part in args.only if part == "rooms"] + ([beside] if beside else [])
-        if size.at_once == 1:
-            lanes = [[part for lane in lanes for part in lane]]
-
         lock = threading.Lock()
 
         def lane(parts: Sequence[str]) -> None:

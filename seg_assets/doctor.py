@@ -218,7 +218,7 @@ def _damaged(lake: Lake, *, verify: bool) -> list[Finding]:
 def _check_name(lake: Lake, table: str, day: dt.date, part: str) -> None:
     """Raise DamagedFileError for a good file in a wrong place: its footer names its table, day and part."""
     found = lake.provenance(table, day, part)
-    if found and (found.table, found.day, found.part) != (table, day.isoformat(), part):
+    if found and not found.is_of(table, day, part):
         raise DamagedFileError(
             f"{lake.path(table, day, part)}: is {found.table} of {found.day} by its footer; "
             f"re-materialize {table} for {day}"

@@ -86,6 +86,10 @@ class Provenance:
         """Canonical JSON."""
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
 
+    def is_of(self, table: str, day: dt.date, part: str) -> bool:
+        """Whether the file belongs in this place."""
+        return (self.table, self.day, self.part) == (table, day.isoformat(), part)
+
 
 # Versions of files whose checksum this process has looked at: path and seal.
 _WHOLE: set[tuple[str, object]] = set()
@@ -488,7 +492,7 @@ class Lake:
             if (str(path), seal) in _WHOLE:
                 return
             told = ""
-            if (found.table, found.day, found.part) != (table, day.isoformat(), part):
+            if not found.is_of(table, day, part):
                 told = f"is {found.table} of {found.day}, {found.part}"
             elif found.summed and not self.remote and not _holds(path):
                 told = "has other bytes than were written (its checksum says so)"

@@ -173,9 +173,7 @@ def _old_labels(champion: SegmentModel | None, users: pd.DataFrame, facts: dict[
     if set(gone) >= set(champion.space.sources):
         facts["champion_note"] = "none of the champion's features is in the profiles: all ids are new"
         return none
-    X = champion.space.transform(users.drop(columns=gone, errors="ignore"))
-    scores = champion.scores(X)
-    return np.where(champion.fitted.outliers(X, scores), -1, scores.argmin(axis=1))
+    return champion.labels(users.drop(columns=gone, errors="ignore"))
 
 
 def _warm_start(X: np.ndarray, old: np.ndarray, champion: SegmentModel | None) -> np.ndarray | None:

@@ -164,7 +164,7 @@ def swapped(bench: Bench, rng: random.Random) -> str:
     return f"{path.relative_to(bench.lake)} with {other.parent.name}"
 
 
-def unseen(bench: Bench, rng: random.Random) -> str:
+def flipped_before_a_run(bench: Bench, rng: random.Random) -> str:
     """Bytes flipped, before doctor looks, in a file that later days read: a run names or leaves it; doctor, re-run."""
     until = rng.randrange(bench.days - 4, bench.days - 1)
     bench.lay(bench.good, until=until)
@@ -403,7 +403,7 @@ FAULTS: dict[str, tuple[Fault, float]] = {
     "files truncated": (truncated, 0.08),
     "bytes flipped": (flipped, 0.09),
     "file in another's place": (swapped, 0.04),
-    "bytes flipped before a run": (unseen, 0.06),
+    "bytes flipped before a run": (flipped_before_a_run, 0.06),
     "disk full": (disk_full, 0.06),
     "ticks killed": (tick_killed, 0.06),
     "overlapping ranges": (overlapping, 0.03),
