@@ -164,6 +164,7 @@ _TABLES = (
             Input("user_segments", "horizon", 90),
         ),
         notes="Empty until 90 days after the calendar began.",
+        code_version="2",
     ),
     Table(
         "drift_report",

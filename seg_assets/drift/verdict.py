@@ -94,7 +94,8 @@ class Verdict:
     share_variation: float | None = None
     shadow_gain: float | None = None
     document: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
-    # What the page of this day is drawn from: the two descriptions and the limits.
+    # What the page of a flagged day is drawn from: the two descriptions and the limits. None while the baseline's
+    # windows fill: every column differs then, on each day, and none of it is drift.
     described: tuple[Mapping[str, Any], Mapping[str, Any], Limits] | None = field(
         default=None, repr=False, compare=False
     )
@@ -211,7 +212,7 @@ def judge_day(
         share_variation=variation,
         shadow_gain=gain,
         document=comparison.document,
-        described=(now, then, limits),
+        described=(now, then, limits) if filling is None else None,
     )
 
 

@@ -140,9 +140,9 @@ class BgNbd:
 
 
 def fit_bg_nbd(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> BgNbd:
-    """Maximum likelihood. x repeat purchases, t_x age at the last of them, T age; one time unit for all."""
+    """Maximum likelihood, with its exact gradient. x repeats, t_x age at the last of them, T age; one time unit."""
     from scipy.optimize import minimize
-    from scipy.special import betaln, gammaln
+    from scipy.special import betaln, gammaln, psi
 
     x, t_x, T = (np.asarray(v, dtype=np.float64) for v in (x, t_x, T))
     # Time in units that keep the likelihood well scaled; alpha is scaled back.
@@ -150,21 +150,35 @@ def fit_bg_nbd(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> BgNbd:
     t_x, T = t_x / unit, T / unit
     # Users with equal data count once, with their number.
     rows, counts = np.unique(np.column_stack([x, t_x, T]), axis=0, return_counts=True)
-    x, t_x, T = rows.T
+    _, t_x, T = rows.T
+    # What hangs on the number of repeats alone is computed once per number.
+    x, at = np.unique(rows[:, 0], return_inverse=True)
+    again = (x > 0)[at]
+    weight = counts / counts.sum()
 
-    def loss(theta: np.ndarray) -> float:
-        r, alpha, a, b = np.exp(np.clip(theta, -12, 12))
-        common = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
-        alive = betaln(a, b + x) - betaln(a, b) - (r + x) * np.log(alpha + T)
-        gone = np.where(
-            x > 0,
-            betaln(a + 1.0, np.maximum(b + x - 1.0, 1e-9)) - betaln(a, b) - (r + x) * np.log(alpha + t_x),
-            -np.inf,
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        r, alpha, a, b = parameters = np.exp(np.clip(theta, -12, 12))
+        before = np.maximum(b + x - 1.0, 1e-9)
+        aged, last = np.log(alpha + T), np.log(alpha + t_x)
+        common = gammaln(r + x) - gammaln(r) + r * np.log(alpha) - betaln(a, b)
+        alive = (common + betaln(a, b + x))[at] - (r + x)[at] * aged
+        gone = np.where(again, (common + betaln(a + 1.0, before))[at] - (r + x)[at] * last, -np.inf)
+        likely = np.logaddexp(alive, gone)
+        # Chances that the user is still alive, and that he left after his last purchase.
+        lives, left = np.exp(alive - likely), np.exp(gone - likely)
+        both = psi(a + b) - psi(a + b + x)
+        slope = np.array(
+            [
+                weight @ ((psi(r + x) - psi(r) + np.log(alpha))[at] - lives * aged - left * last),
+                weight @ (r / alpha - (r + x)[at] * (lives / (alpha + T) + left / (alpha + t_x))),
+                weight @ (both[at] + left * (psi(a + 1.0) - psi(a))),
+                weight @ ((both - psi(b))[at] + lives * psi(b + x)[at] + left * psi(before)[at]),
+            ]
         )
-        return -float((counts * (common + np.logaddexp(alive, gone))).sum()) / counts.sum()
+        return -float(weight @ likely), -slope * parameters * (np.abs(theta) < 12)
 
     best = min(
-        (minimize(loss, np.log(start), method="L-BFGS-B") for start in ([1, 1, 1, 1], [0.3, 0.2, 0.8, 2.5])),
+        (minimize(loss, np.log(start), jac=True, method="L-BFGS-B") for start in ([1, 1, 1, 1], [0.3, 0.2, 0.8, 2.5])),
         key=lambda found: found.fun,
     )
     r, alpha, a, b = np.exp(np.clip(best.x, -12, 12))

@@ -96,10 +96,18 @@ def _or_none(x: float) -> float | None:
 
 
 class _Weighted:
-    """The outcomes of one origin under R weightings of its n users; what no predictor changes is computed once."""
+    """The outcomes of one origin under R weightings of its n users; what no predictor changes is computed once.
+
+    Users are held in the order of their folds, so that a fold is a slice: `order` puts a predictor's rows there.
+    """
 
     def __init__(self, outcomes: Outcomes, W: np.ndarray) -> None:
-        self.outcomes, self.W = outcomes, W
+        fold = np.arange(len(outcomes)) % FOLDS
+        self.order = np.argsort(fold, kind="stable")
+        ends = np.bincount(fold, minlength=FOLDS).cumsum()
+        self.folds = [slice(end - size, end) for end, size in zip(ends, np.diff(ends, prepend=0), strict=True)]
+        self.outcomes = outcomes = outcomes.rows(self.order)
+        self.W = W = W[:, self.order]
         self.n = W.sum(axis=1)
         # Codes that rise with the value: mid-ranks under any weighting follow from them.
         codes = np.unique(outcomes.spend, return_inverse=True)[1].ravel()
@@ -109,10 +117,12 @@ class _Weighted:
         self.rank_scatter = (self.weighted_rank * rank).sum(axis=1)
         self.spend_scatter = self._scatter(outcomes.spend[:, None], W)
         self.active_scatter = self._scatter(outcomes.active_days[:, None], W)
+        self.spend_squares = W @ outcomes.spend**2
         self.Y_mix = np.nan_to_num(outcomes.mix)
         if outcomes.mix.size:
             self.W_bought = W * np.isfinite(outcomes.mix).all(axis=1)
             self.mix_scatter = self._scatter(self.Y_mix, self.W_bought)
+            self.mix_squares = self.W_bought @ (self.Y_mix**2).sum(axis=1)
 
     @staticmethod
     def _scatter(Y: np.ndarray, W: np.ndarray) -> np.ndarray:
@@ -121,30 +131,38 @@ class _Weighted:
         return W @ (centered * centered).sum(axis=1) - _ratio((sums * sums).sum(axis=1), n)
 
     def of_groups(self, codes: np.ndarray, k: int) -> dict[str, np.ndarray]:
-        """Each metric (R,) of a predictor given as group codes 0..k-1."""
+        """Each metric (R,) of a predictor given as group codes 0..k-1, rows in `order`."""
         o, W = self.outcomes, self.W
         member = np.zeros((len(codes), k))
         member[np.arange(len(codes)), codes] = 1.0
-        mass = W @ member
-        spend = W @ (member * o.spend[:, None])
+        masses = self._by_fold(W, member)
+        spends = self._by_fold(W, member * o.spend[:, None])
+        mass, spend = masses.sum(axis=0), spends.sum(axis=0)
         lapsed = W @ (member * o.lapsed[:, None])
         coupon = W @ (member * o.coupon[:, None])
-        active = o.active_days[:, None]
+        active = W @ (member * o.active_days[:, None])
         found = {
-            "r2": self._explained(member, o.spend[:, None], W, self.spend_scatter),
-            "r2_crossfit": self._crossfit(codes, member, o.spend[:, None], W, self.spend_scatter),
+            "r2": _explained(mass, spend, o.spend.mean(), self.spend_scatter),
+            "r2_crossfit": 1.0 - _ratio(self.spend_squares + _learned(masses, spends), self.spend_scatter),
             "spearman": self._group_spearman(member, mass, spend),
             "lapse_auc": _group_auc(mass, lapsed),
-            "active_r2": self._explained(member, active, W, self.active_scatter),
+            "active_r2": _explained(mass, active, o.active_days.mean(), self.active_scatter),
             "coupon_auc": _group_auc(mass, coupon),
             "mix": np.full(len(W), np.nan),
         }
         if o.mix.size:
-            found["mix"] = self._crossfit(codes, member, self.Y_mix, self.W_bought, self.mix_scatter)
+            masses, squared = self._by_fold(self.W_bought, member), self.mix_squares
+            for y in self.Y_mix.T:
+                squared = squared + _learned(masses, self._by_fold(self.W_bought, member * y[:, None]))
+            found["mix"] = 1.0 - _ratio(squared, self.mix_scatter)
         return found
 
+    def _by_fold(self, W: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """(FOLDS, R, k) weighted sums of the rows of `values` (n, k) that lie in each fold."""
+        return np.stack([W[:, at] @ values[at] for at in self.folds])
+
     def of_number(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Each metric (R,) of a number per user; it predicts as it stands, so its r2 may be under 0."""
+        """Each metric (R,) of a number per user, rows in `order`; it predicts as it stands: its r2 may be under 0."""
         o, W = self.outcomes, self.W
         codes = np.unique(x, return_inverse=True)[1].ravel()
         rank = _midranks(codes, W)
@@ -157,40 +175,6 @@ class _Weighted:
         found["coupon_auc"] = _number_auc(codes, o.coupon, W)
         return found
 
-    @staticmethod
-    def _explained(member: np.ndarray, Y: np.ndarray, W: np.ndarray, scatter: np.ndarray) -> np.ndarray:
-        """Share of the scatter of the rows of Y that lies between groups."""
-        Y = Y - Y.mean(axis=0)
-        mass, n = W @ member, W.sum(axis=1)
-        between = np.zeros(len(W))
-        for j in range(Y.shape[1]):
-            y = Y[:, j]
-            sums = W @ (member * y[:, None])
-            between += _ratio(sums * sums, mass, 0.0).sum(axis=1) - _ratio((W @ y) ** 2, n)
-        return _ratio(between, scatter)
-
-    @staticmethod
-    def _crossfit(
-        codes: np.ndarray, member: np.ndarray, Y: np.ndarray, W: np.ndarray, scatter: np.ndarray
-    ) -> np.ndarray:
-        """1 - squared error of means learned on the other folds / scatter; under 0 when groups only hold chance."""
-        fold = np.arange(len(codes)) % FOLDS
-        squared = np.zeros(len(W))
-        for f in range(FOLDS):
-            test = fold == f
-            learn, held = W[:, ~test], W[:, test]
-            mass, n, inside = learn @ member[~test], learn.sum(axis=1), member[test]
-            held_mass = held @ inside
-            for j in range(Y.shape[1]):
-                y = Y[:, j]
-                sums = learn @ (member[~test] * y[~test, None])
-                grand = _ratio(sums.sum(axis=1), n, 0.0)
-                means = np.where(mass > 0, _ratio(sums, mass, 0.0), grand[:, None])
-                # sum w (y - m_g)^2 = sum w y^2 - 2 sum_g m_g sum_g w y + sum_g m_g^2 sum_g w
-                own = held @ (inside * y[test, None])
-                squared += held @ (y[test] ** 2) - 2.0 * (means * own).sum(axis=1) + (means**2 * held_mass).sum(axis=1)
-        return 1.0 - _ratio(squared, scatter)
-
     def _group_spearman(self, member: np.ndarray, mass: np.ndarray, total: np.ndarray) -> np.ndarray:
         rank = _group_midranks(mass, _ratio(total, mass, 0.0))
         rank -= _ratio((mass * rank).sum(axis=1), self.n)[:, None]
@@ -201,6 +185,28 @@ class _Weighted:
 def _ratio(top: np.ndarray, bottom: np.ndarray, otherwise: float = np.nan) -> np.ndarray:
     positive = bottom > 1e-12
     return np.where(positive, top / np.where(positive, bottom, 1.0), otherwise)
+
+
+def _explained(mass: np.ndarray, sums: np.ndarray, mean: float, scatter: np.ndarray) -> np.ndarray:
+    """Share of the scatter that lies between groups of weight `mass` (R, k) and weighted sums `sums`."""
+    sums = sums - mean * mass
+    between = _ratio(sums * sums, mass, 0.0).sum(axis=1) - _ratio(sums.sum(axis=1) ** 2, mass.sum(axis=1))
+    return _ratio(between, scatter)
+
+
+def _learned(masses: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """What the squared error of group means learned on the other folds is above sum w y^2, from (FOLDS, R, k).
+
+    sum w (y - m_g)^2 = sum w y^2 - 2 sum_g m_g sum_g w y + sum_g m_g^2 sum_g w
+    """
+    mass, total = masses.sum(axis=0), sums.sum(axis=0)
+    above = np.zeros(len(mass))
+    for held, own in zip(masses, sums, strict=True):
+        others, learned = mass - held, total - own
+        grand = _ratio(learned.sum(axis=1), others.sum(axis=1), 0.0)
+        means = np.where(others > 0, _ratio(learned, others, 0.0), grand[:, None])
+        above += (means * means * held).sum(axis=1) - 2.0 * (means * own).sum(axis=1)
+    return above
 
 
 def _midranks(codes: np.ndarray, W: np.ndarray) -> np.ndarray:
@@ -235,6 +241,7 @@ def _number_auc(codes: np.ndarray, truth: np.ndarray, W: np.ndarray) -> np.ndarr
 
 
 def _measured(predictor: np.ndarray, weighted: _Weighted) -> dict[str, np.ndarray]:
+    predictor = predictor[weighted.order]
     if np.issubdtype(predictor.dtype, np.floating):
         return weighted.of_number(predictor)
     values, codes = np.unique(predictor, return_inverse=True)
@@ -307,17 +314,20 @@ def judge(
         for at, i in enumerate(kept):
             o = outcomes[i]
             place = np.searchsorted(everyone, o.user_id)
+            # A baseline that stands beside several strategies is one array: it is measured once.
+            given = {id(labels[i]): np.asarray(labels[i]) for labels in predictors.values()}
             once = _Weighted(o, np.ones((1, len(o))))
+            found = {key: _measured(array, once) for key, array in given.items()}
             for name, labels in predictors.items():
-                point[name].append({m: float(v[0]) for m, v in _measured(np.asarray(labels[i]), once).items()})
+                point[name].append({m: float(v[0]) for m, v in found[id(labels[i])].items()})
             chunk = max(1, CHUNK_CELLS // len(o))
             for first in range(0, replications, chunk):
                 rows = range(first, min(first + chunk, replications))
                 weighted = _Weighted(o, np.stack([_draw(len(everyone), seed, r)[place] for r in rows]))
+                found = {key: _measured(array, weighted) for key, array in given.items()}
                 for name, labels in predictors.items():
-                    found = _measured(np.asarray(labels[i]), weighted)
                     for m, metric in enumerate(METRICS):
-                        drawn[name][m][at, rows.start : rows.stop] = found[metric]
+                        drawn[name][m][at, rows.start : rows.stop] = found[id(labels[i])][metric]
     return [_judged(name, predictors[name], kept, point[name], drawn[name]) for name in predictors]
 
 
