@@ -127,17 +127,16 @@ def run_views(args: argparse.Namespace) -> int:
 
 
 def _replay(settings: Settings, first: dt.date, last: dt.date, *, live: bool, again: bool = False) -> None:
-    import dagster as dg
 
     from seg_assets import dagster_io
-    from seg_assets.instance import prepare_instance
+    from seg_assets.instance import open_instance, prepare_instance
     from seg_assets.replay import replay
 
     folder = prepare_instance(settings)
     bar = _ProgressBar()
     dagster_io.on_progress = bar.show
     try:
-        with dg.DagsterInstance.from_config(str(folder)) as instance:
+        with open_instance(folder) as instance:
             done = replay(settings, first, last, instance=instance, live=live, again=again, say=bar.say)
     finally:
         bar.close()

@@ -289,13 +289,13 @@ def _failed_runs(settings: Settings) -> list[Finding]:
     """Days whose latest materialization attempt failed, by the instance's own partition status."""
     import dagster as dg
 
-    from seg_assets.instance import instance_folder
+    from seg_assets.instance import instance_folder, open_instance
 
     folder = instance_folder(settings)
     if not (folder / "dagster.yaml").exists():
         return []
     findings = []
-    with dg.DagsterInstance.from_config(str(folder)) as instance:
+    with open_instance(folder) as instance:
         from seg_assets.partitions import daily_partitions
 
         partitions = daily_partitions(settings)

@@ -26,7 +26,12 @@ def prepare_instance(settings: Settings) -> Path:
     if not config.exists():
         beside = PACKAGE.parent / "deploy" / "dagster.yaml"
         shutil.copyfile(beside if beside.exists() else PACKAGE / "_deploy" / "dagster.yaml", config)
-    os.environ["DAGSTER_HOME"] = str(folder)
-    with dg.DagsterInstance.from_config(str(folder)) as instance:
+    with open_instance(folder) as instance:
         instance.get_runs(limit=1)
     return folder
+
+
+def open_instance(folder: Path) -> dg.DagsterInstance:
+    """The instance of a prepared folder, which becomes this process's `DAGSTER_HOME`: its dagster.yaml reads that."""
+    os.environ["DAGSTER_HOME"] = str(folder)
+    return dg.DagsterInstance.from_config(str(folder))

@@ -180,7 +180,7 @@ def _run_request(settings: Any, request: Any) -> None:
 
     from seg_assets.build import build_defs
     from seg_assets.errors import SegAssetsError
-    from seg_assets.instance import prepare_instance
+    from seg_assets.instance import open_instance, prepare_instance
 
     asked = {
         "strategy": request.strategy,
@@ -189,7 +189,7 @@ def _run_request(settings: Any, request: Any) -> None:
         "attempt": request.attempt,
         "note": request.note,
     }
-    with dg.DagsterInstance.from_config(str(prepare_instance(settings))) as instance:
+    with open_instance(prepare_instance(settings)) as instance:
         result = (
             build_defs(settings)
             .resolve_job_def("recluster")

@@ -172,7 +172,7 @@ def test_promise_07_the_loop_refreshes_what_a_rollback_made_stale_keeps_it_and_r
 def test_the_command_makes_the_decision_in_a_run_and_says_what_to_do_next(lake, tmp_path, monkeypatch, capsys):
     import dagster as dg
 
-    from seg_assets import cli
+    from seg_assets import build, cli
     from seg_assets.segments import model_assets
     from seg_assets.segments import strategy as declared
 
@@ -181,6 +181,8 @@ def test_the_command_makes_the_decision_in_a_run_and_says_what_to_do_next(lake, 
     monkeypatch.setenv("SEG_ASSETS_HOME", str(tmp_path))
     monkeypatch.setenv("SEG_ASSETS_START_DAY", "2024-01-01")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    # What is first imported while this stands would keep it for every test after.
+    build.build_defs()
     for module in (declared, model_assets):
         monkeypatch.setattr(module, "strategies_of", lambda settings: {"value": strategy()})
     true = Lake.inputs_of

@@ -1,0 +1,91 @@
+"""Dagster's SQLite storage with the connections of its event log kept open: `storage` in deploy/dagster.yaml.
+
+Dagster makes an engine, a connection and an inspection of tables for each of the two to four writes of every event,
+and a day of all rooms is 55 events. The files are Dagster's own, in the same places: a home may be opened with either.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from sqlalchemy import create_engine
+from sqlalchemy.engine import Connection, Engine
+
+# Databases kept open: the index that all runs share, and the runs written to last. One file each.
+MOST_OPEN = 8
+BUSY_SECONDS = 30
+# Connections that a parent process opened: never used here, and never closed, which would release what it holds.
+_of_parents: list[Any] = []
+
+
+class KeptEventLogStorage(SqliteEventLogStorage):
+    """The event log of a home; writes and reads go one at a time, as they do in Dagster's own class."""
+
+    def __init__(self, base_dir: str, inst_data: Any = None) -> None:
+        self._open: OrderedDict[str, Engine] = OrderedDict()
+        self._process = os.getpid()
+        self._tables: set[str] = set()
+        super().__init__(base_dir, inst_data)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        with self._db_lock, self._engine(shard).begin() as connection:
+            yield connection
+
+    def _engine(self, shard: str) -> Engine:
+        if self._process != os.getpid():
+            _of_parents.append(self._open)
+            self._open, self._process = OrderedDict(), os.getpid()
+        engine = self._open.get(shard)
+        if engine is not None and not Path(self.path_for_shard(shard)).exists():
+            # Wiped, perhaps by another process: what is written to an unlinked file is lost.
+            self._close(shard)
+            self._initialized_dbs.discard(shard)
+            engine = None
+        if engine is None:
+            engine = create_engine(
+                self.conn_string_for_shard(shard), pool_size=1, connect_args={"timeout": BUSY_SECONDS}
+            )
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            self._open[shard] = engine
+            while len(self._open) > MOST_OPEN:
+                self._close(next(iter(self._open)))
+        self._open.move_to_end(shard)
+        return engine
+
+    def _close(self, shard: str) -> None:
+        self._open.pop(shard).dispose()
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index has a table; what was there once stays there."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        super().dispose()
+        with self._db_lock:
+            for shard in list(self._open) if self._process == os.getpid() else ():
+                self._close(shard)
+
+
+class KeptSqliteStorage(DagsterSqliteStorage):
+    """Dagster's storage of runs, events and schedules under one folder."""
+
+    def __init__(self, base_dir: str, inst_data: Any = None) -> None:
+        super().__init__(base_dir, inst_data)
+        self._event_log_storage.dispose()
+        self._event_log_storage = KeptEventLogStorage(self._event_log_storage._base_dir)
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> "KeptSqliteStorage":
+        """From `storage.config` of dagster.yaml."""
+        return cls(inst_data=inst_data, **config_value)
