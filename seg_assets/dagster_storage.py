@@ -27,7 +27,8 @@ class KeptEventLogStorage(SqliteEventLogStorage):
     """The event log of a home; writes and reads go one at a time, as they do in Dagster's own class."""
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
-        self._open: OrderedDict[str, Engine] = OrderedDict()
+        # Each with the file that it opened, by device and inode.
+        self._open: OrderedDict[str, tuple[Engine, tuple[int, int] | None]] = OrderedDict()
         self._process = os.getpid()
         self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
@@ -41,27 +42,33 @@ class KeptEventLogStorage(SqliteEventLogStorage):
         if self._process != os.getpid():
             _of_parents.append(self._open)
             self._open, self._process = OrderedDict(), os.getpid()
-        engine = self._open.get(shard)
-        if engine is not None and not Path(self.path_for_shard(shard)).exists():
+        if shard in self._open and self._open[shard][1] != self._file(shard):
             # Wiped, perhaps by another process: what is written to an unlinked file is lost.
             self._close(shard)
             self._initialized_dbs.discard(shard)
-            engine = None
-        if engine is None:
+        if shard not in self._open:
             engine = create_engine(
                 self.conn_string_for_shard(shard), pool_size=1, connect_args={"timeout": BUSY_SECONDS}
             )
             if shard not in self._initialized_dbs:
                 self._initdb(engine)
                 self._initialized_dbs.add(shard)
-            self._open[shard] = engine
+            self._open[shard] = engine, self._file(shard)
             while len(self._open) > MOST_OPEN:
                 self._close(next(iter(self._open)))
         self._open.move_to_end(shard)
-        return engine
+        return self._open[shard][0]
+
+    def _file(self, shard: str) -> tuple[int, int] | None:
+        """Which file lies where the database belongs."""
+        try:
+            found = Path(self.path_for_shard(shard)).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _close(self, shard: str) -> None:
-        self._open.pop(shard).dispose()
+        self._open.pop(shard)[0].dispose()
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has a table; what was there once stays there."""

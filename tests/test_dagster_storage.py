@@ -91,6 +91,16 @@ def test_a_wipe_by_somebody_else_is_noticed_before_the_next_write(folder):
         assert instance.all_logs(run) == []
         materialize(instance, "2024-01-03")
         assert days_of(instance) == {"2024-01-03"}
+        elsewhere = folder.parent / "another"
+        elsewhere.mkdir()
+        history = folder / "history" / "runs"
+        for file in history.iterdir():
+            file.rename(elsewhere / file.name)
+        again = SqliteEventLogStorage(str(history))
+        again.dispose()
+        materialize(instance, "2024-01-05")
+        assert days_of(instance) == {"2024-01-05"}
+        assert again.get_materialized_partitions(dg.AssetKey("rows")) == {"2024-01-05"}
         instance.wipe()
         assert instance.get_runs() == []
         materialize(instance, "2024-01-04")
