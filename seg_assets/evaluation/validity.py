@@ -315,19 +315,20 @@ def judge(
             o = outcomes[i]
             place = np.searchsorted(everyone, o.user_id)
             # A baseline that stands beside several strategies is one array: it is measured once.
-            given = {id(labels[i]): np.asarray(labels[i]) for labels in predictors.values()}
+            mine = {name: np.asarray(labels[i]) for name, labels in predictors.items()}
+            given = {id(array): array for array in mine.values()}
             once = _Weighted(o, np.ones((1, len(o))))
-            found = {key: _measured(array, once) for key, array in given.items()}
-            for name, labels in predictors.items():
-                point[name].append({m: float(v[0]) for m, v in found[id(labels[i])].items()})
+            found = {key: _measured(labels, once) for key, labels in given.items()}
+            for name, array in mine.items():
+                point[name].append({m: float(v[0]) for m, v in found[id(array)].items()})
             chunk = max(1, CHUNK_CELLS // len(o))
             for first in range(0, replications, chunk):
                 rows = range(first, min(first + chunk, replications))
                 weighted = _Weighted(o, np.stack([_draw(len(everyone), seed, r)[place] for r in rows]))
-                found = {key: _measured(array, weighted) for key, array in given.items()}
-                for name, labels in predictors.items():
+                found = {key: _measured(labels, weighted) for key, labels in given.items()}
+                for name, array in mine.items():
                     for m, metric in enumerate(METRICS):
-                        drawn[name][m][at, rows.start : rows.stop] = found[id(labels[i])][metric]
+                        drawn[name][m][at, rows.start : rows.stop] = found[id(array)][metric]
     return [_judged(name, predictors[name], kept, point[name], drawn[name]) for name in predictors]
 
 

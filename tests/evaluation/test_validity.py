@@ -56,6 +56,26 @@ def test_a_label_of_pure_chance_explains_nothing_once_cross_fitted():
     assert found["mix"] < 0.01
 
 
+def test_a_cross_fitted_share_is_that_of_means_learned_on_the_other_folds():
+    label, o = shop(n=203)
+    fold = np.arange(203) % validity.FOLDS
+    for metric, values, rows in (("r2_crossfit", o.spend[:, None], np.ones(203, bool)), ("mix", o.mix, o.spend > 0)):
+        predicted = np.full(values.shape, np.nan)
+        for f in range(validity.FOLDS):
+            for g in range(4):
+                predicted[(fold == f) & (label == g)] = values[rows & (fold != f) & (label == g)].mean(axis=0)
+        wrong = np.sum((values[rows] - predicted[rows]) ** 2)
+        expected = 1 - wrong / np.sum((values[rows] - values[rows].mean(axis=0)) ** 2)
+        assert measure(label, o)[metric] == pytest.approx(expected)
+
+
+def test_labels_may_be_rows_of_one_array_and_may_stand_under_two_names():
+    label, o = shop()
+    given = np.stack([label, label])
+    one, two, rows = judge({"a": [label, label], "b": [label, label], "c": given}, [o, o], replications=20)
+    assert one.estimates == two.estimates == rows.estimates
+
+
 def test_the_category_mix_is_of_users_who_bought_and_a_mix_label_explains_it():
     _, o = shop(n=1500)
     favourite = np.where(np.isfinite(o.mix[:, 0]), np.nan_to_num(o.mix).argmax(axis=1), 0)
