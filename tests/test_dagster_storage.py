@@ -50,6 +50,8 @@ def kept(instance: dg.DagsterInstance) -> KeptEventLogStorage:
 def test_our_dagster_yaml_keeps_connections_in_dagsters_own_files(folder):
     with open_instance(folder) as instance:
         assert type(kept(instance)) is KeptEventLogStorage
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
         materialize(instance, "2024-01-02")
         runs = [r.run_id for r in instance.get_runs()]
         assert (folder / "history" / "runs" / f"{runs[0]}.db").exists()
