@@ -244,10 +244,10 @@ def _break_even(history: dict[str, Any], ours: dict[str, Any], pandas: dict[str,
 
 def ranges(size: Size, home: Path) -> dict[str, Any]:
     """A long range of days in one run beside one day in one run: the cost of a day in each."""
+    for name in ("lake", "dagster"):
+        shutil.rmtree(home / "range" / name, ignore_errors=True)
+    _prepared.discard(home / "range")
     place, _ = shop(home / "range", size.range_users, size.range_days + 1, size.pace)
-    shutil.rmtree(place.lake, ignore_errors=True)
-    shutil.rmtree(Path(place.home) / "dagster", ignore_errors=True)
-    measured("ours", "prepare", place)
     first, last = place.first, place.days[-2].isoformat()
     many = measured("ours", "day_range", place, first=first, last=last)
     one = measured("ours", "day_range", place, first=place.last, last=place.last)

@@ -127,7 +127,6 @@ def run_views(args: argparse.Namespace) -> int:
 
 
 def _replay(settings: Settings, first: dt.date, last: dt.date, *, live: bool, again: bool = False) -> None:
-
     from seg_assets import dagster_io
     from seg_assets.instance import open_instance, prepare_instance
     from seg_assets.replay import replay

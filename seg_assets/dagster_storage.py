@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection, Engine
 
 # Databases kept open: the index that all runs share, and the runs written to last. One file each.
 MOST_OPEN = 8
-BUSY_SECONDS = 30
 # Connections that a parent process opened: never used here, and never closed, which would release what it holds.
 _of_parents: list[Any] = []
 
@@ -48,13 +48,13 @@ class KeptEventLogStorage(SqliteEventLogStorage):
             self._initialized_dbs.discard(shard)
         if shard not in self._open:
             engine = create_engine(
-                self.conn_string_for_shard(shard), pool_size=1, connect_args={"timeout": BUSY_SECONDS}
+                self.conn_string_for_shard(shard), pool_size=1, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
             )
             if shard not in self._initialized_dbs:
                 self._initdb(engine)
                 self._initialized_dbs.add(shard)
             self._open[shard] = engine, self._file(shard)
-            while len(self._open) > MOST_OPEN:
+            if len(self._open) > MOST_OPEN:
                 self._close(next(iter(self._open)))
         self._open.move_to_end(shard)
         return self._open[shard][0]
@@ -79,8 +79,10 @@ class KeptEventLogStorage(SqliteEventLogStorage):
     def dispose(self) -> None:
         """Close every connection."""
         super().dispose()
+        if self._process != os.getpid():
+            return
         with self._db_lock:
-            for shard in list(self._open) if self._process == os.getpid() else ():
+            for shard in list(self._open):
                 self._close(shard)
 
 
@@ -89,7 +91,6 @@ class KeptSqliteStorage(DagsterSqliteStorage):
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         super().__init__(base_dir, inst_data)
-        self._event_log_storage.dispose()
         self._event_log_storage = KeptEventLogStorage(self._event_log_storage._base_dir)
 
     @classmethod

@@ -26,12 +26,20 @@ def prepare_instance(settings: Settings) -> Path:
     if not config.exists():
         beside = PACKAGE.parent / "deploy" / "dagster.yaml"
         shutil.copyfile(beside if beside.exists() else PACKAGE / "_deploy" / "dagster.yaml", config)
+    os.environ["DAGSTER_HOME"] = str(folder)
     with open_instance(folder) as instance:
         instance.get_runs(limit=1)
     return folder
 
 
 def open_instance(folder: Path) -> dg.DagsterInstance:
-    """The instance of a prepared folder, which becomes this process's `DAGSTER_HOME`: its dagster.yaml reads that."""
+    """The instance of a prepared folder. Its dagster.yaml reads `DAGSTER_HOME`: that is the folder while it is read."""
+    before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(folder)
-    return dg.DagsterInstance.from_config(str(folder))
+    try:
+        return dg.DagsterInstance.from_config(str(folder))
+    finally:
+        if before is None:
+            del os.environ["DAGSTER_HOME"]
+        else:
+            os.environ["DAGSTER_HOME"] = before

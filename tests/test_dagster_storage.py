@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import sqlite3
 import threading
+import traceback
 from pathlib import Path
 
 import dagster as dg
@@ -61,6 +62,18 @@ def test_our_dagster_yaml_keeps_connections_in_dagsters_own_files(folder):
         assert days_of(plain) == {"2024-01-02"}
         assert len(plain.all_logs(runs[0])) > 5
         materialize(plain, "2024-01-03")
+
+
+def test_an_instance_is_opened_without_the_environment_and_leaves_it_as_it_was(folder, monkeypatch):
+    for named in (None, "/elsewhere"):
+        if named:
+            monkeypatch.setenv("DAGSTER_HOME", named)
+        else:
+            monkeypatch.delenv("DAGSTER_HOME")
+        with open_instance(folder) as instance:
+            assert os.environ.get("DAGSTER_HOME") == named
+            assert kept(instance).path_for_shard("index").startswith(str(folder))
+            assert days_of(instance) == set()
 
 
 def test_what_another_process_or_class_writes_is_seen_at_once(folder):
@@ -145,8 +158,6 @@ def test_a_forked_child_opens_its_own_connections_and_leaves_its_parents_alone(f
                 materialize(instance, "2024-01-03")
                 os._exit(0 if fine and dagster_storage._of_parents else 1)
             except BaseException:
-                import traceback
-
                 traceback.print_exc()
                 os._exit(2)
         assert os.waitpid(child, 0)[1] == 0
