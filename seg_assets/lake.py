@@ -448,7 +448,7 @@ class Lake:
         return {
             input_key(i): self.input_digest(i, table, day)
             for i in TABLES[table].inputs
-            if i.window in ("day", "yesterday", "trailing", "horizon")
+            if i.window in ("day", "yesterday", "trailing", "horizon") and input_key(i) not in known
         }
 
     def input_digest(self, source: Input, reader: str, day: dt.date) -> str:
