@@ -4,6 +4,7 @@ A table's inputs are other tables over a window of days. Anything that a day of 
 listed here is a defect: the day would not be recomputed when it changes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,6 +42,10 @@ class Table:
     code_version: str = "1"
     per_strategy_parts: bool = False
     required: bool = True
+    # Where yesterday's rows may stand for users whom no window sees otherwise (profiles/days.py): tables of activity,
+    # and the ages in days at which activity enters or leaves one of this table's windows. The first input then names
+    # all actors.
+    edges: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     notes: str = field(default="", compare=False)
 
 
@@ -82,6 +87,7 @@ _TABLES = (
         "profiles",
         ("user_id", "category"),
         (Input("user_category_activity", "trailing", PROFILE_WINDOW), Input("identity_links")),
+        edges={"user_category_activity": (0, PROFILE_WINDOW)},
     ),
     Table(
         "user_profiles",
@@ -94,6 +100,10 @@ _TABLES = (
             Input("user_category_profiles"),
             Input("raw_users"),
         ),
+        edges={
+            "user_daily_activity": (0, 7, 28, PROFILE_WINDOW),
+            "user_category_activity": (0, PROFILE_WINDOW),
+        },
     ),
     Table(
         "segment_model",

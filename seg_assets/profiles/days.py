@@ -4,9 +4,15 @@ The SQL speaks of one day. Before it runs, a temporary view of the connection is
 catalog lists for the table, over exactly the days that it lists: what a day can read is what its footer says it
 was built from, and nothing more. The first read of a footer comes before the data is read, so that an input
 replaced in between makes the day stale, never silently fresh. Nothing here imports dbt or Dagster.
+
+A day of profiles differs from the day before for few users: 26 of 476 thousand, in the bench's shop. Where the catalog
+gives a table's `edges`, and the footers say that yesterday's rows are what its inputs of now give (`carries`), the
+model takes over yesterday's rows of everybody else. The result is the same function of the same inputs, so yesterday
+is no input.
 """
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +20,26 @@ from pathlib import Path
 import duckdb
 
 from seg_assets.catalog import TABLES, Input
-from seg_assets.errors import ConfigError
+from seg_assets.errors import ConfigError, DamagedFileError, MissingDaysError
 from seg_assets.events.contract import RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
-from seg_assets.lake import Lake, Provenance, identifier, input_key, literal
+from seg_assets.lake import Lake, Provenance, digest, identifier, input_key, literal
 from seg_assets.profiles.schema import model_docs
 
 _RAW = {"raw_events": RAW_EVENTS, "raw_users": RAW_USERS, "raw_products": RAW_PRODUCTS}
 _DAY = {"day": "DATE"}
+ONE_DAY = dt.timedelta(days=1)
+
+
+# The window that a column's name ends with, in days.
+_WINDOW = re.compile(r"_(\d+)d$")
+# In a footer's `extra`: digest of the SQL that made the rows.
+SQL_KEY = "sql"
+EDGES = "carry_edge_actors"
+
+
+def carried_name(table: str) -> str:
+    """Name by which a model's SQL reads what its table takes over from yesterday."""
+    return f"carry_{table}"
 
 
 def view_name(source: Input) -> str:
@@ -56,11 +75,17 @@ class DayBuilder:
         return f"select * from {self.lake.scan(table, days)}" if days else self.empty(table)
 
     def open_day(
-        self, con: duckdb.DuckDBPyConnection, table: str, day: dt.date, windows: "Windows | None" = None
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: str,
+        day: dt.date,
+        windows: "Windows | None" = None,
+        made_by: str = "",
     ) -> dict[str, str]:
         """Make the day's inputs readable on `con`; returns their digests, read before the data.
 
-        `windows` keeps trailing windows from one day of a range to the next.
+        `windows` keeps trailing windows from one day of a range to the next; `made_by` is the digest of the model's
+        SQL.
 
         Raises:
             MissingDaysError: naming the days, when an input was never materialized.
@@ -72,25 +97,89 @@ class DayBuilder:
             rows = windows.rows_of(source.table, days) if windows and source.window == "trailing" else ""
             rows = rows or self.rows_of(source.table, days)
             con.execute(f"create or replace temp view {identifier(view_name(source))} as {rows}")
+        if TABLES[table].edges:
+            self.open_carry(con, table, day, made_by)
         con.execute(f"set variable as_of = date {literal(day.isoformat())}")
         con.execute(f"set variable day_number = {(day - self.lake.start_day).days}")
         return inputs
 
+    def open_carry(self, con: duckdb.DuckDBPyConnection, table: str, day: dt.date, made_by: str) -> None:
+        """Make readable what the day takes over from the day before: all of its rows and few edges, or nothing."""
+        before = day - ONE_DAY
+        if self.carries(table, day, made_by):
+            scans = [
+                f"select actor_id from {self.lake.scan(source, days)}"
+                for source, days in self._edge_days(table, day).items()
+            ]
+            edges, rows = " union all ".join(scans), f"select * exclude (day) from {self.lake.scan(table, [before])}"
+        else:
+            edges = f"select distinct actor_id from {identifier(view_name(TABLES[table].inputs[0]))}"
+            rows = f"select * exclude (day) from ({self.empty(table)})"
+        con.execute(f"create or replace temp view {identifier(EDGES)} as {edges}")
+        con.execute(f"create or replace temp view {identifier(carried_name(table))} as {rows}")
+
+    def carries(self, table: str, day: dt.date, made_by: str) -> bool:
+        """Whether yesterday's rows are what this SQL makes of the inputs as they are now, so that rows can be kept.
+
+        Yesterday must be made from the versions of its inputs that are there; tables that the day reads and that are
+        chained from day to day must rest on the version of yesterday that is there. A yesterday that cannot be read
+        is no reason to fail: the day is then computed from its inputs alone.
+        """
+        before = day - ONE_DAY
+        if before < self.lake.start_day or not self._edges_cover(table):
+            return False
+        try:
+            found = self.lake.provenance(table, before)
+            if found is None or found.extra.get(SQL_KEY) != made_by or not self._fresh(table, before):
+                return False
+            chained = [i.table for i in TABLES[table].inputs if i.window == "day" and i.table not in _RAW]
+            if not all(self._fresh(name, day) for name in chained):
+                return False
+            if not all(self._fresh(name, before) for name in chained if TABLES[name].edges):
+                return False
+            for name, days in {table: [before], **self._edge_days(table, day)}.items():
+                for read in days:
+                    self.lake.check(name, read)
+        except (MissingDaysError, DamagedFileError):
+            return False
+        return True
+
+    def _edge_days(self, table: str, day: dt.date) -> dict[str, list[dt.date]]:
+        """Tables of activity, and their days that entered or left a window since yesterday."""
+        return {
+            source: [d for age in ages if (d := day - age * ONE_DAY) >= self.lake.start_day]
+            for source, ages in TABLES[table].edges.items()
+        }
+
+    def _edges_cover(self, table: str) -> bool:
+        """Whether the catalog has an edge for every window that the table's columns name (`views_28d`)."""
+        named = {int(n) for column in self.schemas[table] for n in _WINDOW.findall(column)}
+        return named <= {age for ages in TABLES[table].edges.values() for age in ages}
+
+    def _fresh(self, table: str, day: dt.date) -> bool:
+        """Whether a day was made by this code from its inputs as they are now."""
+        found = self.lake.provenance(table, day)
+        if found is None or found.code_version != TABLES[table].code_version:
+            return False
+        return all(found.inputs.get(key) == now for key, now in self.lake.inputs_of(table, day).items())
+
     def build(self, con: duckdb.DuckDBPyConnection, table: str, days: list[dt.date], sql: str) -> Iterator[Provenance]:
         """Compute the days of `table` by `sql`, oldest first, and publish each, whole or not at all."""
         windows = Windows(self, con) if len(days) > 1 else None
+        extra = {SQL_KEY: digest(sql)} if TABLES[table].edges else {}
         try:
             for day in days:
-                inputs = self.open_day(con, table, day, windows)
+                inputs = self.open_day(con, table, day, windows, extra.get(SQL_KEY, ""))
                 try:
-                    published = self.lake.publish(con, table, day, sql, inputs=inputs)
+                    published = self.lake.publish(con, table, day, sql, inputs=inputs, extra=extra)
                 except duckdb.Error:
                     self.blame(table, day)
                     raise
                 yield published
         finally:
-            for source in TABLES[table].inputs:
-                con.execute(f"drop view if exists temp.{identifier(view_name(source))}")
+            made = [view_name(source) for source in TABLES[table].inputs]
+            for name in [*made, EDGES, carried_name(table)]:
+                con.execute(f"drop view if exists temp.{identifier(name)}")
             if windows:
                 windows.close()
 
@@ -106,8 +195,12 @@ class DayBuilder:
         con.execute(f"create or replace view main.{identifier(table)} as {self.rows_of(table, here)}")
 
     def show_empty_yesterdays(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Views without rows for what a chain reads of the day before: dbt's unit tests take column types from them."""
+        """Views without rows for what a model reads of the day before: dbt's unit tests take column types from them."""
+        con.execute(f"create view main.{identifier(EDGES)} as select ''::varchar as actor_id where false")
         for table in self.schemas:
+            if table not in _RAW and TABLES[table].edges:
+                rows = f"select * exclude (day) from ({self.empty(table)})"
+                con.execute(f"create view main.{identifier(carried_name(table))} as {rows}")
             for source in TABLES[table].inputs if table not in _RAW else ():
                 if source.window == "yesterday":
                     con.execute(f"create view main.{identifier(view_name(source))} as {self.empty(source.table)}")

@@ -191,7 +191,7 @@ def _sources(key: str, document: Mapping[str, Any]) -> list[str]:
 def _parents(key: str, document: Mapping[str, Any]) -> set[str]:
     names = set()
     for parent in _direct(key, document):
-        if not (parent.startswith("source.") and parent.split(".")[-2] == "yesterday"):
+        if not (parent.startswith("source.") and parent.split(".")[-2] in ("yesterday", "carry")):
             names.add(parent.split(".")[-1])
     return names
 

@@ -1,11 +1,13 @@
 -- One row per known user and category touched in the last 90 days.
-with activity as (
+with {{ touched_ctes() }}
+
+activity as (
     select
         {{ user_of('activity.actor_id', 'links.user_id') }} as user_id,
         activity.*
     from {{ ref('user_category_activity') }} as activity
-    left join {{ ref('identity_links') }} as links
-        on {{ visitor_of('activity.actor_id') }} = links.anonymous_id
+    semi join touched_actors on activity.actor_id = touched_actors.actor_id
+    left join links on activity.actor_id = links.actor_id
 ),
 
 totals as (
@@ -31,6 +33,13 @@ users as (
     from totals
     group by user_id
 )
+
+-- Users whom no window sees otherwise than yesterday.
+select carried.*
+from {{ source('carry', 'user_category_profiles') }} as carried
+anti join touched on carried.user_id = touched.user_id
+
+union all
 
 select
     totals.user_id,

@@ -1,12 +1,7 @@
 {#- Windows of days: which rows of the last 90 days lie in each, none said for all of them. -#}
 {%- set inside = {'7d': 'age < 7', '28d': 'age < 28', '90d': none} -%}
 -- One row per known user: everything known at the end of the day, history of linked visitors included.
-with links as (
-    select
-        'anon:' || anonymous_id as actor_id,
-        user_id
-    from {{ ref('identity_links') }}
-),
+with {{ touched_ctes() }}
 
 -- All days: the lifetimes of the actors of each user, added up.
 lifetime as (
@@ -14,6 +9,7 @@ lifetime as (
         {{ user_of('lifetime.actor_id', 'links.user_id') }} as user_id,
         lifetime.*
     from {{ ref('user_lifetime') }} as lifetime
+    semi join touched_actors on lifetime.actor_id = touched_actors.actor_id
     left join links on lifetime.actor_id = links.actor_id
 ),
 
@@ -41,7 +37,7 @@ shop as (
             end,
             case when sum(device_desktop + device_mobile + device_tablet + device_other) > 0 then 'devices' end
         ) as dimensions
-    from lifetime
+    from {{ ref('user_lifetime') }}
 ),
 
 -- One row per user. Few users have more than one actor: only those rows are added up, which halves the cost.
@@ -101,6 +97,7 @@ activity as (
         ({{ as_of() }} - activity.day)::int as age,
         activity.*
     from {{ ref('user_daily_activity') }} as activity
+    semi join touched_actors on activity.actor_id = touched_actors.actor_id
     left join links on activity.actor_id = links.actor_id
 ),
 
@@ -136,11 +133,17 @@ recent as (
     group by user_id
 ),
 
+shares as (
+    select *
+    from {{ ref('user_category_profiles') }}
+    where user_id in (select touched.user_id from touched)
+),
+
 categories as (
     select
         user_id,
         count(*) filter (where category != '(unknown)') as categories_90d
-    from {{ ref('user_category_profiles') }}
+    from shares
     group by user_id
 ),
 
@@ -149,83 +152,113 @@ top_categories as (
     select
         user_id,
         category as top_category_90d
-    from {{ ref('user_category_profiles') }}
+    from shares
     where category != '(unknown)'
     qualify row_number() over (
         partition by user_id order by share_90d desc, orders_90d desc, views_90d desc, category asc
     ) = 1
+),
+
+computed as (
+    select
+        all_days.user_id,
+        all_days.first_seen_day,
+        all_days.last_seen_day,
+        ({{ as_of() }} - all_days.first_seen_day)::int as tenure_days,
+        ({{ as_of() }} - all_days.last_purchase_day)::int as recency_days,
+        ({{ as_of() }} - all_days.last_seen_day)::int as inactive_days,
+        all_days.orders_all = 0
+        and (
+            coalesce(recent.busiest_hour_pages, 0) >= {{ var('bot_pages_per_hour') }}
+            or coalesce(recent.busiest_day_pages, 0) >= {{ var('bot_pages_per_day') }}
+        ) as is_suspected_bot,
+        {% for window in ['7d', '28d', '90d', 'all'] -%}
+            {%- set source = 'all_days' if window == 'all' else 'recent' -%}
+            {%- for shown, counter in shown_counts().items() -%}
+                coalesce({{ source }}.{{ counter }}_{{ window }}, 0) as {{ shown }}_{{ window }},
+            {% endfor -%}
+            coalesce({{ source }}.active_days_{{ window }}, 0) as active_days_{{ window }},
+            coalesce({{ source }}.gross_cents_{{ window }}, 0)::double / 100 as gross_{{ window }},
+            coalesce({{ source }}.refund_cents_{{ window }}, 0)::double / 100 as refund_amount_{{ window }},
+            coalesce({{ source }}.gross_cents_{{ window }} - {{ source }}.refund_cents_{{ window }}, 0)::double / 100
+                as monetary_{{ window }},
+        {% endfor -%}
+        {% for window in ['90d', 'all'] -%}
+            {%- set source = 'all_days' if window == 'all' else 'recent' -%}
+            coalesce({{ source }}.reviews_{{ window }}, 0) as reviews_{{ window }},
+            {{ source }}.rating_tenths_{{ window }}::double / nullif({{ source }}.ratings_{{ window }} * 10, 0)::double
+                as review_mean_{{ window }},
+            {{ source }}.cart_visits_bought_{{ window }}::double / nullif({{ source }}.cart_visits_{{ window }}, 0)::double
+                as cart_to_purchase_rate_{{ window }},
+            {{ source }}.order_lines_{{ window }}::double / nullif({{ source }}.orders_{{ window }}, 0)::double
+                as basket_size_{{ window }},
+            {{ source }}.discount_cents_{{ window }}::double
+            / nullif({{ source }}.gross_cents_{{ window }} + {{ source }}.discount_cents_{{ window }}, 0)::double
+                as discount_share_{{ window }},
+            {{ order_value_mean(
+                source ~ '.orders_' ~ window, source ~ '.gross_cents_' ~ window
+            ) }} as order_value_mean_{{ window }},
+            {{ order_value_var(
+                source ~ '.orders_' ~ window, source ~ '.gross_cents_' ~ window, source ~ '.order_cents_squared_' ~ window
+            ) }} as order_value_var_{{ window }},
+            {{ source }}.order_cents_min_{{ window }}::double / 100 as order_value_min_{{ window }},
+            {{ source }}.order_cents_max_{{ window }}::double / 100 as order_value_max_{{ window }},
+        {% endfor -%}
+        all_days.purchase_days_all,
+        (all_days.last_purchase_day - all_days.first_purchase_day)::double
+        / nullif(all_days.purchase_days_all - 1, 0)::double as inter_purchase_days_all,
+        {% for kind, names in {
+            'channel': ['web', 'app', 'store', 'email', 'social'], 'device': ['desktop', 'mobile', 'tablet', 'other'],
+        }.items() -%}
+            {%- for name in names -%}
+                recent.{{ kind }}_{{ name }}_90d::double
+                / nullif(
+                    {% for other in names -%}
+                        recent.{{ kind }}_{{ other }}_90d{{ ' + ' if not loop.last }}
+                    {%- endfor %}, 0
+                )::double as {{ kind }}_{{ name }}_share_90d,
+            {% endfor -%}
+        {% endfor -%}
+        top_categories.top_category_90d,
+        coalesce(categories.categories_90d, 0) as categories_90d
+    from all_days
+    left join recent on all_days.user_id = recent.user_id
+    left join categories on all_days.user_id = categories.user_id
+    left join top_categories on all_days.user_id = top_categories.user_id
+),
+
+-- Users whom no window sees otherwise than yesterday: their row of yesterday, a day older.
+untouched as (
+    select yesterday.*
+    from {{ source('carry', 'user_profiles') }} as yesterday
+    anti join touched on yesterday.user_id = touched.user_id
+),
+
+carried as (
+    select
+        * exclude (dimensions, sex, age_band, region, income_band, household_size)
+        replace (
+            tenure_days + 1 as tenure_days,
+            recency_days + 1 as recency_days,
+            inactive_days + 1 as inactive_days
+        )
+    from untouched
+),
+
+profiles as (
+    select * from computed
+    union all by name
+    select * from carried
 )
 
 select
-    all_days.user_id,
-    all_days.first_seen_day,
-    all_days.last_seen_day,
-    ({{ as_of() }} - all_days.first_seen_day)::int as tenure_days,
-    ({{ as_of() }} - all_days.last_purchase_day)::int as recency_days,
-    ({{ as_of() }} - all_days.last_seen_day)::int as inactive_days,
+    profiles.*,
     shop.dimensions,
-    all_days.orders_all = 0
-    and (
-        coalesce(recent.busiest_hour_pages, 0) >= {{ var('bot_pages_per_hour') }}
-        or coalesce(recent.busiest_day_pages, 0) >= {{ var('bot_pages_per_day') }}
-    ) as is_suspected_bot,
-    {% for window in ['7d', '28d', '90d', 'all'] -%}
-        {%- set source = 'all_days' if window == 'all' else 'recent' -%}
-        {%- for shown, counter in shown_counts().items() -%}
-            coalesce({{ source }}.{{ counter }}_{{ window }}, 0) as {{ shown }}_{{ window }},
-        {% endfor -%}
-        coalesce({{ source }}.active_days_{{ window }}, 0) as active_days_{{ window }},
-        coalesce({{ source }}.gross_cents_{{ window }}, 0)::double / 100 as gross_{{ window }},
-        coalesce({{ source }}.refund_cents_{{ window }}, 0)::double / 100 as refund_amount_{{ window }},
-        coalesce({{ source }}.gross_cents_{{ window }} - {{ source }}.refund_cents_{{ window }}, 0)::double / 100
-            as monetary_{{ window }},
-    {% endfor -%}
-    {% for window in ['90d', 'all'] -%}
-        {%- set source = 'all_days' if window == 'all' else 'recent' -%}
-        coalesce({{ source }}.reviews_{{ window }}, 0) as reviews_{{ window }},
-        {{ source }}.rating_tenths_{{ window }}::double / nullif({{ source }}.ratings_{{ window }} * 10, 0)::double
-            as review_mean_{{ window }},
-        {{ source }}.cart_visits_bought_{{ window }}::double / nullif({{ source }}.cart_visits_{{ window }}, 0)::double
-            as cart_to_purchase_rate_{{ window }},
-        {{ source }}.order_lines_{{ window }}::double / nullif({{ source }}.orders_{{ window }}, 0)::double
-            as basket_size_{{ window }},
-        {{ source }}.discount_cents_{{ window }}::double
-        / nullif({{ source }}.gross_cents_{{ window }} + {{ source }}.discount_cents_{{ window }}, 0)::double
-            as discount_share_{{ window }},
-        {{ order_value_mean(
-            source ~ '.orders_' ~ window, source ~ '.gross_cents_' ~ window
-        ) }} as order_value_mean_{{ window }},
-        {{ order_value_var(
-            source ~ '.orders_' ~ window, source ~ '.gross_cents_' ~ window, source ~ '.order_cents_squared_' ~ window
-        ) }} as order_value_var_{{ window }},
-        {{ source }}.order_cents_min_{{ window }}::double / 100 as order_value_min_{{ window }},
-        {{ source }}.order_cents_max_{{ window }}::double / 100 as order_value_max_{{ window }},
-    {% endfor -%}
-    all_days.purchase_days_all,
-    (all_days.last_purchase_day - all_days.first_purchase_day)::double
-    / nullif(all_days.purchase_days_all - 1, 0)::double as inter_purchase_days_all,
-    {% for kind, names in {
-        'channel': ['web', 'app', 'store', 'email', 'social'], 'device': ['desktop', 'mobile', 'tablet', 'other'],
-    }.items() -%}
-        {%- for name in names -%}
-            recent.{{ kind }}_{{ name }}_90d::double
-            / nullif(
-                {% for other in names -%}
-                    recent.{{ kind }}_{{ other }}_90d{{ ' + ' if not loop.last }}
-                {%- endfor %}, 0
-            )::double as {{ kind }}_{{ name }}_share_90d,
-        {% endfor -%}
-    {% endfor -%}
-    top_categories.top_category_90d,
-    coalesce(categories.categories_90d, 0) as categories_90d,
     users.sex,
     users.age_band,
     users.region,
     users.income_band,
     users.household_size
-from all_days
+from profiles
 cross join shop
-left join recent on all_days.user_id = recent.user_id
-left join categories on all_days.user_id = categories.user_id
-left join top_categories on all_days.user_id = top_categories.user_id
-left join {{ ref('stg_users') }} as users on all_days.user_id = users.user_id
+left join {{ source('lake', 'raw_users') }} as users on profiles.user_id = users.user_id
