@@ -4,6 +4,7 @@ It keeps what ours keeps between days (it reads our tables of the day before), a
 safe to have: contracts, tests, hashes, provenance, sorted rows, atomic replacement, rejected lines, explanations.
 """
 
+import datetime as dt
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,11 @@ PROFILES = (
 )  # fmt: skip
 WINDOW = {"user_profiles": "user_daily_activity", "user_category_profiles": "user_category_activity"}
 YESTERDAY = ("identity_links", "user_lifetime")
+# Tables that take over yesterday's rows: days ago whose activity entered or left a window, by table of activity.
+EDGES = {
+    "user_profiles": {"user_daily_activity": (7, 28, 90), "user_category_activity": (90,)},
+    "user_category_profiles": {"user_category_activity": (90,)},
+}
 
 
 def connect(place: Place) -> Any:
@@ -76,6 +82,14 @@ def profiles(place: Place, con: Any = None, raw: Path | None = None, who: str = 
                 f"create temp view {inside} as select * from {past} "
                 f"union all by name select *, date '{day}' as day from {inside}_today"
             )
+        if table in EDGES:
+            edges = [f"select actor_id from {source}_today" for source in EDGES[table]]
+            for source, ages in EDGES[table].items():
+                gone = [day - dt.timedelta(days=age) for age in ages if day - dt.timedelta(days=age) >= START]
+                edges += [f"select actor_id from {files(place.table(source, d) for d in gone)}"] if gone else []
+            con.execute(f"create or replace temp view carry_edge_actors as {' union all '.join(edges)}")
+            kept = f"read_parquet('{place.table(table, before)}', hive_partitioning = false)"
+            con.execute(f"create temp view carry_{table} as select * from {kept}")
         sql = (Path(place.home) / "sql" / f"{table}.sql").read_text()
         con.execute(f"create temp table {table} as {sql}")
         con.execute(f"copy {table} to '{out / f'{table}.parquet'}' (format parquet, compression zstd)")

@@ -35,7 +35,14 @@ users as (
 )
 
 -- Users whom no window sees otherwise than yesterday.
-select carried.*
+select
+    carried.user_id,
+    carried.category,
+    carried.orders_90d,
+    carried.monetary_90d,
+    carried.views_90d,
+    carried.carts_90d,
+    carried.share_90d
 from {{ source('carry', 'user_category_profiles') }} as carried
 anti join touched on carried.user_id = touched.user_id
 
