@@ -4,6 +4,7 @@ Rooms take a contiguous range of days in one run. Dagster then stores an asset c
 status of each day is logged as an event of its own (measured on Dagster 1.13; see docs/architecture.md).
 """
 
+import contextlib
 import datetime as dt
 import functools
 import os
@@ -14,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import dagster as dg
 
+from seg_assets.dagster_storage import AT_ONCE, KeptEventLogStorage
 from seg_assets.errors import LakeWriteError, SegAssetsError
 from seg_assets.lake import Lake
 from seg_assets.settings import Settings
@@ -80,15 +82,14 @@ def report_days(
     """
     by_check: dict[str, list[tuple[dt.date, Check]]] = {}
     ranged = len(results) > 1
+    events: list[dg.AssetCheckEvaluation] = []
     for result in results:
         if ranged:
             context.add_asset_metadata(dict(result.metadata), asset_key=asset_key, partition_key=result.day.isoformat())
         for check in result.checks:
             by_check.setdefault(check.name, []).append((result.day, check))
             if ranged and check.per_day:
-                # An event of this run, not a runless one: Dagster stores a second runless event of the same check and
-                # day as a duplicate key, so that a range could be run only once.
-                context.log_event(
+                events.append(
                     dg.AssetCheckEvaluation(
                         asset_key=asset_key,
                         check_name=check.name,
@@ -98,6 +99,13 @@ def report_days(
                         partition=result.day.isoformat(),
                     )
                 )
+    # Events of this run, not runless ones: Dagster stores a second runless event of the same check and day as a
+    # duplicate key, so that a range could be run only once.
+    storage = context.instance.event_log_storage
+    for start in range(0, len(events), AT_ONCE):
+        with storage.at_once() if isinstance(storage, KeptEventLogStorage) else contextlib.nullcontext():
+            for event in events[start : start + AT_ONCE]:
+                context.log_event(event)
     return dg.MaterializeResult(
         asset_key=asset_key,
         metadata=dict(results[0].metadata) if len(results) == 1 else {"days": len(results)},

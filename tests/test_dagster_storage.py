@@ -1,5 +1,6 @@
 """The event log that keeps its connections: what it writes is Dagster's, and nothing is lost by keeping them."""
 
+import datetime as dt
 import multiprocessing
 import os
 import sqlite3
@@ -12,6 +13,7 @@ import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from seg_assets import dagster_storage
+from seg_assets.dagster_io import Check, DayResult, report_days
 from seg_assets.dagster_storage import MOST_OPEN, KeptEventLogStorage
 from seg_assets.instance import open_instance, prepare_instance
 from seg_assets.settings import Settings
@@ -119,6 +121,73 @@ def test_a_wipe_by_somebody_else_is_noticed_before_the_next_write(folder):
         instance.wipe()
         assert instance.get_runs() == []
         materialize(instance, "2024-01-04")
+        assert days_of(instance) == {"2024-01-04"}
+
+
+@pytest.fixture
+def commits(monkeypatch):
+    """Commits of the event log so far, by shard."""
+    found: list[str] = []
+    begin = KeptEventLogStorage._engine
+
+    def counted(self: KeptEventLogStorage, shard: str):
+        found.append(shard)
+        return begin(self, shard)
+
+    monkeypatch.setattr(KeptEventLogStorage, "_engine", counted)
+    return found
+
+
+def test_the_days_of_a_range_are_one_transaction_and_each_has_its_event_and_its_check(folder, commits):
+    @dg.asset(
+        partitions_def=DAYS,
+        check_specs=[dg.AssetCheckSpec("fine", asset="many", partitions_def=DAYS)],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def many(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        days = [dt.date.fromisoformat(key) for key in context.partition_keys]
+        return report_days(
+            context,
+            dg.AssetKey("many"),
+            [DayResult(day, {"day": str(day)}, [Check("fine", day.day != 2, per_day=True)]) for day in days],
+        )
+
+    with open_instance(folder) as instance:
+        asked = []
+        for first, last in (("2024-01-01", "2024-01-03"), ("2024-01-04", "2024-01-23")):
+            commits.clear()
+            tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+            assert dg.materialize([many], instance=instance, tags=tags).success
+            asked.append(commits.count("index"))
+        assert asked[0] == asked[1], "no more transactions for 20 days than for 3"
+        found = instance.fetch_materializations(dg.AssetKey("many"), limit=100).records
+        assert sorted(r.partition_key for r in found) == [f"2024-01-{n:02d}" for n in range(1, 24)]
+        of_day = {r.partition_key: r.asset_materialization for r in found}
+        assert all(said and said.metadata["day"].value == day for day, said in of_day.items())
+        key = dg.AssetCheckKey(dg.AssetKey("many"), "fine")
+        checked = instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
+        verdicts = {c.partition: c.status.value for c in checked if c.partition}
+        assert len(verdicts) == 23
+        assert [day for day, said in verdicts.items() if said != "SUCCEEDED"] == ["2024-01-02"]
+        latest = instance.get_latest_materialization_event(dg.AssetKey("many"))
+        assert latest and latest.asset_materialization
+        assert latest.asset_materialization.partition == "2024-01-23"
+
+
+def test_a_failure_in_the_middle_of_a_batch_leaves_nothing_of_it(folder):
+    with open_instance(folder) as instance:
+        storage = kept(instance)
+
+        def both() -> None:
+            with storage.at_once():
+                report(instance, "2024-01-02")
+                report(instance, "2024-01-03")
+                raise RuntimeError("disk full")
+
+        with pytest.raises(RuntimeError):
+            both()
+        assert days_of(instance) == set()
+        report(instance, "2024-01-04")
         assert days_of(instance) == {"2024-01-04"}
 
 
