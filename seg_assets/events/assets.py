@@ -269,12 +269,13 @@ def publish_table_day(
         con,
         name,
         day,
-        "select * from seg_table",
+        read.query,
         inputs={LANDING_KEY: read.digest},
         extra={STAT_KEY: read.stat, "landing_files": len(read.files)},
     )
     columns = list(RAW_USERS if kind == USERS else RAW_PRODUCTS)
-    sample = con.execute("select * from seg_table order by 1 limit 5").fetchall()
+    # The first rows of the file are the first by key.
+    sample = con.execute(f"select * exclude (day) from {lake.scan(name, [day])} limit 5").fetchall()
     return DayResult(
         day, _table_metadata(day, read, done.rows, done.content_hash, columns, sample), (), done.content_hash
     )

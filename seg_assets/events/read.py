@@ -105,10 +105,10 @@ class DayRead:
 
 @dataclass
 class TableRead:
-    """Users or products of a day: table `seg_table` of the connection, its digest, its accounts."""
+    """Users or products of a day: SQL of the table on the connection, its digest, its accounts."""
 
     day: dt.date
-    rows: int
+    query: str
     files: list[FileAccount]
     digest: str
     stat: str
@@ -466,7 +466,7 @@ class Reader:
     def read_table(
         self, kind: str, day: dt.date, con: duckdb.DuckDBPyConnection, yesterday: str | None = None
     ) -> TableRead:
-        """Users or products as known on a day, as table `seg_table` of `con`.
+        """Users or products as known on a day. Lines of the day's files are in table `seg_table` of `con`.
 
         An undated file is the table, every day. Dated files update yesterday's table row by row, the latest line
         of a key wins, and a day without a file carries yesterday's table forward. No feed: an empty table.
@@ -495,15 +495,13 @@ class Reader:
                 )
             accounts, reasons = self._table_of(files, kind, con, keep=not feed.dated)
         columns = ", ".join(identifier(c) for c in contract)
+        query = f"select {columns} from seg_table"
         if feed is not None and feed.dated and yesterday is not None:
-            con.execute(
-                f"insert into seg_table select {columns} from ({yesterday}) as before "
-                f"where {key} not in (select {key} from seg_table)"
-            )
-        rows = con.execute("select count(*) from seg_table").fetchone()
+            # Not put together here: publishing makes its own sorted copy, and one copy of a million users is enough.
+            query += f" union all select {columns} from ({yesterday}) as before anti join seg_table using ({key})"
         return TableRead(
             day,
-            int(rows[0]) if rows else 0,
+            query,
             accounts,
             files_digest(self.source, {a.source_file: a.sha256 for a in accounts}, self.time_zone),
             day_stat(self.source, files, self.time_zone),

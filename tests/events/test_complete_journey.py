@@ -60,9 +60,9 @@ def test_in_the_wrong_zone_lines_are_refused_and_not_put_on_a_wrong_day(landing)
 
 def test_products_have_shelves_that_segments_can_be_made_of(reader):
     with duckdb.connect() as con:
-        assert reader.read_table("products", FIRST, con).rows == 92_331
+        assert len(con.execute(reader.read_table("products", FIRST, con).query).fetchall()) == 92_331
         shelves = {r[0] for r in con.execute("select distinct category from seg_table").fetchall()}
-        assert reader.read_table("users", FIRST, con).rows == 801
+        assert len(con.execute(reader.read_table("users", FIRST, con).query).fetchall()) == 801
         sizes = {r[0] for r in con.execute("select distinct household_size from seg_table").fetchall()}
     assert 20 <= len(shelves) <= 40
     assert None not in shelves
