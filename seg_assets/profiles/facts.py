@@ -46,11 +46,13 @@ HEADLINES = {
             sum((monetary_7d * 100)::bigint)::bigint / 100 as monetary_7d,
             sum((monetary_90d * 100)::bigint)::bigint / 100 as monetary_90d,
             sum((monetary_all * 100)::bigint)::bigint / 100 as monetary_all,
-            max(dimensions) as dimensions
+            max(dimensions) as dimensions, {windows}
         from {table}""",
 }
 
 WINDOWS = ("7d", "28d", "90d", "all")
+# Of each window: active users, buyers, orders, monetary, views, carts.
+WINDOW_NUMBERS = 6
 
 
 @dataclass(frozen=True)
@@ -61,22 +63,25 @@ class DayFacts:
     rows: int
     numbers: Mapping[str, Any]
     table: str
-    columns: Mapping[str, str]
     content_hash: str
 
 
 def day_facts(con: duckdb.DuckDBPyConnection, lake: Lake, table: str, day: dt.date) -> DayFacts:
-    """Read rows, headline numbers and column types from the published file of one day."""
+    """Read rows and headline numbers from the published file of one day, in one query."""
     provenance = lake.provenance(table, day)
-    source = f"(select * from {lake.scan(table, [day])})"
-    types = {r[0]: r[1] for r in con.execute(f"describe select * exclude (day) from {source}").fetchall()}
-    query = con.execute(HEADLINES[table].format(table=source, day=day.isoformat()))
-    names = [d[0] for d in query.description or []]
-    row = query.fetchone() or ()
-    numbers = {n: _plain(v) for n, v in zip(names, row, strict=True) if v is not None}
-    small = _windows_table(con, source) if table == "user_profiles" else _numbers_table(numbers)
+    source = lake.scan(table, [day])
+    small = table == "user_profiles"
+    query = HEADLINES[table].format(
+        table=f"(select * from {source})", day=day.isoformat(), windows=_windows_sql() if small else ""
+    )
+    found = con.execute(query)
+    names = [d[0] for d in found.description or []]
+    row = found.fetchone() or ()
+    headline = len(names) - (len(WINDOWS) * WINDOW_NUMBERS if small else 0)
+    numbers = {n: _plain(v) for n, v in zip(names[:headline], row, strict=False) if v is not None}
+    shown = _windows_table(row[headline:]) if small else _numbers_table(numbers)
     return DayFacts(
-        day, provenance.rows if provenance else 0, numbers, small, types, provenance.content_hash if provenance else ""
+        day, provenance.rows if provenance else 0, numbers, shown, provenance.content_hash if provenance else ""
     )
 
 
@@ -90,20 +95,22 @@ def _numbers_table(numbers: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _windows_table(con: duckdb.DuckDBPyConnection, source: str) -> str:
-    parts = ", ".join(
+def _windows_sql() -> str:
+    return ", ".join(
         f"count(*) filter (where active_days_{w} > 0), count(*) filter (where orders_{w} > 0), "
         f"sum(orders_{w})::bigint, sum((monetary_{w} * 100)::bigint)::bigint / 100, sum(views_{w})::bigint, "
         f"sum(carts_{w})::bigint"
         for w in WINDOWS
     )
-    row = con.execute(f"select {parts} from {source}").fetchone() or ()
+
+
+def _windows_table(row: Sequence[Any]) -> str:
     lines = [
         "| window | active users | buyers | orders | monetary | views | carts |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for n, window in enumerate(WINDOWS):
-        cells = " | ".join(_text(v) for v in row[n * 6 : n * 6 + 6])
+        cells = " | ".join(_text(v) for v in row[n * WINDOW_NUMBERS : (n + 1) * WINDOW_NUMBERS])
         lines.append(f"| {window} | {cells} |")
     return "\n".join(lines)
 
