@@ -105,6 +105,34 @@ def test_a_failed_dbt_test_fails_the_run_and_shows_the_day_it_failed_on(ran, mon
     assert lake.verify("user_lifetime", bad)
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "-0.1::double as cart_to_purchase_rate_90d",
+        "1.5::double as discount_share_90d",
+        "2::double as device_other_share_90d",
+    ],
+)
+def test_a_share_outside_of_0_to_1_is_found_in_any_column_and_null_is_allowed(ran, monkeypatch, broken):
+    settings, history, instance, _ = ran
+    day, real = history.days[-1], Lake.publish
+
+    def publish(self, con, table, day, query, **kwargs):
+        if table == "user_profiles":
+            query = f"select * replace ({broken}, null::double as device_tablet_share_90d) from ({query})"
+        return real(self, con, table, day, query, **kwargs)
+
+    monkeypatch.setattr(Lake, "publish", publish)
+    result = run(settings, instance, day, day, ["user_profiles"])
+    monkeypatch.undo()
+    found = latest(instance, "user_profiles", "shares_of_user_profiles_are_between_0_and_1")
+    assert not found.passed
+    assert found.metadata["failing_rows"].value == len(Lake.of(settings).read("user_profiles", day)) > 0
+    others = {e.check_name for e in result.get_asset_check_evaluations() if not e.passed}
+    assert others == {"shares_of_user_profiles_are_between_0_and_1"}
+    assert run(settings, instance, day, day, ["user_profiles"]).success
+
+
 def test_a_missing_input_day_fails_the_run_at_once_and_names_the_days(home, tmp_path):
     from seg_assets.settings import Settings
 
