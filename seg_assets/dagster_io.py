@@ -15,7 +15,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import dagster as dg
 
-from seg_assets.dagster_storage import AT_ONCE, KeptEventLogStorage
 from seg_assets.errors import LakeWriteError, SegAssetsError
 from seg_assets.lake import Lake
 from seg_assets.settings import Settings
@@ -29,6 +28,8 @@ SINGLE_RUN = dg.BackfillPolicy.single_run()
 IO_RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 # One slot protects memory: two rooms of a million users at once do not fit in a small machine.
 HEAVY_POOL = "seg_heavy"
+# Events of one transaction where the storage can (seg_assets.dagster_storage): others wait 3 ms for each.
+EVENTS_AT_ONCE = 100
 
 
 class Shop(dg.ConfigurableResource):
@@ -101,10 +102,11 @@ def report_days(
                 )
     # Events of this run, not runless ones: Dagster stores a second runless event of the same check and day as a
     # duplicate key, so that a range could be run only once.
-    storage = context.instance.event_log_storage
-    for start in range(0, len(events), AT_ONCE):
-        with storage.at_once() if isinstance(storage, KeptEventLogStorage) else contextlib.nullcontext():
-            for event in events[start : start + AT_ONCE]:
+    # Asked for by name: importing our storage here would load SQLAlchemy with the code location, 0.6 CPU s.
+    at_once = getattr(context.instance.event_log_storage, "at_once", contextlib.nullcontext)
+    for start in range(0, len(events), EVENTS_AT_ONCE):
+        with at_once():
+            for event in events[start : start + EVENTS_AT_ONCE]:
                 context.log_event(event)
     return dg.MaterializeResult(
         asset_key=asset_key,

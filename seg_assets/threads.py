@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
+from seg_assets.imports import quick_imports
+
 _LIMITED: ContextVar[bool] = ContextVar("limited", default=False)
 
 
@@ -27,8 +29,9 @@ def one_thread() -> Iterator[None]:
 def _libraries() -> Any:
     """The libraries of this process, looked up once: that takes as long as a small fit."""
     # Loaded first: a library that comes later would not be limited.
-    import scipy.linalg  # noqa: F401
-    import sklearn.cluster  # noqa: F401
+    with quick_imports("sklearn.cluster"):
+        import scipy.linalg  # noqa: F401
+        import sklearn.cluster  # noqa: F401
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

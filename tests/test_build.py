@@ -11,7 +11,7 @@ from seg_assets.build import build_defs
 from seg_assets.catalog import TABLES
 from seg_assets.settings import Settings
 
-HEAVY = ("sklearn", "evidently", "dbt", "dagster_dbt", "scipy", "plotly")
+HEAVY = ("sklearn", "evidently", "dbt", "dagster_dbt", "scipy", "plotly", "sqlalchemy")
 
 
 @pytest.fixture(scope="module")
