@@ -166,11 +166,15 @@ def _dbt() -> Iterator[None]:
 def _validated_before() -> Iterator[None]:
     """Do not have dbt validate its YAML files again: it did so when the manifest was prepared from the same bytes.
 
-    dbt builds a JSON schema of each of its classes for that, 0.35 CPU s in every process.
+    dbt builds a JSON schema of each of its classes for that, 0.35 CPU s in every process. Where a later dbt has it
+    elsewhere, it validates again.
     """
     from dbt_common.dataclass_schema import dbtClassMixin
 
-    validate = vars(dbtClassMixin)["validate"]
+    validate = vars(dbtClassMixin).get("validate")
+    if validate is None:
+        yield
+        return
     dbtClassMixin.validate = classmethod(lambda cls, data: None)
     try:
         yield
