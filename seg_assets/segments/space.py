@@ -23,6 +23,9 @@ RANK_POINTS = 501
 NORMAL_IQR = 1.3489795003921634
 # Spread below which a column counts as constant, relative to its size.
 FLAT = 1e-9
+# Rows transformed at once: every intermediate column and the block of the matrix stay in a core's cache. Whole columns,
+# then made contiguous by rows, took 0.4 s for 450 thousand users x 16 where blocks take 0.06.
+BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,25 @@ class Axis:
         """(n,) the tamed column, before centring and scaling. A column the frame lacks is its centre for everyone."""
         if self.column not in frame.columns:
             return np.full(len(frame), self.center)
-        if self.level is not None:
-            return (text_of(frame[self.column]) == self.level).astype(np.float64)
-        return tame(numbers_of(frame[self.column], self.fill), self)
+        return self.tamed(self.values(frame))
 
     def apply(self, frame: pd.DataFrame) -> np.ndarray:
         """(n,) the model-space column."""
-        return (self.raw(frame) - self.center) * (self.weight / self.scale)
+        return self.scaled(self.raw(frame))
+
+    def values(self, frame: pd.DataFrame) -> np.ndarray:
+        """(n,) the frame column that it reads: texts, or float64 as it is. Not to be written to."""
+        return plain_numbers(frame[self.column]) if self.level is None else text_of(frame[self.column])
+
+    def tamed(self, values: np.ndarray) -> np.ndarray:
+        """(n,) what `raw` makes of these `values`."""
+        if self.level is not None:
+            return (values == self.level).astype(np.float64)
+        return tame(filled(values, self.fill), self)
+
+    def scaled(self, raw: np.ndarray) -> np.ndarray:
+        """(n,) what `apply` makes of `raw`."""
+        return (raw - self.center) * (self.weight / self.scale)
 
 
 @dataclass(frozen=True)
@@ -111,10 +126,22 @@ class FeatureSpace:
         return X
 
     def _plain(self, frame: pd.DataFrame) -> np.ndarray:
-        X = np.empty((len(frame), len(self.axes)), order="F")
+        # A column that the frame lacks is its centre for everyone: 0.
+        X = np.zeros((len(frame), len(self.axes)))
+        read: dict[tuple[str, bool], np.ndarray] = {}
+        there = []
         for j, axis in enumerate(self.axes):
-            X[:, j] = axis.apply(frame)
-        return np.ascontiguousarray(X)
+            if axis.column in frame.columns:
+                # Read once for all levels of a column.
+                key = (axis.column, axis.level is None)
+                if key not in read:
+                    read[key] = axis.values(frame)
+                there.append((j, axis, read[key]))
+        for start in range(0, len(X), BLOCK):
+            block = slice(start, start + BLOCK)
+            for j, axis, values in there:
+                X[block, j] = axis.scaled(axis.tamed(values[block]))
+        return X
 
     def missing_from(self, frame: pd.DataFrame) -> list[str]:
         """Frame columns this space reads that the frame lacks, or holds only nulls of."""
@@ -138,9 +165,19 @@ class FeatureSpace:
 
 def numbers_of(series: pd.Series, fill: float) -> np.ndarray:
     """(n,) float64; null and infinity become `fill`."""
-    values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-    values[~np.isfinite(values)] = fill
-    return values
+    return filled(plain_numbers(series), fill)
+
+
+def plain_numbers(series: pd.Series) -> np.ndarray:
+    """(n,) float64, NaN for null; the frame's own array where that is what it holds, so not to be written to."""
+    if series.dtype == np.float64:
+        return series.to_numpy()
+    return pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def filled(values: np.ndarray, fill: float) -> np.ndarray:
+    """(n,) float64, a new array; null and infinity become `fill`."""
+    return np.where(np.isfinite(values), values, fill)
 
 
 def text_of(series: pd.Series) -> np.ndarray:

