@@ -108,6 +108,15 @@ def _forget(key: tuple[object, ...], spill: Path) -> None:
 Seal = tuple[object, ...]
 
 
+@dataclass(frozen=True)
+class Version:
+    """One version of a published file: what is remembered of it holds for no other."""
+
+    path: str
+    seal: Seal
+    content_hash: str
+
+
 def is_remote(root: Path | UPath) -> bool:
     """Whether a lake root is an object store's URL."""
     return isinstance(root, UPath) and root.protocol not in ("", "file")
@@ -299,7 +308,7 @@ class Lake:
         """
         path = self.path(table, day, part)
         if not path.exists():
-            raise MissingDaysError(f"{table} of {day} was never materialized; materialize it first")
+            raise _missing(table, day)
         self.check(table, day, part)
         chosen = "*" if columns is None else ", ".join(identifier(c) for c in columns)
         with self.connect() as con:
@@ -309,6 +318,23 @@ class Lake:
                 ).df()
             except duckdb.Error as error:
                 raise _as_damage(error, path, table, day) from error
+
+    def read_arrow(
+        self, table: str, day: dt.date, columns: Sequence[str], codes: Sequence[str] = (), part: str = DATA
+    ) -> pa.Table:
+        """One day's columns as Arrow, in the table's row order; those in `codes` as dictionaries.
+
+        A quarter of the time of `read` where columns are text: texts stay in one buffer, and few texts are codes.
+        """
+        path = self.path(table, day, part)
+        if not path.exists():
+            raise _missing(table, day)
+        self.check(table, day, part)
+        try:
+            with path.open("rb") as handle, pq.ParquetFile(handle, read_dictionary=list(codes)) as file:
+                return file.read(columns=list(columns)).select(list(columns)).unify_dictionaries()
+        except pa.ArrowException as error:
+            raise _as_damage(error, path, table, day) from error
 
     # ---- writing ----------------------------------------------------------------------------------------------
 
@@ -509,6 +535,19 @@ class Lake:
             _WHOLE.add((str(path), seal))
             return
 
+    def version(self, table: str, day: dt.date, part: str = DATA) -> Version:
+        """The version of a published day that is there now, looked at first.
+
+        Raises:
+            MissingDaysError: not published. DamagedFileError: see `check`.
+        """
+        path = self.path(table, day, part)
+        self.check(table, day, part)
+        if self.provenance(table, day, part) is None:
+            raise _missing(table, day)
+        seal, found = self._footers[path]
+        return Version(str(path), seal, found.content_hash)
+
     def verify(self, table: str, day: dt.date, part: str = DATA) -> Provenance:
         """Read a published day whole and compare it with its checksum and its footer.
 
@@ -613,7 +652,11 @@ def copy_sql(source: str, target: Path, provenance: Provenance) -> str:
     )
 
 
-def _as_damage(error: duckdb.Error, path: Path, table: str, day: dt.date) -> Exception:
+def _missing(table: str, day: dt.date) -> MissingDaysError:
+    return MissingDaysError(f"{table} of {day} was never materialized; materialize it first")
+
+
+def _as_damage(error: Exception, path: Path, table: str, day: dt.date) -> Exception:
     if isinstance(error, duckdb.BinderException | duckdb.CatalogException | duckdb.ParserException):
         return error
     return DamagedFileError(f"{path}: cannot be read ({error}); re-materialize {table} for {day}")

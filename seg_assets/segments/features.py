@@ -4,13 +4,15 @@ What a distance makes of it is in `space`.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from seg_assets.lake import Lake, identifier, literal
-from seg_assets.segments import algorithms
+from seg_assets.lake import Lake, Version, identifier, literal
+from seg_assets.segments import algorithms, columns
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
 PROFILES = "user_profiles"
@@ -59,37 +61,93 @@ def load_features(
         MissingDaysError: when the profiles of the day were never materialized.
     """
     wanted = needed_columns(strategy, extra)
-    profiles = lake.scan(PROFILES, [day])
-    with lake.connect() as con:
-        have = {row[0]: row[1] for row in con.execute(f"describe select * from {profiles}").fetchall()}
-        parts = ["p.user_id"]
-        for column in wanted:
-            name = identifier(column)
-            if column not in have:
-                parts.append(f"null::double as {name}")
-            elif have[column] == "VARCHAR":
-                parts.append(f"p.{name}")
-            elif have[column] in ("DATE", "TIMESTAMP"):
-                parts.append(f"(p.{name}::date - date '1970-01-01')::double as {name}")
-            else:
-                parts.append(f"p.{name}::double as {name}")
-        names = day_categories(lake, strategy, day) if categories is None else list(categories)
-        join = ""
-        if names:
-            shares = ", ".join(
-                f"max(share_90d) filter (where category = {literal(name)})::double as c{n}"
-                for n, name in enumerate(names)
-            )
-            listed = ", ".join(literal(name) for name in names)
-            parts += [f"coalesce(c.c{n}, 0.0) as c{n}" for n in range(len(names))]
-            join = (
-                f"left join (select user_id, {shares} from {lake.scan(CATEGORIES, [day])} "
-                f"where category in ({listed}) group by user_id) c on c.user_id = p.user_id"
-            )
-        frame = con.execute(f"select {', '.join(parts)} from {profiles} p {join} order by p.user_id").df()
-    frame.columns = ["user_id", *wanted, *(CATEGORY_PREFIX + name for name in names)]
-    frame.attrs["absent"] = [c for c in wanted if c not in have]
-    return frame
+    names = day_categories(lake, strategy, day) if categories is None else list(categories)
+    tables = [PROFILES, CATEGORIES] if names else [PROFILES]
+    while True:
+        versions = [lake.version(table, day) for table in tables]
+        shares = [(versions[-1], name) for name in names]
+        kept = _read(lake, day, versions[0], wanted, shares)
+        # A day that was replaced in between would pair columns of two versions: look again.
+        if versions == [lake.version(table, day) for table in tables]:
+            break
+    nothing = np.full(len(kept.users), np.nan)
+    made = {"user_id": _series(kept.users)}
+    made |= {name: _series(kept.found.get(name, nothing)) for name in wanted}
+    made |= {CATEGORY_PREFIX + key[1]: _series(kept.found[key]) for key in shares}
+    # Without copies: a column is the very array that is kept, which cannot be written to.
+    return pd.DataFrame(made, copy=False)
+
+
+def _series(column: columns.Column) -> pd.Series:
+    if isinstance(column, np.ndarray):
+        return pd.Series(column, copy=False)
+    return pd.Series(pd.array(column, dtype="str"), copy=False)
+
+
+def _read(
+    lake: Lake, day: dt.date, version: Version, wanted: Sequence[str], shares: Sequence[tuple[Version, str]]
+) -> columns.Columns:
+    """What is kept of a day's profiles with the columns `wanted` and `shares` (version of their table, category)."""
+    kept = columns.recall(version)
+    new = [c for c in wanted if kept is None or (c in kept.kinds and c not in kept.found)]
+    new_shares = [key for key in shares if kept is None or key not in kept.found]
+    if kept is None or new or new_shares:
+        profiles = lake.scan(PROFILES, [day])
+        with lake.connect() as con:
+            if kept is None:
+                kept = _begun(con, profiles, new)
+            elif new:
+                table = _profile_columns(con, profiles, kept.kinds, new, kept.in_order)
+                kept = kept.with_columns({c: columns.of_arrow(table[c]) for c in new})
+            if new_shares:
+                table = _category_columns(con, profiles, lake.scan(CATEGORIES, [day]), [key[1] for key in new_shares])
+                kept = kept.with_columns({key: columns.of_arrow(table[n]) for n, key in enumerate(new_shares)})
+    columns.remember(version, kept)
+    return kept
+
+
+def _begun(con: duckdb.DuckDBPyConnection, profiles: str, wanted: Sequence[str]) -> columns.Columns:
+    """User ids and the columns `wanted` of a day that nothing is kept of."""
+    kinds = {row[0]: row[1] for row in con.execute(f"describe select * from {profiles}").fetchall()}
+    there = [c for c in wanted if c in kinds]
+    # A published day is in order of its key. One that is not, a hand-made one, is sorted each time it is read.
+    table = _profile_columns(con, profiles, kinds, there, in_order=True)
+    users = columns.of_arrow(table["user_id"])
+    in_order = columns.is_increasing(users)
+    if not in_order:
+        table = _profile_columns(con, profiles, kinds, there, in_order=False)
+        users = columns.of_arrow(table["user_id"])
+    return columns.Columns(kinds, users, in_order, {c: columns.of_arrow(table[c]) for c in there})
+
+
+def _profile_columns(
+    con: duckdb.DuckDBPyConnection, profiles: str, kinds: Mapping[str, str], wanted: Sequence[str], in_order: bool
+) -> pa.Table:
+    """user_id and the columns `wanted`: numbers and days since 1970 as doubles, text as it is."""
+    parts = ["user_id"]
+    for column in wanted:
+        name = identifier(column)
+        if kinds[column] == "VARCHAR":
+            parts.append(name)
+        elif kinds[column] in ("DATE", "TIMESTAMP"):
+            parts.append(f"({name}::date - date '1970-01-01')::double as {name}")
+        else:
+            parts.append(f"{name}::double as {name}")
+    order = "" if in_order else " order by user_id"
+    return con.sql(f"select {', '.join(parts)} from {profiles}{order}").to_arrow_table()
+
+
+def _category_columns(con: duckdb.DuckDBPyConnection, profiles: str, categories: str, names: Sequence[str]) -> pa.Table:
+    """Share of each category by user, in order of user_id; 0 for a user who has none."""
+    shares = ", ".join(
+        f"max(share_90d) filter (where category = {literal(name)})::double as c{n}" for n, name in enumerate(names)
+    )
+    listed = ", ".join(literal(name) for name in names)
+    return con.sql(
+        f"select {', '.join(f'coalesce(c.c{n}, 0.0) as c{n}' for n in range(len(names)))} from {profiles} p "
+        f"left join (select user_id, {shares} from {categories} where category in ({listed}) group by user_id) c "
+        "on c.user_id = p.user_id order by p.user_id"
+    ).to_arrow_table()
 
 
 def day_categories(lake: Lake, strategy: Strategy, day: dt.date) -> list[str]:
