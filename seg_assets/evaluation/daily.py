@@ -10,7 +10,7 @@ import datetime as dt
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -19,7 +19,9 @@ import pandas as pd
 
 from seg_assets.evaluation import internal, null, stability
 from seg_assets.lake import Lake, digest
+from seg_assets.segments.assign import index_in, texts
 from seg_assets.segments.decisions import Decision, champion_as_of
+from seg_assets.segments.members import NOBODY, Flows, Segmented, flows_between, segmented
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
@@ -76,29 +78,30 @@ def evaluate_day(lake: Lake, strategies: Mapping[str, Strategy], settings: Setti
     Raises:
         MissingDaysError: when the day, yesterday or the day a week ago were never segmented (and lie in the calendar).
     """
-    yesterday, week_ago = day - dt.timedelta(days=1), day - dt.timedelta(days=WEEK)
-    # One connection: opening one costs more than any of these queries at ten thousand users.
+    now = segmented(lake, day)
+    then, week_ago = (segmented(lake, day - dt.timedelta(days=n)) for n in (1, WEEK))
     with lake.connect() as con:
         known = _known_users(con, lake, day)
-        counts = _counts(con, lake, day)
-        since_yesterday = _flows(con, lake, day, yesterday)
-        since_week = _flows(con, lake, day, week_ago)
-        flips = _flip_backs(con, lake, day, yesterday, week_ago)
-        members = {name: _clustered_users(con, lake, name, day) for name in sorted(strategies)}
     rows: list[tuple[str, str, str, float]] = []
     for name in sorted(strategies):
         strategy = strategies[name]
-        mine = counts[counts["strategy"] == name]
-        values = _whole_numbers(mine, known)
-        in_a_day, in_a_week = since_yesterday.get(name, Flows()), since_week.get(name, Flows())
-        values |= _move_numbers(in_a_day, in_a_week, flips.get(name))
+        mine = now.get(name, NOBODY)
+        sizes = mine.sizes()
+        values = _whole_numbers(sizes, known)
+        yesterday, last_week = then.get(name), week_ago.get(name)
+        places = [None if past is None else index_in(mine.users, past.users) for past in (yesterday, last_week)]
+        in_a_day, in_a_week = (
+            Flows() if past is None else flows_between(mine, past, at)
+            for past, at in zip((yesterday, last_week), places, strict=True)
+        )
+        values |= _move_numbers(in_a_day, in_a_week, _flip_backs(mine, yesterday, last_week, *places))
         by_segment: dict[str, dict[str, float]] = {
-            str(segment): {"size": float(users), "share": users / known if known else math.nan}
-            for segment, users in zip(mine["segment_id"], mine["users"], strict=True)
+            segment: {"size": float(users), "share": users / known if known else math.nan}
+            for segment, _, users in sizes
         }
         champion = champion_as_of(lake, name, day)
         if champion is not None:
-            whole, parts = _model_numbers(lake, strategy, champion, settings.seed, day, members.pop(name))
+            whole, parts = _model_numbers(lake, strategy, champion, settings.seed, day, mine)
             values |= whole
             for segment, numbers in parts.items():
                 by_segment.setdefault(segment, {}).update(numbers)
@@ -116,59 +119,27 @@ def _known_users(con: duckdb.DuckDBPyConnection, lake: Lake, day: dt.date) -> in
     return int(con.execute(f"select count(*) from {lake.scan('user_profiles', [day])}").fetchone()[0])  # type: ignore[index]
 
 
-def _counts(con: duckdb.DuckDBPyConnection, lake: Lake, day: dt.date) -> pd.DataFrame:
-    """strategy, segment_id, kind, users."""
-    return con.execute(
-        "select strategy, segment_id, kind, count(*)::bigint as users "
-        f"from {lake.scan('user_segments', [day])} group by all order by all"
-    ).df()
-
-
-@dataclass(frozen=True)
-class Flows:
-    """Users that are on both days by (segment then, segment now), and those of them in a cluster on both days."""
-
-    every: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    clusters: Mapping[tuple[str, str], int] = field(default_factory=dict)
-
-
-def _flows(con: duckdb.DuckDBPyConnection, lake: Lake, day: dt.date, before: dt.date) -> dict[str, Flows]:
-    """Flows by strategy. Empty before the calendar."""
-    if before < lake.start_day:
-        return {}
-    rows = con.execute(
-        "select strategy, b.segment_id, a.segment_id, a.kind = 'cluster' and b.kind = 'cluster', count(*) "
-        f"from {lake.scan('user_segments', [day])} a join {lake.scan('user_segments', [before])} b "
-        "using (strategy, user_id) group by all order by all"
-    ).fetchall()
-    found: dict[str, Flows] = {}
-    for strategy, old, new, clusters, users in rows:
-        flows = found.setdefault(strategy, Flows({}, {}))
-        flows.every[(old, new)] = int(users)  # type: ignore[index]
-        if clusters:
-            flows.clusters[(old, new)] = int(users)  # type: ignore[index]
-    return found
-
-
 def _flip_backs(
-    con: duckdb.DuckDBPyConnection, lake: Lake, day: dt.date, yesterday: dt.date, week_ago: dt.date
-) -> dict[str, tuple[int, int]]:
-    """By strategy: (today's movers who are back where they were a week ago, today's movers known then)."""
-    if week_ago < lake.start_day:
-        return {}
-    rows = con.execute(
-        "select strategy, count(*) filter (where w.segment_id = a.segment_id), count(*) "
-        f"from {lake.scan('user_segments', [day])} a join {lake.scan('user_segments', [yesterday])} b "
-        f"using (strategy, user_id) join {lake.scan('user_segments', [week_ago])} w using (strategy, user_id) "
-        "where a.segment_id is distinct from b.segment_id group by strategy order by strategy"
-    ).fetchall()
-    return {strategy: (int(back), int(movers)) for strategy, back, movers in rows}
+    now: Segmented,
+    then: Segmented | None,
+    week_ago: Segmented | None,
+    at_then: np.ndarray | None,
+    at_week: np.ndarray | None,
+) -> tuple[int, int] | None:
+    """(today's movers who are back where they were a week ago, today's movers known on all three days)."""
+    if then is None or week_ago is None or at_then is None or at_week is None:
+        return None
+    code_of = {name: n for n, name in enumerate(now.names)}
+    of_then, of_week = (np.array([code_of.get(n, -1) for n in past.names], dtype=np.int64) for past in (then, week_ago))
+    both = np.flatnonzero((at_then >= 0) & (at_week >= 0))
+    moved = both[of_then[then.codes[at_then[both]]] != now.codes[both]]
+    back = of_week[week_ago.codes[at_week[moved]]] == now.codes[moved]
+    return int(back.sum()), len(moved)
 
 
-def _whole_numbers(mine: pd.DataFrame, known: int) -> dict[str, float]:
-    clusters = mine[mine["kind"] == "cluster"]
-    sizes = [int(s) for s in clusters["users"]]
-    users = int(mine["users"].sum())
+def _whole_numbers(segments: list[tuple[str, bool, int]], known: int) -> dict[str, float]:
+    sizes = [users for _, is_cluster, users in segments if is_cluster]
+    users = sum(users for *_, users in segments)
     return {
         "users": known,
         "users_clustered": sum(sizes),
@@ -201,7 +172,7 @@ def _ari(flows: Mapping[tuple[str, str], int]) -> float:
 
 
 def _model_numbers(
-    lake: Lake, strategy: Strategy, champion: Decision, seed: int, day: dt.date, members: pd.DataFrame
+    lake: Lake, strategy: Strategy, champion: Decision, seed: int, day: dt.date, members: Segmented
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Numbers that need the model's space: of the whole, and by segment id."""
     from seg_assets.segments.features import load_features
@@ -210,7 +181,7 @@ def _model_numbers(
     frame = load_features(lake, strategy, day, categories=model.space.categories)
     users, labels, names = _align(frame["user_id"], members)
     with one_thread():
-        X = model.space.transform(frame.iloc[users].reset_index(drop=True))
+        X = np.take(model.space.transform(frame), users, axis=0)
         whole: dict[str, float] = {}
         parts: dict[str, dict[str, float]] = {}
         if len(X):
@@ -261,21 +232,13 @@ def quality_numbers(quality: ModelQuality) -> dict[str, float]:
     return found
 
 
-def _clustered_users(con: duckdb.DuckDBPyConnection, lake: Lake, strategy: str, day: dt.date) -> pd.DataFrame:
-    """user_id and segment_id of the users in clusters, by user_id."""
-    return con.execute(
-        f"select user_id, segment_id from {lake.scan('user_segments', [day])} "
-        "where strategy = ? and kind = 'cluster' order by user_id",
-        [strategy],
-    ).df()
-
-
-def _align(user_ids: pd.Series, published: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _align(user_ids: pd.Series, members: Segmented) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Positions in `user_ids` of the users in clusters, their label codes, and the names of the codes."""
-    position = pd.Index(user_ids).get_indexer(pd.Index(published["user_id"]))
-    codes, names = pd.factorize(published["segment_id"], sort=True)
-    here = position >= 0
-    return position[here], codes[here].astype(np.int64), [str(n) for n in names]
+    position = index_in(members.users, texts(user_ids))
+    here = members.cluster & (position >= 0)
+    present = np.bincount(members.codes[members.cluster], minlength=len(members.names)) > 0
+    labels = (np.cumsum(present) - 1)[members.codes[here]]
+    return position[here], labels, [members.names[c] for c in np.flatnonzero(present)]
 
 
 # ---- what is true of a model on every day -------------------------------------------------------------------------

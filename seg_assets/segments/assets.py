@@ -15,6 +15,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from seg_assets.dagster_io import (
     IO_RETRY,
@@ -28,10 +29,12 @@ from seg_assets.dagster_io import (
     report_days,
     user_errors,
 )
-from seg_assets.lake import Lake, Provenance, identifier, literal
+from seg_assets.lake import Lake, Provenance, identifier
 from seg_assets.partitions import ONE_DAY, days_of_run
 from seg_assets.segments import assign, moves, summaries
+from seg_assets.segments.columns import is_increasing, text_array
 from seg_assets.segments.decisions import Decision, champion_as_of, champion_digest
+from seg_assets.segments.members import NOBODY, flows_between, segmented
 from seg_assets.segments.rules import marked_names
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest, strategies_of
 from seg_assets.settings import Settings
@@ -155,7 +158,7 @@ def assign_lake_day(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date
         for name, strategy in sorted(strategies.items()):
             model = _model(champions[name])
             frame = assign.load_for(lake, strategy, day, [model] if model else [])
-            past = _rows(lake, assign.TABLE, before[0], name, assign.STATE) if before else None
+            past = _rows(lake, before[0], name, assign.STATE) if before else None
             yield assign.assign_day(strategy, frame, model, past, day)
 
     provenance = _publish(lake, assign.TABLE, day, parts(), assign.SCHEMA, strategies)
@@ -170,34 +173,29 @@ def _say_segments(
     before: list[dt.date],
     provenance: Provenance,
 ) -> DayResult:
-    now = lake.scan(assign.TABLE, [day])
+    now, then = segmented(lake, day), segmented(lake, before[0]) if before else {}
+    known = text_array(lake.read_arrow("user_profiles", day, ["user_id"])["user_id"])
+    users = len(known)
     with lake.connect() as con:
-        users = _one(con, f"select count(*) from {lake.scan('user_profiles', [day])}")
+        table = lake.scan(assign.TABLE, [day])
         sizes = con.execute(
-            f"select strategy, segment_id, any_value(kind), count(*), count(proposed_segment_id) from {now} "
+            f"select strategy, segment_id, any_value(kind), count(*), count(proposed_segment_id) from {table} "
             "group by all order by strategy, count(*) desc, segment_id"
         ).fetchall()
-        twice = con.execute(
-            f"select strategy, user_id from {now} group by all having count(*) > 1 order by all limit 5"
-        ).fetchall()
-        covered = {
-            name: _one(
-                con,
-                f"select count(*) from {lake.scan('user_profiles', [day])} p semi join "
-                f"(select user_id from {now} where strategy = {literal(name)} and segment_id is not null) s "
-                "using (user_id)",
-            )
-            for name in strategies
-        }
-        stayed = {}
-        if before:
-            stayed = {
-                row[0]: row[1:]
-                for row in con.execute(
-                    f"select strategy, count(*), count(*) filter (where n.segment_id <> y.segment_id) from {now} n "
-                    f"join {lake.scan(assign.TABLE, before)} y using (strategy, user_id) group by all"
-                ).fetchall()
-            }
+        # Each id is greater than the one before: nobody is there twice, and nothing needs to be counted.
+        twice = (
+            []
+            if all(is_increasing(mine.users) for mine in now.values())
+            else con.execute(
+                f"select strategy, user_id from {table} group by all having count(*) > 1 order by all limit 5"
+            ).fetchall()
+        )
+    covered = {name: int((assign.index_in(known, now.get(name, NOBODY).users) >= 0).sum()) for name in strategies}
+    stayed = {}
+    for name, past in then.items():
+        if name in now:
+            every = flows_between(now[name], past, assign.index_in(now[name].users, past.users)).every
+            stayed[name] = sum(every.values()), sum(n for (old, new), n in every.items() if old != new)
     strangers = provenance.rows - users * len(strategies)
     metadata: dict[str, Any] = {
         "users": users,
@@ -281,7 +279,7 @@ def profile_lake_day(lake: Lake, strategies: Mapping[str, Strategy], day: dt.dat
         model = _model(champion_as_of(lake, name, day))
         frame = assign.load_for(lake, strategy, day, [model] if model else [], summaries.EXTRA)
         columns = ("user_id", "segment_id", "confidence", "proposed_segment_id")
-        found.append(summaries.profile_day(strategy, frame, _rows(lake, assign.TABLE, day, name, columns), model))
+        found.append(summaries.profile_day(strategy, frame, _rows(lake, day, name, columns), model))
     provenance = _publish(lake, summaries.TABLE, day, iter(found), summaries.SCHEMA, strategies)
     metadata: dict[str, Any] = {"segments": provenance.rows, "dagster/row_count": provenance.rows}
     for rows in found:
@@ -366,8 +364,8 @@ def move_lake_day(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date) 
 
 def _strategy_moves(lake: Lake, strategy: Strategy, day: dt.date, before: list[dt.date]) -> tuple[pd.DataFrame, _Told]:
     columns = ("user_id", "segment_id", "kind", "proposed_segment_id", "proposed_days")
-    today = _rows(lake, assign.TABLE, day, strategy.name, columns)
-    yesterday = _rows(lake, assign.TABLE, before[0], strategy.name, columns) if before else None
+    today = _rows(lake, day, strategy.name, columns)
+    yesterday = _rows(lake, before[0], strategy.name, columns) if before else None
     new = champion_as_of(lake, strategy.name, day)
     old = champion_as_of(lake, strategy.name, before[0]) if before else None
     models = [d.segment_model() for d in (old, new) if d]
@@ -459,8 +457,16 @@ def _ids(decision: Decision | None) -> list[str]:
     return decision.segment_model().segment_ids if decision else []
 
 
-def _rows(lake: Lake, table: str, day: dt.date, strategy: str, columns: Sequence[str]) -> pd.DataFrame:
-    return lake.read(table, day, columns, where=f"strategy = {literal(strategy)}")
+def _rows(lake: Lake, day: dt.date, strategy: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A strategy's rows of user_segments of a day, in order of user_id."""
+    table = lake.read_arrow(assign.TABLE, day, ["strategy", *columns], codes=["strategy"])
+    mine = pc.equal(table["strategy"], strategy)
+    if not pc.all(mine).as_py():
+        table = table.filter(mine)
+    texts = {c for c in columns if assign.SCHEMA[c] == "VARCHAR"}
+    return pd.DataFrame(
+        {c: pd.array(table[c], dtype="str") if c in texts else table[c].to_numpy() for c in columns}, copy=False
+    )
 
 
 def _publish(
@@ -471,7 +477,7 @@ def _publish(
     schema: Mapping[str, str],
     strategies: Mapping[str, Strategy],
 ) -> Provenance:
-    """Publish a day from one frame per strategy: only one of them is in memory as a frame."""
+    """Publish a day from one frame per strategy, in the table's row order: only one of them is in memory as a frame."""
     columns = ", ".join(f"{identifier(c)} {kind}" for c, kind in schema.items())
     with lake.connect() as con:
         con.execute(f"create temp table seg_parts ({columns})")
@@ -482,20 +488,16 @@ def _publish(
             cast = ", ".join(f"{identifier(c)}::{kind}" for c, kind in schema.items())
             con.execute(f"insert into seg_parts select {cast} from seg_part")
             con.unregister("seg_part")
-        return lake.publish(
+        return lake.publish_table(
             con,
+            "seg_parts",
             table,
             day,
-            "select * from seg_parts",
             inputs={
                 CHAMPION_INPUT: champion_digest(lake, strategies, day),
                 STRATEGIES_KEY: strategies_digest(strategies),
             },
         )
-
-
-def _one(con: Any, query: str) -> int:
-    return int((con.execute(query).fetchone() or (0,))[0])
 
 
 def _remedy(failed: bool, text: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from seg_assets.errors import ConfigError
 from seg_assets.lake import Lake
+from seg_assets.segments.columns import is_increasing
 from seg_assets.segments.features import load_features
 from seg_assets.segments.model import SegmentModel, texts_of
 from seg_assets.segments.rules import CLUSTERED, OUTLIER, RULES, rule_codes, rule_ids
@@ -88,7 +89,8 @@ def assign_day(
         ConfigError: when `frame` holds a user twice.
     """
     users = texts(frame["user_id"])
-    if len(users) and pc.count_distinct(users, mode="all").as_py() != len(users):
+    # Features are sorted by user: neighbours are compared, a tenth of the time of counting.
+    if not is_increasing(users) and pc.count_distinct(users, mode="all").as_py() != len(users):
         raise ConfigError(f"user_profiles of {day}: a user_id is null or there twice; user_id is the table's key")
     ids = rule_ids(strategy.name)
     clusters = champion.segment_ids if champion else []
@@ -239,6 +241,9 @@ class _Yesterday:
 
 def index_in(wanted: pa.Array, among: pa.Array) -> np.ndarray:
     """(n,) position of each text of `wanted` in `among`, -1 where it is not there."""
+    # Two tables of one day hold the same users in the same order: no need to look each one up.
+    if wanted.equals(among) and is_increasing(among):
+        return np.arange(len(wanted))
     return pc.fill_null(pc.index_in(wanted, value_set=among), -1).to_numpy(zero_copy_only=False).astype(np.int64)
 
 

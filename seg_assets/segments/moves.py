@@ -111,7 +111,9 @@ def changes(today: pd.DataFrame, yesterday: pd.DataFrame | None) -> pd.DataFrame
     """
     now, then = texts(today["user_id"]), texts(_column(yesterday, "user_id"))
     at = index_in(now, then)
-    gone = np.flatnonzero(index_in(then, now) < 0)
+    stayed = np.zeros(len(then), dtype=bool)
+    stayed[at[at >= 0]] = True
+    gone = np.flatnonzero(~stayed)
     segment, old = texts(today["segment_id"]), texts(_column(yesterday, "segment_id"))
     where = pa.array(at, mask=at < 0)
     before = pc.take(old, where)
