@@ -23,6 +23,7 @@ from seg_assets.segments.decisions import AGE, BOOTSTRAP, DRIFT, MANUAL, ROLLBAC
 from seg_assets.segments.features import CATEGORIES, PROFILES, clustered_mask, day_categories, load_features
 from seg_assets.segments.identity import QUARTER, match, overlap_counts
 from seg_assets.segments.model import Segment, SegmentModel, settled
+from seg_assets.segments.reference import population
 from seg_assets.segments.rules import history_days
 from seg_assets.segments.space import FeatureSpace, numbers_of
 from seg_assets.segments.strategy import CATEGORY_PREFIX, TEXT_COLUMNS, Strategy
@@ -42,6 +43,8 @@ class Challenger:
 
     lineage: events (see identity.Match); overlap: users shared by each old and new segment.
     diagnostics: also kept in the model.
+    labels: (n,) what `SegmentModel.labels` of the champion and of the model say of the users that took part; None
+        where that was not needed.
     """
 
     model: SegmentModel | None
@@ -50,6 +53,7 @@ class Challenger:
     overlap: tuple[Mapping[str, Any], ...] = ()
     relabelled: float = 0.0
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[np.ndarray | None, np.ndarray | None] = field(default=(None, None), repr=False, compare=False)
 
 
 def fit_seed(seed: int, strategy: str) -> int:
@@ -96,12 +100,12 @@ def fit_challenger(
     fitted = _fit_best(strategy, X, k, seed, outcome, _warm_start(X, old_of_sample, champion), facts)
     X_all = space.transform(users) if len(users) > len(sample) else X
     fitted = _refined(strategy, fitted, X_all, facts)
-    fitted = _enforce_minimum_share(strategy, fitted, X_all, facts)
+    fitted, scores = _enforce_minimum_share(strategy, fitted, X_all, facts)
     facts["k"] = fitted.n_clusters
-    scores = fitted.scores(X_all)
-    labels = np.where(fitted.outliers(X_all, scores), -1, scores.argmin(axis=1))
+    nearest = scores.argmin(axis=1)
+    labels = np.where(fitted.outliers(X_all, scores), -1, nearest)
     facts["outlier_share"] = float((labels < 0).mean())
-    facts["inertia"] = within(X_all, scores.argmin(axis=1))
+    facts["inertia"] = within(X_all, nearest)
     drawn = X_all[sample_rows(users["user_id"], stability.STABILITY_SAMPLE, seed)]
     times = stability.REPLICATIONS if replications is None else replications
     facts["stability"] = stability.measure(strategy, fitted, drawn, seed, outcome, times).to_dict()
@@ -113,8 +117,15 @@ def fit_challenger(
     tiers_of = strategy.name.replace("_", " ") if fitted.ALGORITHM in TIERED else ""
     segments = _describe(found.ids, labels, sample, X, sample_scores.argmin(axis=1), space, champion, tiers_of)
     model = settled(SegmentModel(strategy.name, day, space, fitted, segments, facts))
+    # A model is rounded to what is stored; where that changes nothing, it gives these very labels.
+    same = (model.space.to_dict(), model.fitted.to_dict()) == (space.to_dict(), fitted.to_dict())
     return Challenger(
-        model, lineage=found.lineage, overlap=found.overlap, relabelled=found.relabelled, diagnostics=model.diagnostics
+        model,
+        lineage=found.lineage,
+        overlap=found.overlap,
+        relabelled=found.relabelled,
+        diagnostics=model.diagnostics,
+        labels=(None if champion is None or "champion_lacks" in facts else old, labels if same else None),
     )
 
 
@@ -133,7 +144,7 @@ class Prepared:
 
 def prepare(strategy: Strategy, frame: pd.DataFrame, seed: int, outcome: Outcome | None = None) -> Prepared:
     """Draw the sample of a fit and fit its space. `reason` says why nothing can be fitted."""
-    users = frame[clustered_mask(strategy, frame)].reset_index(drop=True)
+    users = population(strategy, frame)
     facts: dict[str, Any] = {"users": len(users)}
     nothing = Prepared(users, users.iloc[:0], FeatureSpace(()), np.empty((0, 0)), None, facts)
     if len(users) < strategy.fit.minimum_users:
@@ -158,8 +169,12 @@ def sample_rows(user_ids: pd.Series, size: int, seed: int) -> np.ndarray:
     """Positions of at most `size` users, those of smallest hash: the same users day after day, in row order."""
     if len(user_ids) <= size:
         return np.arange(len(user_ids))
-    hashes = pd.util.hash_array(user_ids.to_numpy(dtype=object), hash_key=f"{seed:016d}"[-16:])
-    return np.sort(np.argsort(hashes, kind="stable")[:size])
+    # Without `categorize`, which gives the same hashes: looking for equal ids took four fifths of the time.
+    ids = user_ids.to_numpy(dtype=object)
+    hashes = pd.util.hash_array(ids, hash_key=f"{seed:016d}"[-16:], categorize=False)
+    edge = np.partition(hashes, size - 1)[size - 1]
+    # Of users with the very hash at the edge, the first ones.
+    return np.sort(np.concatenate([np.flatnonzero(hashes < edge), np.flatnonzero(hashes == edge)])[:size])
 
 
 def _old_labels(champion: SegmentModel | None, users: pd.DataFrame, facts: dict[str, Any]) -> np.ndarray:
@@ -227,11 +242,18 @@ def _refined(strategy: Strategy, fitted: Fitted, X: np.ndarray, facts: dict[str,
     return refine(X, fitted, LLOYD_ITERATIONS)
 
 
-def _enforce_minimum_share(strategy: Strategy, fitted: Fitted, X: np.ndarray, facts: dict[str, Any]) -> Fitted:
-    """Dissolve the smallest segment while it is under the minimum share; its users go to their next nearest."""
+def _enforce_minimum_share(
+    strategy: Strategy, fitted: Fitted, X: np.ndarray, facts: dict[str, Any]
+) -> tuple[Fitted, np.ndarray]:
+    """Dissolve the smallest segment while it is under the minimum share; its users go to their next nearest.
+
+    Returns:
+        The clustering that is left, and its scores of X.
+    """
     dissolved = 0
+    scores = fitted.scores(X)
     while fitted.n_clusters > 1:
-        shares = shares_of(fitted, X)
+        shares = shares_of(fitted, X, scores)
         if shares.min() >= strategy.minimum_share:
             break
         fewer = fitted.without(int(shares.argmin()))
@@ -242,18 +264,18 @@ def _enforce_minimum_share(strategy: Strategy, fitted: Fitted, X: np.ndarray, fa
             )
             break
         fitted, dissolved = fewer, dissolved + 1
+        scores = fitted.scores(X)
     if dissolved:
         facts["dissolved"] = dissolved
         facts["note"] = (
             f"{dissolved} segments under minimum_share {strategy.minimum_share:.2%} dissolved, "
             f"{fitted.n_clusters} left (k.min is {strategy.k.min})"
         )
-    return fitted
+    return fitted, scores
 
 
-def shares_of(fitted: Fitted, X: np.ndarray) -> np.ndarray:
-    """(k,) share of all rows in each cluster, outliers in none."""
-    scores = fitted.scores(X)
+def shares_of(fitted: Fitted, X: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """(k,) share of all rows in each cluster, outliers in none; `scores` are those of X."""
     inside = ~fitted.outliers(X, scores)
     return np.bincount(scores.argmin(axis=1)[inside], minlength=fitted.n_clusters) / max(len(X), 1)
 
@@ -440,7 +462,9 @@ def _decide(
         against_model_id=_id(champion),
         numbers=numbers,
         lineage=list(found.lineage),
-        reference=_reference(strategy, frame, in_force),
+        reference=_reference(
+            strategy, frame, in_force, found.labels[1] if in_force is found.model else found.labels[0]
+        ),
         inputs={**inputs, **(dict(outcome.inputs) if outcome is not None else {})},
     )
     return _write(lake, decision, found, started)
@@ -471,14 +495,14 @@ def _fit_on_lake(
             reason = f"{history} days of history, fit.minimum_history_days is {strategy.fit.minimum_history_days}"
             return Challenger(None, reason), frame, None
     outcome = None
-    eligible = int(clustered_mask(strategy, frame).sum())
-    if eligible >= strategy.fit.minimum_users:
+    users = population(strategy, frame)
+    if len(users) >= strategy.fit.minimum_users:
         outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
     used = decisions.used_ids(lake, strategy.name, day)
-    found = fit_challenger(strategy, frame, day, model, used, fit_seed(seed, strategy.name), outcome)
+    found = fit_challenger(strategy, users, day, model, used, fit_seed(seed, strategy.name), outcome)
     if outcome is not None and found.model is not None:
         outcome = replace(outcome, X=found.model.space.transform(outcome.frame))
-    return found, frame, outcome
+    return found, users, outcome
 
 
 def challenger_frame(lake: Lake, strategy: Strategy, day: dt.date, champion: SegmentModel | None) -> pd.DataFrame:
@@ -514,6 +538,7 @@ def _judged(
         found.lineage,
         fit_seed(seed, strategy.name),
         outcome=outcome,
+        known=found.labels,
     )
     numbers = rounded(dict(judged.numbers))
     numbers["overlap"] = list(found.overlap)
@@ -522,10 +547,12 @@ def _judged(
     return bool(judged.promote), judged.reason, numbers
 
 
-def _reference(strategy: Strategy, frame: pd.DataFrame, model: SegmentModel) -> dict[str, Any]:
+def _reference(
+    strategy: Strategy, frame: pd.DataFrame, model: SegmentModel, labels: np.ndarray | None = None
+) -> dict[str, Any]:
     from seg_assets.segments.reference import make_reference
 
-    return rounded(make_reference(strategy, frame, model))
+    return rounded(make_reference(strategy, frame, model, labels))
 
 
 def _settle_by_hand(
@@ -581,7 +608,7 @@ def _settle_by_hand(
         against_model_id=_id(champion),
         numbers=numbers,
         lineage=list(found.lineage),
-        reference=_reference(strategy, frame, found.model),
+        reference=_reference(strategy, frame, found.model, found.labels[1]),
         inputs={**inputs, **(dict(outcome.inputs) if outcome is not None else {})},
     )
     return _write(lake, decision, found, started)

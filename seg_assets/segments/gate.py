@@ -60,6 +60,7 @@ def judge(
     seed: int = 0,
     *,
     outcome: Any = None,
+    known: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> Judgement:
     """Judge `challenger` against `champion` on the users of `frame`.
 
@@ -71,6 +72,8 @@ def judge(
         lineage: what became of each segment, for the numbers.
         seed: of halves and resamples.
         outcome: handed to an outcome-guided algorithm when it is fitted anew.
+        known: (n,) what `labels` of the champion and of the challenger say of the users of `frame` that take part,
+            each where it is known already.
 
     Returns:
         `numbers`: users, k, k_champion, yardstick, loss, loss_champion, gain, charge, dimension, stability, relabelled,
@@ -79,7 +82,7 @@ def judge(
         segments of all that is fitted and labelled for it, one pass each: compute, the same on any machine).
     """
     with one_thread():
-        return _judge(strategy, population(strategy, frame), champion, challenger, lineage, seed, outcome)
+        return _judge(strategy, population(strategy, frame), champion, challenger, lineage, seed, outcome, known)
 
 
 def _judge(
@@ -90,6 +93,7 @@ def _judge(
     lineage: Sequence[Mapping[str, Any]],
     seed: int,
     outcome: Any,
+    known: tuple[np.ndarray | None, np.ndarray | None],
 ) -> Judgement:
     gate = strategy.gate
     k = challenger.fitted.n_clusters
@@ -103,7 +107,7 @@ def _judge(
         return Judgement(True, _first_reason(numbers, gate.minimum_stability), numbers)
     names = list(dict.fromkeys([*champion.segment_ids, *challenger.segment_ids]))
     try:
-        before = _labels(champion, users, names)
+        before = _labels(champion, users, names, known[0])
         stick = _yardstick(sample, champion, challenger, seed, outcome)
     except (SegAssetsError, KeyError, ValueError) as error:
         why = f"promoted: the champion can no longer be applied to these profiles ({type(error).__name__}: {error})"
@@ -116,7 +120,7 @@ def _judge(
             f"(at least {2 * USERS_PER_SEGMENT * k})",
             numbers,
         )
-    after = _labels(challenger, users, names)
+    after = _labels(challenger, users, names, known[1])
     relabelled = round(float((before != after).mean()), 6)
     numbers.update(audiences_changed(before, after))
     numbers.update(_gain(strategy, stick, challenger, seed, outcome))
@@ -293,10 +297,10 @@ def _refit(strategy: Strategy, Z: np.ndarray, challenger: "SegmentModel", seed: 
         return None
 
 
-def _labels(model: "SegmentModel", users: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+def _labels(model: "SegmentModel", users: pd.DataFrame, names: Sequence[str], known: np.ndarray | None) -> np.ndarray:
     """(n,) position of each user's segment in `names`, -1 for an outlier."""
     positions = np.array([*(names.index(i) for i in model.segment_ids), -1])
-    return positions[model.labels(users)]
+    return positions[model.labels(users) if known is None else known]
 
 
 def _chosen(count: int, most: int, seed: int) -> np.ndarray:

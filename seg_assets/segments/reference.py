@@ -28,13 +28,16 @@ SHADOW_STEPS = 10
 SHADOW_USERS_PER_SEGMENT = 10
 
 
-def make_reference(strategy: Strategy, frame: pd.DataFrame, model: "SegmentModel | None") -> dict[str, Any]:
+def make_reference(
+    strategy: Strategy, frame: pd.DataFrame, model: "SegmentModel | None", labels: np.ndarray | None = None
+) -> dict[str, Any]:
     """Describe `frame` as `model` sees it, as JSON data.
 
     Args:
         strategy: names the columns to watch and the number of quantile positions.
         frame: as `load_features` gives it; only users that take part in clustering count.
         model: the model in force after the decision; None: columns are compared on a signed log scale.
+        labels: (n,) what `model.labels` says of those users, where it is known already.
 
     Returns:
         `users`, `model_id`, `numeric` (column to `quantiles` in model space and `missing` share), `categories` (column
@@ -42,16 +45,16 @@ def make_reference(strategy: Strategy, frame: pd.DataFrame, model: "SegmentModel
         this day's users; later gains are read above it).
     """
     frame = population(strategy, frame)
-    reference = describe(strategy, frame, model)
+    reference = describe(strategy, frame, model, labels)
     reference["shadow_gain"] = shadow_gain(frame, model, seed=0)
     return reference
 
 
 def population(strategy: Strategy, frame: pd.DataFrame) -> pd.DataFrame:
     """The users that take part in clustering, index 0..n-1. Dormant users pile up day by day; that is not drift."""
-    if frame.empty:
-        return frame
-    return frame[clustered_mask(strategy, frame)].reset_index(drop=True)
+    keep = clustered_mask(strategy, frame) if len(frame) else np.ones(0, dtype=bool)
+    # Asked again of the population itself: the same frame, not a copy of 24 columns.
+    return frame if keep.all() else frame[keep].reset_index(drop=True)
 
 
 def watched_columns(strategy: Strategy, frame: pd.DataFrame) -> list[str]:
@@ -63,10 +66,12 @@ def watched_columns(strategy: Strategy, frame: pd.DataFrame) -> list[str]:
     return named + (shares if strategy.category_top is not None else [])
 
 
-def describe(strategy: Strategy, frame: pd.DataFrame, model: "SegmentModel | None") -> dict[str, Any]:
+def describe(
+    strategy: Strategy, frame: pd.DataFrame, model: "SegmentModel | None", labels: np.ndarray | None = None
+) -> dict[str, Any]:
     """The part of a reference that is made again for each later day: columns and segment shares.
 
-    `frame` holds the population only.
+    `frame` holds the population only, `labels` what the model says of it where that is known.
     """
     numeric: dict[str, Any] = {}
     categories: dict[str, Any] = {}
@@ -90,7 +95,7 @@ def describe(strategy: Strategy, frame: pd.DataFrame, model: "SegmentModel | Non
         "model_id": model.model_id if model else "",
         "numeric": numeric,
         "categories": categories,
-        "segments": segment_shares(frame, model),
+        "segments": segment_shares(frame, model, labels),
     }
 
 
@@ -132,13 +137,16 @@ def quantiles(values: np.ndarray, positions: int) -> list[float]:
     return [_rounded(value) for value in ordered]
 
 
-def segment_shares(frame: pd.DataFrame, model: "SegmentModel | None") -> dict[str, float]:
+def segment_shares(
+    frame: pd.DataFrame, model: "SegmentModel | None", labels: np.ndarray | None = None
+) -> dict[str, float]:
     """Share of users per segment id that the model gives, without hysteresis."""
     if model is None or frame.empty:
         return {}
     from seg_assets.segments.model import OUTLIER
 
-    counts = np.bincount(model.labels(frame) + 1, minlength=model.n_clusters + 1)
+    labels = model.labels(frame) if labels is None else labels
+    counts = np.bincount(labels + 1, minlength=model.n_clusters + 1)
     found = sorted(zip([OUTLIER, *model.segment_ids], counts.tolist(), strict=True))
     return {name: _share(count, len(frame)) for name, count in found if count}
 
