@@ -104,6 +104,9 @@ def as_numbers(column: pd.Series) -> np.ndarray | None:
 
     Unsigned, nullable and boolean columns are numbers too: Evidently skips them without a word when left as they are.
     """
+    if column.dtype == np.float64:
+        numbers = column.to_numpy()
+        return np.where(np.isfinite(numbers), numbers, np.nan)
     if pd.api.types.is_datetime64_any_dtype(column):
         days = (column - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
         return days.to_numpy(dtype=np.float64, na_value=np.nan)

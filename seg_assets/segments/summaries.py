@@ -4,6 +4,7 @@ Pure: frames in, a frame out. Money is summed in whole cents; means are sums in 
 comes out the same whatever the machine. Everyone known on the day counts as "all users", bots and dormant too.
 """
 
+import itertools
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from seg_assets.segments import naming
+from seg_assets.segments.algorithms.prototypes import by_columns
 from seg_assets.segments.assign import CLUSTER, RULE, index_in, texts
 from seg_assets.segments.explain import Rule, surrogate_rules
 from seg_assets.segments.model import SegmentModel
@@ -110,7 +112,7 @@ def profile_day(
     bounds = np.concatenate([[0], np.cumsum(users)])
     members = [order[bounds[j] : bounds[j + 1]] for j in range(len(ids))]
     columns = described_columns(strategy, frame, champion)
-    described = [_describe(c, members) for c in columns]
+    described = [_describe(c, order, bounds) for c in columns]
     spend = {w: _cents(frame[f"monetary_{w}"], members) for w in SPEND_WINDOWS}
     total = sum(spend["90d"])
     rules, fidelity = told_rules(strategy, frame, assigned, champion)
@@ -171,13 +173,13 @@ def described_columns(strategy: Strategy, frame: pd.DataFrame, champion: Segment
     """The champion's model-space columns; without one the strategy's plain columns, on their own scale."""
     found = []
     if champion is not None:
-        X = champion.space.transform(frame)
+        X = by_columns(champion.space.transform(frame))
         for j, axis in enumerate(champion.space.axes):
             if axis.column not in frame.columns:
                 continue
             column = frame[axis.column]
             values = numbers_of(column, np.nan) if axis.level is None else (text_of(column) == axis.level).astype(float)
-            found.append(Column(axis.name, values, X[:, j]))
+            found.append(Column(axis.name, values, X[j]))
         return found
     plain = [f.column for f in strategy.features if f.column and not f.one_hot]
     shares = [c for c in frame.columns if c.startswith(CATEGORY_PREFIX)]
@@ -209,20 +211,20 @@ def _statement(phrase: naming.Phrase, feature: dict) -> str:
     return f"{words} ({name.replace('_', ' ')} {mean:,.4g}, all users {everyone:,.4g}{ratio})"
 
 
-def _describe(column: Column, members: list[np.ndarray]) -> list[dict]:
-    known = np.isfinite(column.numbers)
-    everyone = column.numbers[known]
+def _describe(column: Column, order: np.ndarray, bounds: np.ndarray) -> list[dict]:
+    """One entry per segment; the users of segment j are `order[bounds[j]:bounds[j + 1]]`."""
+    everyone = _known(column.numbers)
     population_mean = _mean(everyone)
     population_median = float(np.median(everyone)) if len(everyone) else None
     x = column.coordinates
     center = x.sum() / len(x) if len(x) else 0.0
     spread = float(np.sqrt(((x - center) ** 2).sum() / len(x))) if len(x) else 0.0
+    numbers, coordinates = column.numbers[order], x[order]
     found = []
-    for rows in members:
-        mine = column.numbers[rows]
-        mine = mine[np.isfinite(mine)]
+    for low, high in itertools.pairwise(bounds):
+        mine = _known(numbers[low:high])
         mean = _mean(mine)
-        z = (x[rows].sum() / len(rows) - center) / spread if len(rows) and spread > 1e-12 else None
+        z = (coordinates[low:high].sum() / (high - low) - center) / spread if high > low and spread > 1e-12 else None
         found.append(
             {
                 "feature": column.name,
@@ -235,6 +237,11 @@ def _describe(column: Column, members: list[np.ndarray]) -> list[dict]:
             }
         )
     return found
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    known = np.isfinite(values)
+    return values if known.all() else values[known]
 
 
 def _mean(values: np.ndarray) -> float | None:

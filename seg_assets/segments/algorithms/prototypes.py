@@ -41,13 +41,9 @@ class Prototypes:
         """(n, k) squared Euclidean distances, each summed by itself: no cancellation, no BLAS."""
         X = np.asarray(X, dtype=np.float64)
         out = np.empty((len(X), self.n_clusters))
-        gaps = np.empty((min(len(X), CHUNK), X.shape[1]))
+        gap = np.empty((CHUNK, X.shape[1]))
         for start in range(0, len(X), CHUNK):
-            rows = X[start : start + CHUNK]
-            gap = gaps[: len(rows)]
-            for j, c in enumerate(self.centroids):
-                np.subtract(rows, c, out=gap)
-                np.einsum("ij,ij->i", gap, gap, out=out[start : start + CHUNK, j])
+            _squared_distances(X[start : start + CHUNK], self.centroids, gap, out[start : start + CHUNK])
         return out
 
     def contributions(self, X: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -97,8 +93,31 @@ def silhouette_confidence(scores: np.ndarray) -> np.ndarray:
     """(n,) 1 - sqrt(nearest / second nearest) of non-negative squared distances; 1 when there is one cluster."""
     if scores.shape[1] < 2:
         return np.ones(len(scores))
-    two = np.sqrt(np.maximum(np.partition(scores, 1, axis=1)[:, :2], 0.0))
-    return np.where(two[:, 1] > 0, 1.0 - two[:, 0] / np.where(two[:, 1] > 0, two[:, 1], 1.0), 0.0)
+    found = np.empty(len(scores))
+    for start in range(0, len(scores), CHUNK):
+        two = np.sqrt(np.maximum(np.partition(scores[start : start + CHUNK], 1, axis=1)[:, :2], 0.0))
+        first, second = two[:, 0], two[:, 1]
+        found[start : start + CHUNK] = np.where(second > 0, 1.0 - first / np.where(second > 0, second, 1.0), 0.0)
+    return found
+
+
+def _squared_distances(rows: np.ndarray, centroids: np.ndarray, gap: np.ndarray, out: np.ndarray) -> None:
+    """Into `out` (m, k): squared distances of m rows to each centroid. `gap`: m rows or more to work in."""
+    gap = gap[: len(rows)]
+    for j, c in enumerate(centroids):
+        np.subtract(rows, c, out=gap)
+        np.einsum("ij,ij->i", gap, gap, out=out[:, j])
+
+
+def _nearest(X: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """(n,) the nearest centroid of each row: argmin of the scores, which are not kept."""
+    found = np.empty(len(X), dtype=np.intp)
+    gap, out = np.empty((CHUNK, X.shape[1])), np.empty((CHUNK, len(centroids)))
+    for start in range(0, len(X), CHUNK):
+        rows = X[start : start + CHUNK]
+        _squared_distances(rows, centroids, gap, out[: len(rows)])
+        found[start : start + CHUNK] = out[: len(rows)].argmin(axis=1)
+    return found
 
 
 def lloyd(X: np.ndarray, centroids: np.ndarray, steps: int, weights: np.ndarray | None = None) -> np.ndarray:
@@ -106,7 +125,7 @@ def lloyd(X: np.ndarray, centroids: np.ndarray, steps: int, weights: np.ndarray 
     C = np.array(centroids, dtype=np.float64)
     columns = by_columns(X)
     for _ in range(steps):
-        labels = Prototypes(C).scores(X).argmin(axis=1)
+        labels = _nearest(X, C)
         mass = np.bincount(labels, weights=weights, minlength=len(C)).astype(np.float64)
         for j in range(X.shape[1]):
             column = columns[j] if weights is None else columns[j] * weights
