@@ -211,7 +211,7 @@ def _run(pairs: Sequence[Pair], limits: Limits, positions: int, *, pictures: boo
     """Evidently's snapshot of the columns that can be compared; None when there is none."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     with quick_imports("evidently", NAME_BY_NAME, EVIDENTLY):
-        from evidently import DataDefinition, Dataset, Report
+        from evidently import DataDefinition, Report
         from evidently.metrics import MissingValueCount
         from evidently.tests import Reference, gte, lte
 
@@ -235,9 +235,20 @@ def _run(pairs: Sequence[Pair], limits: Limits, positions: int, *, pictures: boo
     current, reference = (
         pd.DataFrame({pair.column: column_of(pair, side, positions) for pair in compared}) for side in ("now", "then")
     )
-    return Report(metrics, include_tests=True).run(
-        Dataset.from_pandas(current, definition), Dataset.from_pandas(reference, definition)
-    )
+    table = _table()
+    return Report(metrics, include_tests=True).run(table(current, definition), table(reference, definition))
+
+
+@cache
+def _table() -> Any:
+    """Evidently's table without statistics by column, which no metric of ours reads: a third of what was left."""
+    from evidently.core.datasets import PandasDataset
+
+    class Table(PandasDataset):
+        def _collect_stats(self, column_type: Any, data: Any) -> Any:
+            return None
+
+    return Table
 
 
 @cache
@@ -246,9 +257,11 @@ def _distance(pictures: bool) -> Any:
 
     The other picture, values by row number, is left out of both: the rows of a quantile frame are sorted.
     """
-    from evidently.core.metric_types import SingleValueCalculation
+    from evidently.core.metric_types import MetricTestResult, SingleValueCalculation
+    from evidently.legacy.calculations.stattests import get_stattest
+    from evidently.legacy.tests.base_test import TestStatus
     from evidently.metrics import ValueDrift
-    from evidently.metrics.column_statistics import ValueDriftCalculation
+    from evidently.metrics.column_statistics import ValueDriftBoundTest, ValueDriftCalculation, ValueDriftTest
 
     if pictures:
 
@@ -269,11 +282,41 @@ def _distance(pictures: bool) -> Any:
         pass
 
     class ColumnDistanceCalculation(SingleValueCalculation[ColumnDistance]):
-        calculate = ValueDriftCalculation.calculate
         display_name = ValueDriftCalculation.display_name
 
-        def _render(self, result: Any, options: Any, color_options: Any) -> list[Any]:
-            return []
+        def calculate(self, context: Any, current_data: Any, reference_data: Any) -> Any:
+            """What ValueDriftCalculation says, with Evidently's own test, less what it prepares for pictures only.
+
+            That was two thirds of a comparison of 16 columns: 0.1 s a day.
+            """
+            column, method, threshold = self.metric.column, self.metric.method, self.metric.threshold
+            kind = current_data.column(column).type
+            then, now = (
+                data.as_dataframe()[column].replace([-np.inf, np.inf], np.nan).dropna()
+                for data in (reference_data, current_data)
+            )
+            test = get_stattest(then, now, kind, method)
+            found = test(then, now, kind, threshold)
+            result = self.result(found.drift_score)
+            result.widget = []
+            result.set_tests(
+                [
+                    MetricTestResult(
+                        id="drift",
+                        name=f"Value Drift for column {column}",
+                        description=f"Drift score is {found.drift_score:0.2f}. "
+                        f"The drift detection method is {test.display_name}. "
+                        f"The drift threshold is {found.actual_threshold:0.2f}.",
+                        status=TestStatus.FAIL if found.drifted else TestStatus.SUCCESS,
+                        metric_config=self.to_metric_config(),
+                        test_config={},
+                        bound_test=ValueDriftBoundTest(
+                            test=ValueDriftTest(), metric_fingerprint=self.to_metric().metric_id
+                        ),
+                    )
+                ]
+            )
+            return result
 
     return ColumnDistance
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from seg_assets.segments.algorithms.prototypes import CHUNK
 from seg_assets.segments.features import clustered_mask
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 from seg_assets.threads import one_thread
@@ -137,7 +138,9 @@ def quantiles(values: np.ndarray, positions: int) -> list[float]:
     if len(ordered) > positions:
         at = np.floor((np.arange(positions) + 0.5) / positions * len(ordered)).astype(np.int64)
         ordered = ordered[at]
-    return [_rounded(value) for value in ordered]
+    # Equal values, told apart by their bits, are rounded once: counts have a few among 2,000 positions.
+    distinct, at = np.unique(ordered.view(np.int64), return_inverse=True)
+    return np.array([_rounded(value) for value in distinct.view(np.float64)])[at].tolist()
 
 
 def segment_shares(
@@ -198,7 +201,16 @@ def _lloyd(X: np.ndarray, centers: np.ndarray) -> np.ndarray:
 
 
 def _squared_distances(X: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    return np.stack([((X - center) ** 2).sum(axis=1) for center in centers], axis=1)
+    found = np.empty((len(X), len(centers)))
+    gaps = np.empty((min(len(X), CHUNK), X.shape[1]))
+    for start in range(0, len(X), CHUNK):
+        rows = X[start : start + CHUNK]
+        gap = gaps[: len(rows)]
+        for j, center in enumerate(centers):
+            np.subtract(rows, center, out=gap)
+            np.square(gap, out=gap)
+            gap.sum(axis=1, out=found[start : start + CHUNK, j])
+    return found
 
 
 def _sampled(frame: pd.DataFrame, model: "SegmentModel", seed: int) -> tuple[np.ndarray, np.ndarray]:

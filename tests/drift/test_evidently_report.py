@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seg_assets.drift.evidently_report import Limits, compare, render_html, write_json
+from seg_assets.drift.evidently_report import Limits, column_of, compare, pairs_of, render_html, write_json
 from seg_assets.segments.reference import describe
 from tests.drift.small_shop import strategy
 
@@ -145,3 +145,27 @@ def test_pages_share_evidentlys_program_and_keep_their_own_data(tmp_path):
         assert all(f"../_evidently/{name}" in text for name in shared)
         assert "Drift in column" in text
         assert len(text) < 1_000_000
+
+
+def test_what_is_left_out_for_speed_changes_no_word_of_evidentlys_own_document():
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import ValueDrift
+
+    now = {"x": spend(1, factor=1.3), "y": spend(2), "city": np.array(["Ulm", "Bonn"] * 10_000, dtype=object)}
+    then = {"x": spend(3), "y": spend(4), "city": np.array(["Ulm", "Bonn", "Bonn", "Bonn"] * 5_000, dtype=object)}
+    then["y"][::7] = np.nan
+    pairs = pairs_of(described(now), described(then))
+    definition = DataDefinition(numerical_columns=["x", "y"], categorical_columns=["city"])
+    tables = [
+        Dataset.from_pandas(pd.DataFrame({p.column: column_of(p, side, POSITIONS) for p in pairs}), definition)
+        for side in ("now", "then")
+    ]
+    metrics = [ValueDrift(column=p.column, method=p.method, threshold=LIMITS.distance) for p in pairs]
+    theirs = json.loads(json.dumps(Report(metrics, include_tests=True).run(*tables).dict(), default=str))
+    ours = compare(described(now), described(then), LIMITS, POSITIONS).document
+    values = {m["config"]["column"]: m["value"] for m in ours["metrics"] if "method" in m["config"]}
+    assert {m["config"]["column"]: m["value"] for m in theirs["metrics"]} == values
+    keys = ("name", "description", "status")
+    told = [{key: t[key] for key in keys} for t in ours["tests"] if t["name"].startswith("Value Drift")]
+    assert [{key: t[key] for key in keys} for t in theirs["tests"]] == told
+    assert len(values) == len(told) == 3

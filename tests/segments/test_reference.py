@@ -105,3 +105,11 @@ def test_a_shadow_of_too_few_users_says_nothing(shop):
     _, fitted = shop
     few = users({k: GROUPS[k] for k in list(GROUPS)[:2]}, each=30)
     assert shadow_gain(few, fitted, 0) is None
+
+
+def test_quantiles_are_rounded_value_by_value_zeros_of_both_signs_too():
+    values = np.concatenate([np.random.default_rng(1).lognormal(0, 3, 500), np.repeat([0.0, -0.0, 2.0], 200)])
+    found = quantiles(values, 100)
+    at = np.floor((np.arange(100) + 0.5) / 100 * len(values)).astype(int)
+    assert [repr(v) for v in found] == [repr(float(f"{v:.7g}")) for v in np.sort(values)[at]]
+    assert quantiles(np.empty(0), 100) == []
