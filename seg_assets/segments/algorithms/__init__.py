@@ -209,9 +209,10 @@ def reading_order(centroids: np.ndarray) -> np.ndarray:
 
 def distinct_rows(X: np.ndarray) -> int:
     """Number of distinct rows, counted up to 1,000."""
-    seen: set[bytes] = set()
-    for row in np.round(X, 9) + 0.0:
-        seen.add(row.tobytes())
-        if len(seen) >= 1000:
-            break
+    most, seen = 1000, set[bytes]()
+    for start in range(0, len(X), most):
+        for row in np.round(X[start : start + most], 9) + 0.0:
+            seen.add(row.tobytes())
+            if len(seen) >= most:
+                return most
     return len(seen)
