@@ -19,14 +19,14 @@ def one_thread() -> Iterator[None]:
         return
     token = _LIMITED.set(True)
     try:
-        with _libraries().limit(limits=1):
+        with libraries().limit(limits=1):
             yield
     finally:
         _LIMITED.reset(token)
 
 
 @cache
-def _libraries() -> Any:
+def libraries() -> Any:
     """The libraries of this process, looked up once: that takes as long as a small fit."""
     # Loaded first: a library that comes later would not be limited.
     with quick_imports("sklearn.cluster"):

@@ -207,13 +207,21 @@ def _apart(description: Mapping[str, Any], usual: float) -> dict[str, float]:
     return _levels({"shares": shares, "missing": description["missing"]})
 
 
-def _run(pairs: Sequence[Pair], limits: Limits, positions: int, *, pictures: bool) -> Any:
-    """Evidently's snapshot of the columns that can be compared; None when there is none."""
+def import_evidently() -> None:
+    """Import what a comparison uses of Evidently, without its statistics."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     with quick_imports("evidently", NAME_BY_NAME, EVIDENTLY):
-        from evidently import DataDefinition, Report
-        from evidently.metrics import MissingValueCount
-        from evidently.tests import Reference, gte, lte
+        from evidently import DataDefinition, Dataset, Report  # noqa: F401
+        from evidently.metrics import MissingValueCount, ValueDrift  # noqa: F401
+        from evidently.tests import Reference, gte, lte  # noqa: F401
+
+
+def _run(pairs: Sequence[Pair], limits: Limits, positions: int, *, pictures: bool) -> Any:
+    """Evidently's snapshot of the columns that can be compared; None when there is none."""
+    import_evidently()
+    from evidently import DataDefinition, Report
+    from evidently.metrics import MissingValueCount
+    from evidently.tests import Reference, gte, lte
 
     compared = [pair for pair in pairs if pair.method != NOT_COMPARED]
     if not compared:
