@@ -1,7 +1,6 @@
 """results.json, and what README.md shows of it, tables and a chart between markers. Figures only."""
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,7 +101,9 @@ def rooms_table(results: Mapping[str, Any]) -> list[str]:
     lines += [
         "",
         f"An ordinary day of ours (nothing asks for a fit): {ordinary['cpu_seconds']:.1f} CPU s "
-        f"({ordinary['wall_seconds']:.0f}), {ordinary['peak_memory_mb']:,.0f} MB. "
+        f"({ordinary['wall_seconds']:.0f}), {ordinary['peak_memory_mb']:,.0f} MB: pandas takes "
+        f"{cold['pandas']['cpu_seconds'] / ordinary['cpu_seconds']:.1f} times its CPU and "
+        f"{cold['pandas']['wall_seconds'] / ordinary['wall_seconds']:.1f} times its wall. "
         f"Reports of a day: {results['reports']['ours']['cpu_seconds']:.1f} CPU s, in a process of their own.",
         "",
         f"From nothing ({results['shop']['days']} days of landing files, then the last day): ours "
@@ -134,11 +135,17 @@ def targets(results: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
                 f"<= 1.3 x floor + {OVERHEAD_SECONDS} s = {allowed:.1f}",
                 row["cpu_seconds"] <= allowed,
             ),
-            (
-                "whole day, CPU of pandas by ours",
-                f"{day['cpu_ratio_pandas_to_ours']:.2f} (wall {day.get('wall_ratio_pandas_to_ours', math.nan):.2f})",
-                ">= 5",
-                day["cpu_ratio_pandas_to_ours"] >= 5,
+            *(
+                (
+                    f"whole day, {clock} of pandas by ours",
+                    f"{day['pandas'][key]:.0f} s / {day[key]:.1f} s = {day[ratio]:.2f}",
+                    ">= 5",
+                    day[ratio] >= 5,
+                )
+                for clock, key, ratio in (
+                    ("wall", "wall_seconds", "wall_ratio_pandas_to_ours"),
+                    ("CPU", "cpu_seconds", "cpu_ratio_pandas_to_ours"),
+                )
             ),
             (
                 "whole day, peak memory of ours by pandas",
