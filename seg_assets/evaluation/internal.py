@@ -19,6 +19,8 @@ from seg_assets.segments.algorithms.prototypes import by_columns
 SILHOUETTE_SAMPLE = 5_000
 # Rows per block of a distance matrix: 500 x 5,000 doubles are 20 MB.
 BLOCK = 500
+# Rows of a block that are worked on together: 16 x 5,000 doubles are 640 kB, a third of a core's second-level cache.
+IN_CACHE = 16
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,21 @@ def silhouette(X: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None
     member[np.arange(n), codes] = 1.0
     X = X - X.mean(axis=0)
     squares = np.einsum("ij,ij->i", X, X)
-    # Summed distances of each user to each segment. A pair of blocks is measured once, and serves both sides.
+    # Summed distances of each user to each segment. A pair of blocks is measured once, and serves both sides. One
+    # buffer holds every block; what is done to each number is done while a few rows of it are in the cache.
     total = np.zeros((n, k))
+    buffer = np.empty(min(BLOCK, n) * n)
     for low in range(0, n, BLOCK):
         high = min(low + BLOCK, n)
-        distance = X[low:high] @ X[low:].T
-        distance *= -2.0
-        distance += squares[low:high, None]
-        distance += squares[low:]
-        np.maximum(distance, 0.0, out=distance)
-        np.sqrt(distance, out=distance)
+        distance = buffer[: (high - low) * (n - low)].reshape(high - low, n - low)
+        np.matmul(X[low:high], X[low:].T, out=distance)
+        for start in range(0, high - low, IN_CACHE):
+            rows = distance[start : start + IN_CACHE]
+            rows *= -2.0
+            rows += squares[low + start : low + start + len(rows), None]
+            rows += squares[low:]
+            np.maximum(rows, 0.0, out=rows)
+            np.sqrt(rows, out=rows)
         np.fill_diagonal(distance[:, : high - low], 0.0)
         total[low:high] += distance @ member[low:]
         total[high:] += distance[:, high - low :].T @ member[low:high]
