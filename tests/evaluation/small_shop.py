@@ -1,6 +1,7 @@
 """A small made-up shop with a lake, a champion and some days of segments: what evaluation and reports are tested on."""
 
 import datetime as dt
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ PROFILES = {
 class BareLake(Lake):
     """A lake whose tables need no ancestors, so that a test publishes only what it is about."""
 
-    def inputs_of(self, table: str, day: dt.date) -> dict[str, str]:
+    def inputs_of(self, table: str, day: dt.date, known: Container[str] = ()) -> dict[str, str]:
         return {}
 
 

@@ -98,7 +98,7 @@ def test_a_strategy_that_says_less_than_rfm_fails_its_check(shop):
 
 def test_the_asset_publishes_the_day_with_numbers_the_ui_can_plot(shop, monkeypatch):
     settings, lake = shop
-    monkeypatch.setattr(Lake, "inputs_of", lambda self, table, day: {})
+    monkeypatch.setattr(Lake, "inputs_of", lambda self, table, day, known=(): {})
     (asset,) = validity_assets.build_assets(settings, daily_partitions(settings))
     result = dg.materialize(
         [asset], partition_key=day(240).isoformat(), resources={"shop": Shop(environment=settings.environment())}

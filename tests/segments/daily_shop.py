@@ -1,7 +1,7 @@
 """A small made-up shop for the tests of the daily segment tables: a lake without ancestry, two-line publishers."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from seg_assets.segments.strategy import Strategy, parse_strategy
 class BareLake(Lake):
     """A lake whose tables need no ancestors, so that a test publishes only what it is about."""
 
-    def inputs_of(self, table: str, day: dt.date) -> dict[str, str]:
+    def inputs_of(self, table: str, day: dt.date, known: Container[str] = ()) -> dict[str, str]:
         return {}
 
 

@@ -1,7 +1,7 @@
 """A made-up shop with planted groups for the tests of fits and decisions: profiles of any day, in a bare lake."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,8 @@ SPEC = {
 class BareLake(Lake):
     """A lake in which profiles need no ancestors."""
 
-    def inputs_of(self, table: str, day: dt.date) -> dict[str, str]:
-        return {} if table in ("user_profiles", "user_category_profiles") else super().inputs_of(table, day)
+    def inputs_of(self, table: str, day: dt.date, known: Container[str] = ()) -> dict[str, str]:
+        return {} if table in ("user_profiles", "user_category_profiles") else super().inputs_of(table, day, known)
 
 
 def lake_at(root: Path) -> BareLake:
@@ -100,6 +100,6 @@ def publish(lake: Lake, day: dt.date, frame: pd.DataFrame, categories: Sequence[
 
 def publish_verdict(lake: BareLake, day: dt.date, name: str, model_id: str, cause: str, digest: str = "v1") -> None:
     """A drift_report row with what a decision reads of it."""
-    bare = type("Bare", (Lake,), {"inputs_of": lambda self, table, day: {}})(lake.root, lake.start_day)
+    bare = type("Bare", (Lake,), {"inputs_of": lambda self, table, day, known=(): {}})(lake.root, lake.start_day)
     row = pd.DataFrame([{"strategy": name, "model_id": model_id, "cause": cause, "verdict_digest": digest}])
     bare.publish_frame("drift_report", day, row, dict.fromkeys(row.columns, "VARCHAR"))

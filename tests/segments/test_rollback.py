@@ -187,7 +187,9 @@ def test_the_command_makes_the_decision_in_a_run_and_says_what_to_do_next(lake, 
         monkeypatch.setattr(module, "strategies_of", lambda settings: {"value": strategy()})
     true = Lake.inputs_of
     bare = ("user_profiles", "user_category_profiles")
-    monkeypatch.setattr(Lake, "inputs_of", lambda self, table, d: {} if table in bare else true(self, table, d))
+    monkeypatch.setattr(
+        Lake, "inputs_of", lambda self, table, d, known=(): {} if table in bare else true(self, table, d, known)
+    )
     second = decisions.decisions(lake, "value")[1]
     assert cli.main(["rollback", "value", "--reason", "a bad month"]) == 0
     told = capsys.readouterr().out
