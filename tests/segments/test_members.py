@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from seg_assets.errors import DamagedFileError, MissingDaysError
+from seg_assets.segments import members
 from seg_assets.segments.assign import SCHEMA, TABLE, index_in, texts
 from seg_assets.segments.members import flows_between, segmented
 from tests.segments.daily_shop import DAY, BareLake
@@ -84,3 +85,35 @@ def test_positions_are_found_in_equal_shuffled_and_other_lists_alike():
         listed = among.to_list()
         expected = [listed.index(u) if u in listed else -1 for u in users]
         assert index_in(texts(users), texts(among)).tolist() == expected
+
+
+def test_a_day_is_read_once_until_it_is_replaced(lake, monkeypatch):
+    reads = []
+    read = type(lake).read_arrow
+    monkeypatch.setattr(type(lake), "read_arrow", lambda self, *a, **k: reads.append(a[1]) or read(self, *a, **k))
+    users = [f"u{n}" for n in range(9)]
+    publish(lake, DAY, rows("a", users, 1))
+    first = segmented(lake, DAY)
+    again = segmented(lake, DAY)
+    assert reads == [DAY]
+    assert again["a"].sizes() == first["a"].sizes()
+    with pytest.raises(ValueError, match="read-only"):
+        again["a"].codes[0] = 1
+    # What a caller does to the answer is not what the next one gets.
+    del again["a"]
+    assert "a" in segmented(lake, DAY)
+    publish(lake, DAY, rows("ab", users, 2))
+    assert sorted(segmented(lake, DAY)) == ["a", "b"]
+    assert reads == [DAY, DAY]
+
+
+def test_what_is_kept_of_days_is_bounded_and_the_day_asked_for_last_stays(lake, monkeypatch):
+    days = [DAY, DAY + ONE, DAY + ONE * 2]
+    for day in days:
+        publish(lake, day, rows("a", [f"u{n}" for n in range(200)], 1))
+    monkeypatch.setattr(members, "_KEPT", {})
+    size = sum(mine.nbytes for mine in segmented(lake, DAY).values())
+    monkeypatch.setattr(members, "MOST_BYTES", int(2.5 * size))
+    for day in (*days[1:2], DAY, days[2]):
+        segmented(lake, day)
+    assert [v.path for v in members._KEPT] == [str(lake.path(TABLE, d)) for d in (DAY, days[2])]
