@@ -353,9 +353,7 @@ def _week(history: History, name: str, day: dt.date) -> Week:
     if not now:
         return Week()
     ends = [day - ONE_DAY * 7 * n for n in range(1, MAX_EARLIER + 1)]
-    earlier = [
-        ((d - ONE_DAY * 7, d), _flow_frame(history.weeks[(name, d)])) for d in ends if (name, d) in history.weeks
-    ]
+    earlier = [((d - ONE_DAY * 7, d), history.weeks[(name, d)]) for d in ends if (name, d) in history.weeks]
     cents = {flow: money for flow, (_, money) in spent.items()}
     found = migrate(
         name,
@@ -396,10 +394,8 @@ def _week(history: History, name: str, day: dt.date) -> Week:
     )
 
 
-def _flow_frame(
-    users: Mapping[tuple[str, str], int], cents: Mapping[tuple[str, str], int] | None = None
-) -> pd.DataFrame:
-    rows = [(old, new, n, (cents or {}).get((old, new), 0)) for (old, new), n in sorted(users.items())]
+def _flow_frame(users: Mapping[tuple[str, str], int], cents: Mapping[tuple[str, str], int]) -> pd.DataFrame:
+    rows = [(old, new, n, cents.get((old, new), 0)) for (old, new), n in sorted(users.items())]
     return pd.DataFrame(rows, columns=["from_segment", "to_segment", "users", "spend_cents"])
 
 
