@@ -484,7 +484,8 @@ def _publish(
         for part in parts:
             if not len(part):
                 continue
-            con.register("seg_part", pa.Table.from_pandas(part[list(schema)], preserve_index=False))
+            # One thread: a pool is started and ended in more time than it saves for columns that are Arrow's already.
+            con.register("seg_part", pa.Table.from_pandas(part[list(schema)], preserve_index=False, nthreads=1))
             cast = ", ".join(f"{identifier(c)}::{kind}" for c, kind in schema.items())
             con.execute(f"insert into seg_parts select {cast} from seg_part")
             con.unregister("seg_part")

@@ -5,6 +5,7 @@ What a distance makes of it is in `space`.
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -71,17 +72,16 @@ def load_features(
         if versions == [lake.version(table, day) for table in tables]:
             break
     nothing = np.full(len(kept.users), np.nan)
-    made = {"user_id": _series(kept.users)}
-    made |= {name: _series(kept.found.get(name, nothing)) for name in wanted}
-    made |= {CATEGORY_PREFIX + key[1]: _series(kept.found[key]) for key in shares}
+    made = {"user_id": _array(kept.users)}
+    made |= {name: _array(kept.found.get(name, nothing)) for name in wanted}
+    made |= {CATEGORY_PREFIX + key[1]: _array(kept.found[key]) for key in shares}
     # Without copies: a column is the very array that is kept, which cannot be written to.
     return pd.DataFrame(made, copy=False)
 
 
-def _series(column: columns.Column) -> pd.Series:
-    if isinstance(column, np.ndarray):
-        return pd.Series(column, copy=False)
-    return pd.Series(pd.array(column, dtype="str"), copy=False)
+def _array(column: columns.Column) -> Any:
+    """An array that a frame takes as it is. From series, it would align their indexes first: half of a frame's time."""
+    return column if isinstance(column, np.ndarray) else pd.array(column, dtype="str")
 
 
 def _read(
