@@ -143,8 +143,11 @@ def day_metadata(frame: pd.DataFrame) -> dict[str, Any]:
 
 def whole_numbers(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Strategy to metric to value of the segmentation as a whole."""
-    mine = frame[frame["segment_id"] == ""]
-    return {str(name): dict(zip(rows["metric"], rows["value"], strict=True)) for name, rows in mine.groupby("strategy")}
+    found: dict[str, dict[str, float]] = {}
+    for name, segment, metric, value in zip(*(frame[c].tolist() for c in SCHEMA), strict=True):
+        if segment == "":
+            found.setdefault(name, {})[metric] = value
+    return found
 
 
 def _table(whole: Mapping[str, Mapping[str, float]]) -> str:

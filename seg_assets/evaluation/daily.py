@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 
@@ -80,8 +79,7 @@ def evaluate_day(lake: Lake, strategies: Mapping[str, Strategy], settings: Setti
     """
     now = segmented(lake, day)
     then, week_ago = (segmented(lake, day - dt.timedelta(days=n)) for n in (1, WEEK))
-    with lake.connect() as con:
-        known = _known_users(con, lake, day)
+    known = _known_users(lake, day)
     rows: list[tuple[str, str, str, float]] = []
     for name in sorted(strategies):
         strategy = strategies[name]
@@ -110,13 +108,15 @@ def evaluate_day(lake: Lake, strategies: Mapping[str, Strategy], settings: Setti
                 by_segment.setdefault(old, {})[prefix + new] = users
         rows += [(name, "", metric, value) for metric, value in values.items()]
         rows += [(name, s, metric, value) for s, numbers in by_segment.items() for metric, value in numbers.items()]
+    rows.sort(key=lambda row: row[:3])
     frame = pd.DataFrame(rows, columns=list(SCHEMA))
     frame["value"] = frame["value"].astype("float64").replace([np.inf, -np.inf], np.nan)
-    return frame.sort_values(["strategy", "segment_id", "metric"], kind="stable", ignore_index=True)
+    return frame
 
 
-def _known_users(con: duckdb.DuckDBPyConnection, lake: Lake, day: dt.date) -> int:
-    return int(con.execute(f"select count(*) from {lake.scan('user_profiles', [day])}").fetchone()[0])  # type: ignore[index]
+def _known_users(lake: Lake, day: dt.date) -> int:
+    """Users of the day's profiles, as their file counts them."""
+    return lake.read_arrow("user_profiles", day, []).num_rows
 
 
 def _flip_backs(
