@@ -249,12 +249,21 @@ def _run(pairs: Sequence[Pair], limits: Limits, positions: int, *, pictures: boo
 
 @cache
 def _table() -> Any:
-    """Evidently's table without statistics by column, which no metric of ours reads: a third of what was left."""
-    from evidently.core.datasets import PandasDataset
+    """Evidently's table without statistics by column, which no metric of ours reads: a third of what was left.
+
+    A column is taken out of the frame once, not each time that a metric or a test asks for it.
+    """
+    from evidently.core.datasets import DatasetColumn, PandasDataset
 
     class Table(PandasDataset):
         def _collect_stats(self, column_type: Any, data: Any) -> Any:
             return None
+
+        def column(self, column_name: str) -> DatasetColumn:
+            kept = self.__dict__.setdefault("_kept", {})
+            if column_name not in kept:
+                kept[column_name] = super().column(column_name)
+            return kept[column_name]
 
     return Table
 
@@ -300,7 +309,7 @@ def _distance(pictures: bool) -> Any:
             column, method, threshold = self.metric.column, self.metric.method, self.metric.threshold
             kind = current_data.column(column).type
             # Nothing is infinite in what `column_of` makes, and no text is missing.
-            then, now = (data.as_dataframe()[column] for data in (reference_data, current_data))
+            then, now = (data.column(column).data for data in (reference_data, current_data))
             if then.dtype == np.float64:
                 then, now = (values[~np.isnan(values.to_numpy())] for values in (then, now))
             test = get_stattest(then, now, kind, method)
