@@ -32,7 +32,7 @@ from seg_assets.events.contract import (
     REJECTED_EVENTS,
 )
 from seg_assets.events.landing import LANDING_KEY, PRODUCTS, STAT_KEY, USERS, kinds_of_table
-from seg_assets.events.read import DayRead, FileAccount, Reader, TableRead, seal
+from seg_assets.events.read import DayRead, FileAccount, Reader, TableRead, seal, small_steps
 from seg_assets.lake import Lake
 from seg_assets.partitions import ONE_DAY, days_of_run
 from seg_assets.settings import Settings
@@ -125,8 +125,9 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         by_table: dict[str, list[DayResult]] = {"landed_files": [], "rejected_events": [], "raw_events": []}
         with Reader.of(settings) as reader, sealed(lake) as con:
             for day in log_progress(context, days_of_run(context)):
-                for table, result in read_and_publish(reader, lake, day, con).items():
-                    by_table[table].append(result)
+                with small_steps(con, reader.size(day, kinds_of_table("landed_files"))):
+                    for table, result in read_and_publish(reader, lake, day, con).items():
+                        by_table[table].append(result)
         return tuple(report_days(context, dg.AssetKey(t), results) for t, results in by_table.items())
 
     return landing_to_events
@@ -250,7 +251,9 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
         results = []
         with Reader.of(settings) as reader, sealed(lake) as con:
             for day in log_progress(context, days_of_run(context)):
-                results.append(publish_table_day(reader, lake, name, kind, day, con))
+                before = lake.provenance(name, day - ONE_DAY) if day > lake.start_day else None
+                with small_steps(con, reader.size(day, (kind,)), before.rows if before else 0):
+                    results.append(publish_table_day(reader, lake, name, kind, day, con))
         return report_days(context, dg.AssetKey(name), results)
 
     return raw_table

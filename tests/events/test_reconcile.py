@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seg_assets.events.lines import CsvFile
+from seg_assets.events.read import SMALL_DAY, SMALL_TABLE, small_steps
 from seg_assets.events.source import CsvOptions
-from tests.events.landing_zone import EVENTS, ORDERS, Landing
+from tests.events.landing_zone import EVENTS, ORDERS, Landing, sealed
 
 GOOD = b"1,u,2024-03-04 10:00,purchase,1\n"
 pieces = st.one_of(
@@ -95,3 +96,30 @@ def test_promise_04_deeply_nested_json_is_refused_and_nothing_breaks(tmp_path):
     read = shop.read()
     assert len(read.accepted) == 1
     assert len(read.rejected) == 3
+
+
+@bounded
+@given(st.lists(st.one_of(objects.map(lambda o: json.dumps(o).encode()), st.binary(max_size=40)), max_size=10))
+def test_a_small_day_read_without_the_optimizer_has_the_same_lines_and_refusals(rows):
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Landing(Path(folder), EVENTS)
+        shop.put("events/2024-03-04.jsonl", b"\n".join([b'{"user_id": "u", "event_time": "2024-03-04"}', *rows]))
+        plain = shop.read()
+        with small_steps(sealed(), 0):
+            assert sealed().execute("select current_setting('threads')").fetchone() == (1,)
+            quick = shop.read()
+        assert (quick.accepted, quick.rejected) == (plain.accepted, plain.rejected)
+        assert (quick.day.files, quick.day.reasons) == (plain.day.files, plain.day.reasons)
+
+
+def test_a_large_day_keeps_the_optimizer_and_its_threads():
+    con = sealed()
+    before = con.execute("select current_setting('threads')").fetchone()
+    for landed, rows in ((SMALL_DAY + 1, 0), (0, SMALL_TABLE + 1)):
+        con.execute("set threads = 3")
+        with small_steps(con, landed, rows):
+            assert con.execute("select current_setting('threads')").fetchone() == (3,)
+    with pytest.raises(ZeroDivisionError), small_steps(con, 0):
+        raise ZeroDivisionError
+    assert con.execute("select current_setting('threads')").fetchone() == (3,)
+    con.execute(f"set threads = {before[0] if before else 1}")
