@@ -124,9 +124,11 @@ def run_days(
         with lake.connect() as con:
             for model in models:
                 shown = [t for t in project.tests_of({model}) if t.name in tests]
-                for day in (d for d in chunk if (model, d.isoformat()) in published):
-                    checks = [_check(t, built.tests.get(t.name), failed.get(t.name, {}), day) for t in shown]
-                    by_day[model].append(_day_result(facts.day_facts(con, lake, model, day), checks))
+                written = [d for d in chunk if (model, d.isoformat()) in published]
+                for found in facts.days_facts(con, lake, model, written):
+                    outcomes = ((t, built.tests.get(t.name), failed.get(t.name, {})) for t in shown)
+                    checks = [_check(t, run, rows, found.day) for t, run, rows in outcomes]
+                    by_day[model].append(_day_result(found, checks))
         blocking_failures += [
             f"{t.name} ({', '.join(str(d) for d in list(failed.get(t.name, {}))[:5]) or 'not run'})"
             for t in project.tests

@@ -8,10 +8,10 @@ from typing import Any
 import duckdb
 
 from seg_assets.catalog import TABLES
-from seg_assets.lake import Lake
+from seg_assets.lake import Lake, Provenance, literal
 from seg_assets.profiles.days import DayBuilder
 
-# One row of numbers for each table; names are what the UI plots over days.
+# One row of numbers for each day of a table; names are what the UI plots over days.
 HEADLINES = {
     "user_daily_activity": """
         select count(*) filter (where actor_id not like 'anon:%') as active_users,
@@ -26,12 +26,12 @@ HEADLINES = {
         from {table}""",
     "identity_links": """
         select count(distinct user_id) as linked_users,
-            count(*) filter (where linked_day = date '{day}') as new_links
+            count(*) filter (where linked_day = day) as new_links
         from {table}""",
     "user_lifetime": """
         select count(*) filter (where actor_id not like 'anon:%') as users,
             count(*) filter (where actor_id like 'anon:%') as visitors,
-            count(*) filter (where first_seen_day = date '{day}') as new_actors
+            count(*) filter (where first_seen_day = day) as new_actors
         from {table}""",
     "user_category_profiles": """
         select count(distinct user_id) as users, count(distinct category) as categories,
@@ -50,6 +50,8 @@ HEADLINES = {
         from {table}""",
 }
 
+# Rows of the days that one query reads together: opening a file and planning cost more than 10,000 rows.
+ROWS_AT_ONCE = 1_000_000
 WINDOWS = ("7d", "28d", "90d", "all")
 # Of each window: active users, buyers, orders, monetary, views, carts.
 WINDOW_NUMBERS = 6
@@ -66,23 +68,43 @@ class DayFacts:
     content_hash: str
 
 
-def day_facts(con: duckdb.DuckDBPyConnection, lake: Lake, table: str, day: dt.date) -> DayFacts:
-    """Read rows and headline numbers from the published file of one day, in one query."""
-    provenance = lake.provenance(table, day)
-    source = lake.scan(table, [day])
+def days_facts(con: duckdb.DuckDBPyConnection, lake: Lake, table: str, days: Sequence[dt.date]) -> list[DayFacts]:
+    """Read rows and headline numbers of published days from their files, many small days in one query."""
+    made = {day: found for day in days if (found := lake.provenance(table, day))}
+    numbers: dict[dt.date, tuple[list[str], tuple[Any, ...]]] = {}
+    group: list[dt.date] = []
+    for day in days:
+        rows = made[day].rows if day in made else 0
+        if not rows:
+            # Numbers of nothing are told too, and grouping by day would leave the day out.
+            numbers |= _numbers(con, lake, table, [day], grouped=False)
+            continue
+        if group and sum(made[d].rows for d in group) + rows > ROWS_AT_ONCE:
+            numbers |= _numbers(con, lake, table, group)
+            group = []
+        group.append(day)
+    if group:
+        numbers |= _numbers(con, lake, table, group)
+    return [_facts_of(table, day, *numbers[day], made.get(day)) for day in days]
+
+
+def _numbers(
+    con: duckdb.DuckDBPyConnection, lake: Lake, table: str, days: Sequence[dt.date], *, grouped: bool = True
+) -> dict[dt.date, tuple[list[str], tuple[Any, ...]]]:
+    """By day, the names and values of a table's headline numbers."""
+    headline = HEADLINES[table].format(table=lake.scan(table, days), windows=_windows_sql())
+    of_day, by_day = ("day", " group by day") if grouped else (f"date {literal(days[0].isoformat())}", "")
+    found = con.execute(f"select {of_day}, {headline.strip().removeprefix('select ')}{by_day}")
+    names = [d[0] for d in found.description or []][1:]
+    return {row[0]: (names, row[1:]) for row in found.fetchall()}
+
+
+def _facts_of(table: str, day: dt.date, names: Sequence[str], row: Sequence[Any], made: Provenance | None) -> DayFacts:
     small = table == "user_profiles"
-    query = HEADLINES[table].format(
-        table=f"(select * from {source})", day=day.isoformat(), windows=_windows_sql() if small else ""
-    )
-    found = con.execute(query)
-    names = [d[0] for d in found.description or []]
-    row = found.fetchone() or ()
     headline = len(names) - (len(WINDOWS) * WINDOW_NUMBERS if small else 0)
     numbers = {n: _plain(v) for n, v in zip(names[:headline], row, strict=False) if v is not None}
     shown = _windows_table(row[headline:]) if small else _numbers_table(numbers)
-    return DayFacts(
-        day, provenance.rows if provenance else 0, numbers, shown, provenance.content_hash if provenance else ""
-    )
+    return DayFacts(day, made.rows if made else 0, numbers, shown, made.content_hash if made else "")
 
 
 def _plain(value: Any) -> Any:

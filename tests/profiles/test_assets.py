@@ -4,15 +4,16 @@ import subprocess
 import sys
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from seg_assets.catalog import TABLES
 from seg_assets.dagster_io import Shop
 from seg_assets.lake import Lake
 from seg_assets.partitions import daily_partitions
-from seg_assets.profiles import assets, manifest
+from seg_assets.profiles import assets, facts, manifest
 from seg_assets.profiles.schema import model_docs
-from tests.profiles.shop import START, History, day_of, put_day
+from tests.profiles.shop import START, History, day_of, put_day, settings_of
 
 
 def definitions(settings) -> dg.Definitions:
@@ -216,3 +217,25 @@ def test_a_test_of_several_tables_is_a_check_of_the_one_that_is_made_last(home, 
     assert owner["every_active_actor_has_a_lifetime"] == "user_lifetime"
     assert owner["every_category_profile_has_a_profile"] == "user_profiles"
     assert owner["every_link_leads_to_a_profile"] == "user_profiles"
+
+
+def test_days_read_together_have_the_numbers_of_each_day_read_alone_and_days_without_rows_have_theirs(
+    home, tmp_path, monkeypatch
+):
+    lake = Lake(tmp_path, START)
+    days = [day_of(n) for n in range(4)]
+    for n, day in enumerate(days):
+        rows = [{"anonymous_id": f"a{k}", "user_id": f"u{k}", "linked_day": day_of(k + 1)} for k in range(n)]
+        frame = pd.DataFrame(rows, columns=["anonymous_id", "user_id", "linked_day"])
+        schema = model_docs(settings_of(home).dbt_project)["identity_links"].types
+        known = {"raw_events:day": "x", "identity_links:yesterday": "x"}
+        lake.publish_frame("identity_links", day, frame.reindex(columns=list(schema)), schema, inputs=known)
+    shown = []
+    for most in (1_000_000, 2, 0):
+        monkeypatch.setattr(facts, "ROWS_AT_ONCE", most)
+        with lake.connect() as con:
+            shown.append(facts.days_facts(con, lake, "identity_links", days))
+    assert shown[0] == shown[1] == shown[2]
+    assert [(f.day, f.rows, f.numbers["linked_users"], f.numbers["new_links"]) for f in shown[0]] == [
+        (day, n, n, int(n > 0)) for n, day in enumerate(days)
+    ]
