@@ -94,6 +94,7 @@ class Provenance:
 # Versions of files whose checksum this process has looked at: path and seal.
 _WHOLE: set[tuple[str, object]] = set()
 _WHOLE_MOST = 200_000
+_PATHS_MOST = 20_000
 _SHARED: dict[tuple[object, ...], duckdb.DuckDBPyConnection] = {}
 _SHARED_LOCK = threading.Lock()
 
@@ -141,6 +142,8 @@ class Lake:
         self.memory_limit = memory_limit
         self.remote = is_remote(root)
         self._footers: dict[Path, tuple[Seal, Provenance]] = {}
+        # A day of profiles asks for 800 paths; making one takes 15 microseconds.
+        self._paths: dict[tuple[str, dt.date, str], Path] = {}
 
     @classmethod
     def of(cls, settings: Settings) -> "Lake":
@@ -199,10 +202,17 @@ class Lake:
 
     def path(self, table: str, day: dt.date, part: str = DATA) -> Path:
         """The file of one day of one table."""
+        known = self._paths.get((table, day, part))
+        if known is not None:
+            return known
         if table not in TABLES:
             raise ConfigError(f"table = {table!r}: unknown; one of {', '.join(TABLES)}")
         identifier(part.replace("-", "_"))
-        return self.root / table / f"day={day.isoformat()}" / f"{part}.parquet"
+        path = self.root / table / f"day={day.isoformat()}" / f"{part}.parquet"
+        if len(self._paths) >= _PATHS_MOST:
+            self._paths.clear()
+        self._paths[table, day, part] = path
+        return path
 
     def days(self, table: str) -> list[dt.date]:
         """Days that have a published file, oldest first."""
@@ -480,13 +490,12 @@ class Lake:
     def input_digest(self, source: Input, reader: str, day: dt.date) -> str:
         """Digest of one lake input as it is now."""
         days = self.input_days(source, day)
-        self.require(source.table, days, f"{reader} of {day}")
         if not days:
             return NONE
-        hashes = []
-        for d in days:
-            found = self.provenance(source.table, d)
-            hashes.append(found.content_hash if found else "gone")
+        found = [self.provenance(source.table, d) for d in days]
+        if None in found:
+            self.require(source.table, days, f"{reader} of {day}")
+        hashes = [p.content_hash if p else "gone" for p in found]
         return hashes[0] if len(hashes) == 1 else digest(hashes)
 
     def input_days(self, source: Input, day: dt.date) -> list[dt.date]:

@@ -276,3 +276,16 @@ def test_a_reader_that_opened_the_old_day_reads_it_to_the_end(lake):
     lake.publish_frame(TABLE, D1, frame(5), SCHEMA)
     assert len(os.pread(handle, size, 0)) == size
     os.close(handle)
+
+
+@pytest.mark.usefixtures("standalone")
+def test_an_input_that_goes_away_is_missing_by_name_however_often_it_was_asked_for(lake):
+    from seg_assets.catalog import Input
+
+    week = Input(TABLE, "trailing", 2)
+    for day in (D1, D2):
+        lake.publish_frame(TABLE, day, frame(), SCHEMA)
+    assert lake.input_digest(week, "test", D2) != lake_module.NONE
+    lake.drop(TABLE, D1)
+    with pytest.raises(MissingDaysError, match=f"test of {D2} reads {TABLE} of {D1}, never materialized"):
+        lake.input_digest(week, "test", D2)
