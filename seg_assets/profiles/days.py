@@ -35,6 +35,8 @@ _WINDOW = re.compile(r"_(\d+)d$")
 # In a footer's `extra`: digest of the SQL that made the rows.
 SQL_KEY = "sql"
 EDGES = "carry_edge_actors"
+# Rows of a day's inputs up to which a second thread costs more CPU than it saves time.
+ONE_THREAD_ROWS = 200_000
 
 
 def carried_name(table: str) -> str:
@@ -170,6 +172,8 @@ class DayBuilder:
         """Compute the days of `table` by `sql`, oldest first, and publish each, whole or not at all."""
         windows = Windows(self, con) if len(days) > 1 else None
         extra = {SQL_KEY: digest(sql)} if TABLES[table].edges else {}
+        one_thread = bool(days) and self.rows_read(table, days[0]) <= ONE_THREAD_ROWS
+        con.execute(f"set threads = {1 if one_thread else self.lake.threads}")
         try:
             for day in days:
                 inputs = self.open_day(con, table, day, windows, extra.get(SQL_KEY, ""))
@@ -185,6 +189,12 @@ class DayBuilder:
                 con.execute(f"drop view if exists temp.{identifier(name)}")
             if windows:
                 windows.close()
+            con.execute(f"set threads = {self.lake.threads}")
+
+    def rows_read(self, table: str, day: dt.date) -> int:
+        """Rows of those of the day's inputs that are there."""
+        read = ((s.table, d) for s in TABLES[table].inputs for d in self.lake.input_days(s, day))
+        return sum(found.rows for name, d in read if (found := self.lake.provenance(name, d)))
 
     def blame(self, table: str, day: dt.date) -> None:
         """Raise DamagedFileError, naming the file, when an input of the day does not hold what its footer says."""

@@ -156,6 +156,23 @@ def test_a_large_window_is_left_in_its_files(shop, monkeypatch):
         assert windows.rows_of("user_daily_activity", shop.history.days[:90]) == ""
 
 
+@pytest.mark.parametrize(("most", "during"), [(200_000, 1), (0, 2)])
+def test_days_of_few_rows_are_computed_in_one_thread_and_the_threads_are_given_back(shop, monkeypatch, most, during):
+    from seg_assets.profiles import days
+
+    monkeypatch.setattr(days, "ONE_THREAD_ROWS", most)
+    builder = DayBuilder(shop.lake, shop.settings.dbt_project)
+    with shop.lake.connect(private=True) as con:
+
+        def threads() -> int:
+            return con.execute("select current_setting('threads')").fetchone()[0]
+
+        monkeypatch.setattr(shop.lake, "publish", lambda *args, **kwargs: threads())
+        last = shop.history.days[-1]
+        assert list(builder.build(con, "user_profiles", [last], "")) == [during]
+        assert threads() == shop.lake.threads == 2
+
+
 def test_the_footer_names_what_was_read(shop):
     last = shop.history.days[-1]
     found = shop.lake.provenance("user_profiles", last)
