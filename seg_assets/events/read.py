@@ -39,7 +39,7 @@ from seg_assets.settings import Settings
 
 # Rows of an Arrow batch: DuckDB spreads batches over its threads.
 BATCH = 60_000
-# Bytes of landing files up to which a day is small: planning its statements costs more than running them.
+# Bytes of landing files up to which a day is small. Cautious, not the point where both ways cost the same.
 SMALL_DAY = 1 << 20
 # Rows of yesterday's users or products up to which the day is small.
 SMALL_TABLE = 50_000
@@ -133,7 +133,7 @@ def seal(con: duckdb.DuckDBPyConnection, *folders: Path) -> None:
 def small_steps(con: duckdb.DuckDBPyConnection, landed: int, rows: int = 0) -> Iterator[None]:
     """Run what follows unoptimized and in one thread where a day has few bytes and rows; what comes out is the same.
 
-    A thousand lines cost 25 ms to plan and to hand to threads, and 10 ms to read. For a connection of its own: threads
+    With 1,400 lines a day costs 0.10 CPU s instead of 0.14, and no more time. For a connection of its own: threads
     are a setting of the whole database.
     """
     if landed > SMALL_DAY or rows > SMALL_TABLE:

@@ -50,7 +50,7 @@ HEADLINES = {
         from {table}""",
 }
 
-# Rows of the days that one query reads together: opening a file and planning cost more than 10,000 rows.
+# Rows of the days that one query reads together, which bounds its memory: users are counted distinct by day.
 ROWS_AT_ONCE = 1_000_000
 WINDOWS = ("7d", "28d", "90d", "all")
 # Of each window: active users, buyers, orders, monetary, views, carts.
