@@ -5,7 +5,6 @@ or changed in place, has another version and is read anew. What is kept is bound
 go first, and no array can be written to. What a strategy makes of columns is in `features`.
 """
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seg_assets.lake import Version
+from seg_assets.segments.kept import Kept
 
 # Two days of 475,607 users x 24 columns, which the moves of a day read, are 190 MB.
 MOST_BYTES = 320 * 2**20
@@ -47,8 +47,7 @@ class Columns:
         return replace(self, found={**self.found, **found})
 
 
-_KEPT: dict[Version, Columns] = {}
-_LOCK = threading.Lock()
+_KEPT: Kept[Columns] = Kept(lambda columns: columns.nbytes)
 
 
 def recall(version: Version) -> Columns | None:
@@ -58,21 +57,12 @@ def recall(version: Version) -> Columns | None:
 
 def remember(version: Version, columns: Columns) -> None:
     """Keep what was read of a version instead of what was kept of it, and of other versions of that file, before."""
-    with _LOCK:
-        for other in [v for v in _KEPT if v.path == version.path]:
-            del _KEPT[other]
-        # The last one is what was asked for last.
-        _KEPT[version] = columns
-        sizes = {v: kept.nbytes for v, kept in _KEPT.items()}
-        while sum(sizes.values()) > MOST_BYTES:
-            oldest = next(iter(sizes))
-            del _KEPT[oldest], sizes[oldest]
+    _KEPT.keep(version, columns, MOST_BYTES)
 
 
 def forget() -> None:
     """Forget everything."""
-    with _LOCK:
-        _KEPT.clear()
+    _KEPT.forget()
 
 
 def of_arrow(column: pa.ChunkedArray) -> Column:

@@ -4,7 +4,6 @@ At 475,607 users three joins of user_segments with itself took 0.9 s, and the sa
 """
 
 import datetime as dt
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from seg_assets.errors import DamagedFileError
-from seg_assets.lake import Lake, Version
+from seg_assets.lake import Lake
 from seg_assets.segments.assign import CLUSTER, TABLE
 from seg_assets.segments.columns import text_array
+from seg_assets.segments.kept import Kept
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ NOBODY = Segmented(pa.array([], pa.large_string()), np.zeros(0, dtype=np.int64),
 
 # Versions of days that this process has read, the last asked for last. A range reads a day as today, as yesterday, as a
 # week ago, and in two rooms. Three days of 475,607 users, or a hundred of 10,000.
-_KEPT: dict[Version, dict[str, Segmented]] = {}
-_LOCK = threading.Lock()
+_KEPT: Kept[dict[str, Segmented]] = Kept(lambda found: sum(mine.nbytes for mine in found.values()))
 MOST_BYTES = 64 * 2**20
 
 
@@ -66,14 +65,7 @@ def segmented(lake: Lake, day: dt.date) -> dict[str, Segmented]:
         # A day that was replaced in between is not what this version holds.
         if lake.version(TABLE, day) != version:
             return found
-    with _LOCK:
-        for other in [v for v in _KEPT if v.path == version.path]:
-            del _KEPT[other]
-        _KEPT[version] = found
-        sizes = {v: sum(mine.nbytes for mine in kept.values()) for v, kept in _KEPT.items()}
-        while sum(sizes.values()) > MOST_BYTES:
-            oldest = next(iter(sizes))
-            del _KEPT[oldest], sizes[oldest]
+    _KEPT.keep(version, found, MOST_BYTES)
     return dict(found)
 
 

@@ -111,7 +111,7 @@ def test_what_is_kept_of_days_is_bounded_and_the_day_asked_for_last_stays(lake, 
     days = [DAY, DAY + ONE, DAY + ONE * 2]
     for day in days:
         publish(lake, day, rows("a", [f"u{n}" for n in range(200)], 1))
-    monkeypatch.setattr(members, "_KEPT", {})
+    members._KEPT.forget()
     size = sum(mine.nbytes for mine in segmented(lake, DAY).values())
     monkeypatch.setattr(members, "MOST_BYTES", int(2.5 * size))
     for day in (*days[1:2], DAY, days[2]):
