@@ -9,13 +9,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 from upath import UPath
 
 from seg_assets.errors import ConfigError
+from seg_assets.zones import zone_names
 
 PREFIX = "SEG_ASSETS_"
 PACKAGE = Path(__file__).parent
@@ -68,7 +69,7 @@ class Settings(BaseModel):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        if value not in available_timezones():
+        if value not in zone_names():
             raise ValueError(f"unknown time zone {value!r}; use an IANA name such as 'Europe/Berlin'")
         return value
 

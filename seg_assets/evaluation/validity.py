@@ -96,18 +96,10 @@ def _or_none(x: float) -> float | None:
 
 
 class _Weighted:
-    """The outcomes of one origin under R weightings of its n users; what no predictor changes is computed once.
-
-    Users are held in the order of their folds, so that a fold is a slice: `order` puts a predictor's rows there.
-    """
+    """The outcomes of one origin under R weightings of its n users; what no predictor changes is computed once."""
 
     def __init__(self, outcomes: Outcomes, W: np.ndarray) -> None:
-        fold = np.arange(len(outcomes)) % FOLDS
-        self.order = np.argsort(fold, kind="stable")
-        ends = np.bincount(fold, minlength=FOLDS).cumsum()
-        self.folds = [slice(end - size, end) for end, size in zip(ends, np.diff(ends, prepend=0), strict=True)]
-        self.outcomes = outcomes = outcomes.rows(self.order)
-        self.W = W = W[:, self.order]
+        self.outcomes, self.W = outcomes, W
         self.n = W.sum(axis=1)
         # Codes that rise with the value: mid-ranks under any weighting follow from them.
         codes = np.unique(outcomes.spend, return_inverse=True)[1].ravel()
@@ -118,11 +110,18 @@ class _Weighted:
         self.spend_scatter = self._scatter(outcomes.spend[:, None], W)
         self.active_scatter = self._scatter(outcomes.active_days[:, None], W)
         self.spend_squares = W @ outcomes.spend**2
-        self.Y_mix = np.nan_to_num(outcomes.mix)
+        # What is summed over the users of a group: (n, 5), with categories (n, 6 + c).
+        ones = np.ones(len(outcomes))
+        facts = [ones, outcomes.spend, outcomes.lapsed, outcomes.coupon, outcomes.active_days]
         if outcomes.mix.size:
-            self.W_bought = W * np.isfinite(outcomes.mix).all(axis=1)
-            self.mix_scatter = self._scatter(self.Y_mix, self.W_bought)
-            self.mix_squares = self.W_bought @ (self.Y_mix**2).sum(axis=1)
+            Y = np.nan_to_num(outcomes.mix)
+            bought = np.isfinite(outcomes.mix).all(axis=1)
+            self.mix_scatter = self._scatter(Y, W * bought)
+            self.mix_squares = (W * bought) @ (Y**2).sum(axis=1)
+            facts += [bought.astype(np.float64), *(Y * bought[:, None]).T]
+        self.facts = np.column_stack(facts)
+        self.weights = np.ascontiguousarray(W.T)
+        self.fold = np.arange(len(outcomes)) % FOLDS
 
     @staticmethod
     def _scatter(Y: np.ndarray, W: np.ndarray) -> np.ndarray:
@@ -131,38 +130,46 @@ class _Weighted:
         return W @ (centered * centered).sum(axis=1) - _ratio((sums * sums).sum(axis=1), n)
 
     def of_groups(self, codes: np.ndarray, k: int) -> dict[str, np.ndarray]:
-        """Each metric (R,) of a predictor given as group codes 0..k-1, rows in `order`."""
-        o, W = self.outcomes, self.W
-        member = np.zeros((len(codes), k))
-        member[np.arange(len(codes)), codes] = 1.0
-        masses = self._by_fold(W, member)
-        spends = self._by_fold(W, member * o.spend[:, None])
-        mass, spend = masses.sum(axis=0), spends.sum(axis=0)
-        lapsed = W @ (member * o.lapsed[:, None])
-        coupon = W @ (member * o.coupon[:, None])
-        active = W @ (member * o.active_days[:, None])
+        """Each metric (R,) of a predictor given as group codes 0..k-1."""
+        o = self.outcomes
+        sums = self._by_fold(codes, k)
+        masses, spends = sums[:2]
+        mass, spend, lapsed, coupon, active = sums[:5].sum(axis=1)
         found = {
             "r2": _explained(mass, spend, o.spend.mean(), self.spend_scatter),
             "r2_crossfit": 1.0 - _ratio(self.spend_squares + _learned(masses, spends), self.spend_scatter),
-            "spearman": self._group_spearman(member, mass, spend),
+            "spearman": self._group_spearman(codes, mass, spend),
             "lapse_auc": _group_auc(mass, lapsed),
             "active_r2": _explained(mass, active, o.active_days.mean(), self.active_scatter),
             "coupon_auc": _group_auc(mass, coupon),
-            "mix": np.full(len(W), np.nan),
+            "mix": np.full(len(self.W), np.nan),
         }
         if o.mix.size:
-            masses, squared = self._by_fold(self.W_bought, member), self.mix_squares
-            for y in self.Y_mix.T:
-                squared = squared + _learned(masses, self._by_fold(self.W_bought, member * y[:, None]))
+            squared = self.mix_squares
+            for category in sums[6:]:
+                squared = squared + _learned(sums[5], category)
             found["mix"] = 1.0 - _ratio(squared, self.mix_scatter)
         return found
 
-    def _by_fold(self, W: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """(FOLDS, R, k) weighted sums of the rows of `values` (n, k) that lie in each fold."""
-        return np.stack([W[:, at] @ values[at] for at in self.folds])
+    def _by_fold(self, codes: np.ndarray, k: int) -> np.ndarray:
+        """(facts, FOLDS, R, k) weighted sums of each fact over the users of a fold and group.
+
+        Users are put in the order of their fold and group, so that each sum is over a slice: a product with a 0/1
+        matrix of members would do k times the work.
+        """
+        group = self.fold * k + codes
+        order = np.argsort(group, kind="stable")
+        facts, weights = self.facts[order], self.weights[order]
+        ends = np.bincount(group, minlength=FOLDS * k).cumsum()
+        sums = np.empty((facts.shape[1], FOLDS * k, len(self.W)))
+        start = 0
+        for at, end in enumerate(ends):
+            sums[:, at] = facts[start:end].T @ weights[start:end]
+            start = end
+        return sums.reshape(-1, FOLDS, k, len(self.W)).swapaxes(2, 3)
 
     def of_number(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Each metric (R,) of a number per user, rows in `order`; it predicts as it stands: its r2 may be under 0."""
+        """Each metric (R,) of a number per user; it predicts as it stands: its r2 may be under 0."""
         o, W = self.outcomes, self.W
         codes = np.unique(x, return_inverse=True)[1].ravel()
         rank = _midranks(codes, W)
@@ -175,7 +182,9 @@ class _Weighted:
         found["coupon_auc"] = _number_auc(codes, o.coupon, W)
         return found
 
-    def _group_spearman(self, member: np.ndarray, mass: np.ndarray, total: np.ndarray) -> np.ndarray:
+    def _group_spearman(self, codes: np.ndarray, mass: np.ndarray, total: np.ndarray) -> np.ndarray:
+        member = np.zeros((len(codes), mass.shape[1]))
+        member[np.arange(len(codes)), codes] = 1.0
         rank = _group_midranks(mass, _ratio(total, mass, 0.0))
         rank -= _ratio((mass * rank).sum(axis=1), self.n)[:, None]
         size = np.sqrt((mass * rank * rank).sum(axis=1) * self.rank_scatter)
@@ -241,7 +250,6 @@ def _number_auc(codes: np.ndarray, truth: np.ndarray, W: np.ndarray) -> np.ndarr
 
 
 def _measured(predictor: np.ndarray, weighted: _Weighted) -> dict[str, np.ndarray]:
-    predictor = predictor[weighted.order]
     if np.issubdtype(predictor.dtype, np.floating):
         return weighted.of_number(predictor)
     values, codes = np.unique(predictor, return_inverse=True)

@@ -25,6 +25,7 @@ from seg_assets.lake import Lake
 from seg_assets.partitions import days_of_run
 from seg_assets.segments.strategy import Strategy, strategies_of
 from seg_assets.settings import Settings
+from seg_assets.threads import one_thread
 
 TABLE = "segment_validity"
 GROUP = "evaluation"
@@ -108,7 +109,9 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
     lake, strategies = Lake.of(settings), strategies_of(settings)
     results = []
     for day in log_progress(context, days_of_run(context)):
-        table = validity_of_day(lake, strategies, day, settings.seed)
+        # Fits of a few thousand users gain nothing from a second thread, which would only burn it waiting for them.
+        with one_thread():
+            table = validity_of_day(lake, strategies, day, settings.seed)
         lake.publish_frame(TABLE, day, table, SCHEMA)
         results.append(_told(day, table, strategies))
     return report_days(context, dg.AssetKey(TABLE), results)

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import available_timezones
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -22,6 +21,7 @@ from seg_assets.events.contract import EVENT_TYPES, RAW_EVENTS, RAW_PRODUCTS, RA
 from seg_assets.events.expressions import Expression, ExpressionError
 from seg_assets.lake import digest
 from seg_assets.settings import describe_validation
+from seg_assets.zones import zone_names
 
 SHIPPED = Path(__file__).parent.parent / "sources"
 # Texts that exports write for "nothing" in CSV, which knows no null of its own.
@@ -209,7 +209,7 @@ class _Feed(_Model):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str | None) -> str | None:
-        if value is not None and value not in available_timezones():
+        if value is not None and value not in zone_names():
             raise ValueError("unknown time zone; use an IANA name such as Europe/Berlin")
         return value
 
@@ -388,7 +388,7 @@ class Source(_Model):
     @field_validator("time_zone")
     @classmethod
     def _zone(cls, value: str) -> str:
-        if value not in available_timezones():
+        if value not in zone_names():
             raise ValueError("unknown time zone; use an IANA name such as Europe/Berlin")
         return value
 

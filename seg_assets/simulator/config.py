@@ -3,7 +3,6 @@
 import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import available_timezones
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from seg_assets.errors import ConfigError
 from seg_assets.settings import describe_validation
 from seg_assets.simulator.behaviours import BEHAVIOURS, BOT, GONE, SHOPS, Behaviour, Shop
+from seg_assets.zones import zone_names
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 Day = Annotated[int, Field(ge=0, le=20_000, description="Day of the run, 0 is the first")]
@@ -216,7 +216,7 @@ class SimulationConfig(BaseModel):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        if value not in available_timezones():
+        if value not in zone_names():
             raise ValueError("unknown time zone; use an IANA name such as 'Europe/Berlin'")
         return value
 
