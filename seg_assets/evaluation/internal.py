@@ -89,10 +89,9 @@ def silhouette(X: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None
     for low in range(0, n, BLOCK):
         high = min(low + BLOCK, n)
         distance = buffer[: (high - low) * (n - low)].reshape(high - low, n - low)
-        np.matmul(X[low:high], X[low:].T, out=distance)
+        np.matmul(-2.0 * X[low:high], X[low:].T, out=distance)
         for start in range(0, high - low, IN_CACHE):
             rows = distance[start : start + IN_CACHE]
-            rows *= -2.0
             rows += squares[low + start : low + start + len(rows), None]
             rows += squares[low:]
             np.maximum(rows, 0.0, out=rows)
