@@ -12,9 +12,9 @@ import pandas as pd
 
 from seg_assets.evaluation import baselines
 from seg_assets.evaluation.validity import Outcomes, outcomes_between
-from seg_assets.lake import Lake, identifier
+from seg_assets.lake import Lake
 from seg_assets.segments import algorithms
-from seg_assets.segments.features import load_features
+from seg_assets.segments.features import load_columns, load_features
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.reference import population
 from seg_assets.segments.strategy import PROFILE_COLUMNS, Clusters, Strategy
@@ -79,15 +79,7 @@ def labels_side_by_side(
 
 def read_profiles(lake: Lake, day: dt.date) -> pd.DataFrame:
     """The columns that outcomes and baselines read, sorted by user_id; a column the shop lacks is null."""
-    wanted = sorted({*TOTALS, *baselines.COLUMNS})
-    scan = lake.scan(PROFILES, [day])
-    with lake.connect() as con:
-        have = {row[0] for row in con.execute(f"describe select * from {scan}").fetchall()}
-        parts = [
-            f"{identifier(c)}::double as {identifier(c)}" if c in have else f"null::double as {identifier(c)}"
-            for c in wanted
-        ]
-        return con.execute(f"select user_id, {', '.join(parts)} from {scan} order by user_id").df()
+    return load_columns(lake, day, sorted({*TOTALS, *baselines.COLUMNS}))
 
 
 def group_baselines(origin: Origin, k: int, forecast: np.ndarray, seed: int) -> Mapping[str, np.ndarray]:

@@ -61,12 +61,20 @@ def load_features(
     Raises:
         MissingDaysError: when the profiles of the day were never materialized.
     """
-    wanted = needed_columns(strategy, extra)
-    names = day_categories(lake, strategy, day) if categories is None else list(categories)
-    tables = [PROFILES, CATEGORIES] if names else [PROFILES]
+    names = day_categories(lake, strategy, day) if categories is None else categories
+    return load_columns(lake, day, needed_columns(strategy, extra), names)
+
+
+def load_columns(lake: Lake, day: dt.date, wanted: Sequence[str], categories: Sequence[str] = ()) -> pd.DataFrame:
+    """One row per known user of `day`, as `load_features`, with the profile columns `wanted`; null where there is none.
+
+    Raises:
+        MissingDaysError: when the profiles of the day were never materialized.
+    """
+    tables = [PROFILES, CATEGORIES] if categories else [PROFILES]
     while True:
         versions = [lake.version(table, day) for table in tables]
-        shares = [(versions[-1], name) for name in names]
+        shares = [(versions[-1], name) for name in categories]
         kept = _read(lake, day, versions[0], wanted, shares)
         # A day that was replaced in between would pair columns of two versions: look again.
         if versions == [lake.version(table, day) for table in tables]:
