@@ -110,7 +110,9 @@ def evaluate_day(lake: Lake, strategies: Mapping[str, Strategy], settings: Setti
         rows += [(name, s, metric, value) for s, numbers in by_segment.items() for metric, value in numbers.items()]
     rows.sort(key=lambda row: row[:3])
     frame = pd.DataFrame(rows, columns=list(SCHEMA))
-    frame["value"] = frame["value"].astype("float64").replace([np.inf, -np.inf], np.nan)
+    value = frame["value"].astype("float64").replace([np.inf, -np.inf], np.nan)
+    # Nine digits: BLAS kernels differ in the last bits between machines, content hashes must not.
+    frame["value"] = [float(f"{v:.9g}") for v in value]
     return frame
 
 

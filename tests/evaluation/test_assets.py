@@ -1,5 +1,6 @@
 import datetime as dt
 import math
+from dataclasses import replace
 
 import dagster as dg
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 
 from seg_assets.dagster_io import Shop
 from seg_assets.errors import MissingDaysError
-from seg_assets.evaluation import assets, daily
+from seg_assets.evaluation import assets, daily, internal
 from seg_assets.evaluation.daily import SCHEMA, TABLE, evaluate_day, model_quality
 from seg_assets.lake import Lake
 from seg_assets.partitions import daily_partitions
@@ -119,6 +120,20 @@ def test_planted_groups_are_real_trusted_and_steady(built):
     assert all(found[(f"value-00{n}", "trusted")] == 1 for n in (1, 2, 3))
     assert found[("value-001", "jaccard")] > 0.9
     assert sum(v for (s, m), v in found.items() if m == "size") == found[("", "users")] == 300
+
+
+def test_what_is_stored_does_not_hang_on_the_last_bits_of_a_machines_blas(built, monkeypatch):
+    settings, who, days = built
+    lake = Lake.of(settings)
+    here = evaluate_day(lake, {"value": who}, settings, days[-1])
+    measured = internal.silhouette
+
+    def elsewhere(*args):
+        found = measured(*args)
+        return replace(found, value=found.value * (1 + 3e-13), sd=found.sd * (1 - 3e-13))
+
+    monkeypatch.setattr(internal, "silhouette", elsewhere)
+    pd.testing.assert_frame_equal(evaluate_day(lake, {"value": who}, settings, days[-1]), here, check_exact=True)
 
 
 def test_moves_flips_and_weekly_agreement_count_the_users_that_moved(tmp_path):
