@@ -137,7 +137,7 @@ class _Weighted:
         mass, spend, lapsed, coupon, active = sums[:5].sum(axis=1)
         found = {
             "r2": _explained(mass, spend, o.spend.mean(), self.spend_scatter),
-            "r2_crossfit": 1.0 - _ratio(self.spend_squares + _learned(masses, spends), self.spend_scatter),
+            "r2_crossfit": 1.0 - _ratio(self.spend_squares + _learned(masses, spends[None]), self.spend_scatter),
             "spearman": self._group_spearman(codes, mass, spend),
             "lapse_auc": _group_auc(mass, lapsed),
             "active_r2": _explained(mass, active, o.active_days.mean(), self.active_scatter),
@@ -145,10 +145,7 @@ class _Weighted:
             "mix": np.full(len(self.W), np.nan),
         }
         if o.mix.size:
-            squared = self.mix_squares
-            for category in sums[6:]:
-                squared = squared + _learned(sums[5], category)
-            found["mix"] = 1.0 - _ratio(squared, self.mix_scatter)
+            found["mix"] = 1.0 - _ratio(self.mix_squares + _learned(sums[5], sums[6:]), self.mix_scatter)
         return found
 
     def _by_fold(self, codes: np.ndarray, k: int) -> np.ndarray:
@@ -204,17 +201,22 @@ def _explained(mass: np.ndarray, sums: np.ndarray, mean: float, scatter: np.ndar
 
 
 def _learned(masses: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """What the squared error of group means learned on the other folds is above sum w y^2, from (FOLDS, R, k).
+    """What the squared error of group means learned on the other folds is above sum w y^2, added up over columns y.
 
     sum w (y - m_g)^2 = sum w y^2 - 2 sum_g m_g sum_g w y + sum_g m_g^2 sum_g w
+
+    Args:
+        masses: (FOLDS, R, k) weight of each group in each fold.
+        sums: (c, FOLDS, R, k) weighted sums of c columns.
     """
-    mass, total = masses.sum(axis=0), sums.sum(axis=0)
-    above = np.zeros(len(mass))
-    for held, own in zip(masses, sums, strict=True):
+    mass, total = masses.sum(axis=0), sums.sum(axis=1)
+    above = np.zeros(masses.shape[1])
+    for fold, held in enumerate(masses):
+        own = sums[:, fold]
         others, learned = mass - held, total - own
-        grand = _ratio(learned.sum(axis=1), others.sum(axis=1), 0.0)
-        means = np.where(others > 0, _ratio(learned, others, 0.0), grand[:, None])
-        above += (means * means * held).sum(axis=1) - 2.0 * (means * own).sum(axis=1)
+        grand = _ratio(learned.sum(axis=2), others.sum(axis=1), 0.0)
+        means = np.where(others > 0, _ratio(learned, others, 0.0), grand[:, :, None])
+        above += ((means * held - 2.0 * own) * means).sum(axis=(0, 2))
     return above
 
 
