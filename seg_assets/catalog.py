@@ -63,7 +63,7 @@ _TABLES = (
         ("product_id",),
         (Input("landing", "files"), Input("raw_products", "yesterday")),
     ),
-    Table("user_daily_activity", "profiles", ("actor_id",), (Input("raw_events"),)),
+    Table("user_daily_activity", "profiles", ("actor_id",), (Input("raw_events"),), code_version="2"),
     Table(
         "user_category_activity",
         "profiles",

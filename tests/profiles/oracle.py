@@ -73,11 +73,12 @@ def profiles(events: list[dict], day: dt.date, products, users) -> dict[str, dic
     """User to the columns of the user's profile as of `day`."""
     past = [e for e in events if e["day"] <= day]
     known = links(events, day)
-    # a session in which somebody logs in belongs to that user (the smallest id, if there are several)
-    logins: dict[tuple[dt.date, str], str] = {}
+    # a session in which a visitor logs in belongs to that user (the smallest id, if there are several); a login
+    # without a visitor's id is any visitor's
+    logins: dict[tuple[dt.date, str, str | None], str] = {}
     for e in past:
         if e["session_id"] is not None and e["user_id"] is not None:
-            key = (e["day"], e["session_id"])
+            key = (e["day"], e["session_id"], e["anonymous_id"])
             logins[key] = min(logins.get(key, e["user_id"]), e["user_id"])
     per_user: dict[str, list[dict]] = defaultdict(list)
     visits: dict[str, list[dict]] = defaultdict(list)
@@ -85,7 +86,10 @@ def profiles(events: list[dict], day: dt.date, products, users) -> dict[str, dic
         person = e["user_id"] if e["user_id"] is not None else known.get(e["anonymous_id"])
         if person is not None:
             per_user[person].append(e)
-        login = logins.get((e["day"], e["session_id"])) if e["user_id"] is None else None
+        login = None
+        if e["user_id"] is None:
+            session = e["day"], e["session_id"]
+            login = logins.get((*session, e["anonymous_id"])) or logins.get((*session, None))
         visitor = ("user", login) if login is not None else actor(e)
         owner = visitor[1] if visitor[0] == "user" else known.get(visitor[1])
         if owner is not None:

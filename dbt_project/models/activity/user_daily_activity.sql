@@ -27,27 +27,33 @@ actor_orders as (
     group by actor_id
 ),
 
--- A visit in which the visitor logs in is the user's.
+-- A visit in which the visitor logs in is the user's. Many shops number the sessions of each visitor anew: a login
+-- without a visitor's id is taken for any visitor's of that session, one with it for that visitor's alone.
 logins as (
     select
         session_id,
+        anonymous_id,
         min(actor_id) as login_actor_id
     from events
     where session_id is not null and user_id is not null
-    group by session_id
+    group by session_id, anonymous_id
 ),
 
 visits as (
     select
         case
-            when events.user_id is null then coalesce(logins.login_actor_id, events.actor_id)
+            when events.user_id is null
+                then coalesce(own_logins.login_actor_id, bare_logins.login_actor_id, events.actor_id)
             else events.actor_id
         end as visit_actor_id,
         events.session_id,
         bool_or(events.event_type = 'add_to_cart') as has_cart,
         bool_or(events.event_type = 'purchase') as has_purchase
     from events
-    left join logins on events.session_id = logins.session_id
+    left join logins as own_logins
+        on events.session_id = own_logins.session_id and events.anonymous_id = own_logins.anonymous_id
+    left join logins as bare_logins
+        on events.session_id = bare_logins.session_id and bare_logins.anonymous_id is null
     group by visit_actor_id, events.session_id
 ),
 
