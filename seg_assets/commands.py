@@ -20,6 +20,9 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--to", dest="last", required=True, metavar="DAY", help="last day, YYYY-MM-DD")
     parser.add_argument("--live", action="store_true", help="one run a day, deciding after each")
     parser.add_argument("--again", action="store_true", help="also days whose landing files did not change")
+    parser.add_argument(
+        "--forget-vanished", action="store_true", help="re-read days though files they were read from are gone"
+    )
     parser.set_defaults(run=run_replay)
 
     parser = subparsers.add_parser("demo", help="the real demo shop through every room, with a summary")
@@ -49,7 +52,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 def run_replay(args: argparse.Namespace) -> int:
     """`seg-assets replay`."""
     settings = Settings.from_env()
-    _replay(settings, parse_day(args.first), parse_day(args.last), live=args.live, again=args.again)
+    _replay(settings, parse_day(args.first), parse_day(args.last), live=args.live, again=args.again,
+            forget_vanished=args.forget_vanished)  # fmt: skip
     return 0
 
 
@@ -126,7 +130,9 @@ def run_views(args: argparse.Namespace) -> int:
     return 0
 
 
-def _replay(settings: Settings, first: dt.date, last: dt.date, *, live: bool, again: bool = False) -> None:
+def _replay(
+    settings: Settings, first: dt.date, last: dt.date, *, live: bool, again: bool = False, forget_vanished: bool = False
+) -> None:
     from seg_assets import dagster_io
     from seg_assets.instance import open_instance, prepare_instance
     from seg_assets.replay import replay
@@ -136,7 +142,10 @@ def _replay(settings: Settings, first: dt.date, last: dt.date, *, live: bool, ag
     dagster_io.on_progress = bar.show
     try:
         with open_instance(folder) as instance:
-            done = replay(settings, first, last, instance=instance, live=live, again=again, say=bar.say)
+            done = replay(
+                settings, first, last, instance=instance, live=live, again=again, forget_vanished=forget_vanished,
+                say=bar.say,
+            )  # fmt: skip
     finally:
         bar.close()
         dagster_io.on_progress = None

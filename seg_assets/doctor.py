@@ -20,7 +20,7 @@ from seg_assets.lake import STAGING, Lake, is_remote
 from seg_assets.partitions import ONE_DAY, contiguous, day_range
 from seg_assets.settings import Settings
 
-Kind = Literal["missing", "stale", "damaged", "undecided", "failed run"]
+Kind = Literal["missing", "refused", "stale", "damaged", "undecided", "failed run"]
 DAMAGED = ".damaged"
 DECISIONS = "segment_model"
 CARRIED = ("raw_users", "raw_products")
@@ -241,10 +241,10 @@ def _missing(settings: Settings, lake: Lake) -> list[Finding]:
         )
         for a, b in contiguous(gaps)
     ]
-    from seg_assets.replay import days_to_land
+    from seg_assets.events.sensor import changed_days
 
     try:
-        changed = days_to_land(settings, lake, have)
+        changed = changed_days(settings, lake, have)
     except SegAssetsError as error:
         first, last = have[0], have[-1]
         return [*findings, Finding("stale", "raw_events", first, last, str(error), "restore the landing files")]
@@ -263,11 +263,14 @@ def _missing(settings: Settings, lake: Lake) -> list[Finding]:
 
 def _stale_and_undecided(settings: Settings, lake: Lake) -> list[Finding]:
     from seg_assets.drift import decide
-    from seg_assets.drift.staleness import stale
+    from seg_assets.drift.staleness import Snapshot, stale
     from seg_assets.segments.strategy import strategies_of
 
     strategies = strategies_of(settings)
     findings = []
+    for day, why in Snapshot(lake, strategies).refused.items():
+        mend = f"mend the source or deliver the file again, then seg-assets replay --from {day} --to {day}"
+        findings.append(Finding("refused", "raw_events", day, day, f"{why}; nothing is made of the day", mend))
     for table, days in stale(lake, strategies).items():
         reasons: dict[str, list[dt.date]] = {}
         for day, why in days:

@@ -6,20 +6,18 @@ process, as ordinary Dagster runs of the same jobs, so that the UI shows them li
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import dagster as dg
 
-from seg_assets.catalog import TABLES
 from seg_assets.errors import SegAssetsError
 from seg_assets.lake import Lake
-from seg_assets.partitions import check_in_calendar, contiguous, day_range, say_days
+from seg_assets.partitions import ONE_DAY, check_in_calendar, day_range, say_days
 from seg_assets.settings import Settings
 from seg_assets.tags import of_range
-
-LANDED = [t.name for t in TABLES.values() if t.room == "events"]
 
 # A strategy decides at most once a cool-down, so a year of four strategies stays far below this.
 MAX_REQUESTS = 2000
@@ -63,6 +61,7 @@ def replay(
     instance: dg.DagsterInstance,
     live: bool = False,
     again: bool = False,
+    forget_vanished: bool = False,
     say: Callable[[str], None] = lambda text: None,
     definitions: dg.Definitions | None = None,
 ) -> Replayed:
@@ -77,6 +76,7 @@ def replay(
         instance: where runs and events are recorded.
         live: one run a day, deciding after each, as the schedule and the sensor would; else one ranged run first.
         again: materialize every one of the days, also those whose landing files did not change.
+        forget_vanished: read days anew though files that they were read from are gone, and lose their lines.
         say: called with one line per run.
         definitions: prepared definitions of the same settings (made here otherwise).
 
@@ -85,37 +85,37 @@ def replay(
         RunFailedError: a run failed.
     """
     from seg_assets.build import build_defs
+    from seg_assets.events.sensor import LANDED, changed_days, runs_of
 
     check_in_calendar(first, settings)
     check_in_calendar(last, settings)
     definitions = definitions or build_defs(settings)
-    runner = _Runner(definitions, instance, say)
+    runner = _Runner(definitions, instance, say, forget_vanished)
     lake = Lake.of(settings)
-    todo = day_range(first, last) if again else days_to_land(settings, lake, day_range(first, last))
+    days = day_range(first, last)
+    todo = dict.fromkeys(days, LANDED) if again else changed_days(settings, lake, days)
+    reason = "asked for again" if again else "landing files not yet read"
+    ranges = runs_of(todo)
     if not todo:
         say(f"{first} .. {last}: landing files are as they were read")
-    elif _is_behind(settings, lake):
-        # A day of most rooms reads its own yesterday, which a killed run may have left out: the loop finds its way.
-        for start, end in contiguous(todo):
-            runner.run("daily", start, end, "landing files not yet read", selection=LANDED)
+    elif _is_behind(settings, lake) or (not live and [tables for *_, tables in ranges] != [LANDED]):
+        # A day of most rooms reads its own yesterday, which a killed run may have left out, or an earlier range makes
+        # stale: the loop finds its way.
+        for start, end, tables in ranges:
+            runner.run("daily", start, end, "landing files not yet read", selection=tables)
         _settle(settings, lake, runner, None)
-        todo = todo if again else []
+        todo = todo if again else {}
     if live:
-        for day in todo:
-            runner.run("daily", day, day, "the day has closed")
-            _settle(settings, lake, runner, day)
+        for day, following in zip_longest(todo, list(todo)[1:]):
+            whole = todo[day] == LANDED
+            runner.run("daily", day, day, "the day has closed", selection=None if whole else todo[day])
+            # Days that are there already rest on this one.
+            _settle(settings, lake, runner, following - ONE_DAY if following else day)
     else:
-        for start, end in contiguous(todo):
-            runner.run("daily", start, end, "asked for again" if again else "landing files not yet read")
+        for start, end, _ in runs_of(todo):
+            runner.run("daily", start, end, reason)
     runner.done.resting_because = _settle(settings, lake, runner, None)
     return runner.done
-
-
-def days_to_land(settings: Settings, lake: Lake, days: list[dt.date]) -> list[dt.date]:
-    """Those of `days` that were never read from landing, or whose landing files have changed since."""
-    from seg_assets.events.sensor import changed_days
-
-    return changed_days(settings, lake, days)
 
 
 def _is_behind(settings: Settings, lake: Lake) -> bool:
@@ -159,10 +159,17 @@ def _settle(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date
 
 
 class _Runner:
-    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        definitions: dg.Definitions,
+        instance: dg.DagsterInstance,
+        say: Callable[[str], None],
+        forget_vanished: bool = False,
+    ) -> None:
         self.repository = definitions.get_repository_def()
         self.instance = instance
         self.say = say
+        self.forget_vanished = forget_vanished
         self.done = Replayed()
 
     def run(
@@ -173,7 +180,7 @@ class _Runner:
         reason: str,
         *,
         run_config: dict[str, Any] | None = None,
-        selection: list[str] | None = None,
+        selection: Sequence[str] | None = None,
         tags: dict[str, str] | None = None,
     ) -> None:
         days = say_days(day_range(first, last))
@@ -181,7 +188,7 @@ class _Runner:
         started = time.monotonic()
         result = self.repository.get_job(job).execute_in_process(
             instance=self.instance,
-            run_config={**QUIET, **(run_config or {})},
+            run_config={**QUIET, **(run_config or self._config(job, selection))},
             tags={**(tags or {}), **of_range(first, last)},
             asset_selection=[dg.AssetKey(name) for name in selection] if selection else None,
             raise_on_error=False,
@@ -190,8 +197,22 @@ class _Runner:
         if not result.success:
             raise RunFailedError(f"{job} of {days} failed: {'; '.join(_failures(result))}")
 
+    def _config(self, job: str, selection: Sequence[str] | None) -> dict[str, Any]:
+        """Run config of a run that reads landing files, by step."""
+        from seg_assets.events.assets import READERS
+
+        if not self.forget_vanished or job != "daily":
+            return {}
+        steps = {step for table, step in READERS.items() if selection is None or table in selection}
+        return {"ops": {step: {"config": {"forget_vanished": True}} for step in sorted(steps)}}
+
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    blocking = [c for c in result.get_asset_check_evaluations() if c.severity == dg.AssetCheckSeverity.ERROR]
+    for check in blocking:
+        if not check.passed:
+            told = "; ".join(f"{key}: {value.value}" for key, value in check.metadata.items())
+            yield f"{check.asset_key.to_user_string()} {check.check_name} ({told})"
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error

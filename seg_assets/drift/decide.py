@@ -305,6 +305,10 @@ def _recluster(
 def _resting(now: Snapshot) -> str:
     stuck = [item for item in now.stale() if not item.computable]
     days = now.days
+    if now.refused:
+        day, why = next(iter(now.refused.items()))
+        more = f", and {len(now.refused) - 1} more days" if len(now.refused) > 1 else ""
+        return f"nothing can be made of {day} and of later days: {why}{more}; mend the source or deliver the file again"
     said = f"nothing is stale and no decision is due from {days[0]} to {days[-1]}"
     if stuck:
         return f"nothing can be made now; {_say(stuck)} waits for days that were never materialized"

@@ -16,6 +16,7 @@ from seg_assets.catalog import TABLES
 from seg_assets.drift import decide
 from seg_assets.errors import SegAssetsError
 from seg_assets.lake import Lake
+from seg_assets.runs import in_flight
 from seg_assets.segments.strategy import strategies_of
 from seg_assets.settings import Settings
 
@@ -24,13 +25,6 @@ NAME = "drift_sensor"
 MAX_ATTEMPTS = 3
 # With nothing new in the instance the lake is still looked at every tenth tick: days can be made without Dagster.
 IDLE_TICKS = 10
-IN_FLIGHT = (
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
 FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
@@ -116,24 +110,6 @@ def next_attempt(instance: dg.DagsterInstance, request: decide.Request) -> decid
             "mend what it says and launch it again"
         )
     return replace(request, attempt=failures + 1)
-
-
-def in_flight(instance: dg.DagsterInstance) -> str:
-    """What is materializing our tables right now, '' when nothing is.
-
-    Deciding in the middle of a run or a backfill would see half of what it makes.
-    """
-    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=list(IN_FLIGHT)), limit=100):
-        run = record.dagster_run
-        chosen = run.asset_selection
-        if chosen is None or any(key.to_user_string() in TABLES for key in chosen):
-            return f"run {run.run_id[:8]} ({run.job_name})"
-    # Dagster exports neither; the queries they make are public.
-    from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
-
-    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]), limit=10):
-        return f"backfill {backfill.backfill_id}"
-    return ""
 
 
 def newest_materialization(instance: dg.DagsterInstance) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 from seg_assets.catalog import TABLES, Input, Table
 from seg_assets.errors import DamagedFileError
+from seg_assets.events.landing import REFUSED_KEY
 from seg_assets.lake import DATA, FOOTER_KEY, NONE, Lake, Seal, digest, input_key
 from seg_assets.segments.decisions import baseline_digest, champion_digest
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest
@@ -41,6 +42,7 @@ class Footer:
     code_version: str
     inputs: Mapping[str, str]
     seal: Seal
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class Snapshot:
         self.footers: dict[str, dict[dt.date, Footer]] = {
             t.name: self._read(t.name) for t in TABLES.values() if not t.per_strategy_parts
         }
+        # Days of which not one line was accepted: nothing is made from them.
+        self.refused = {day: footer.refused for day, footer in sorted(self.footers[RAW].items()) if footer.refused}
         self._strategies = strategies_digest(strategies)
         self.decision_days = lake.days("segment_model")
         self._digests: dict[tuple[Callable, int], str] = {}
@@ -210,7 +214,9 @@ class Snapshot:
             return True
         if source.table == table.name:
             return last in good or last in self.footers[table.name]
-        have = self._made.get(source.table) or set(self.footers[source.table])
+        have = self._made.get(source.table) or self.footers[source.table].keys()
+        if source.table == RAW:
+            have = have - self.refused.keys()
         if first == last:
             return first in have
         if source.table not in gaps:
@@ -266,8 +272,9 @@ class Snapshot:
             slow = self.lake.provenance(table, day)
             if slow is None:
                 raise DamagedFileError(f"{path}: vanished while it was read; try again")
-            return Footer(slow.content_hash, slow.code_version, slow.inputs, seal)
-        return Footer(content["content_hash"], content["code_version"], content["inputs"], seal)
+            return Footer(slow.content_hash, slow.code_version, slow.inputs, seal, slow.extra.get(REFUSED_KEY, ""))
+        refused = content["extra"].get(REFUSED_KEY, "")
+        return Footer(content["content_hash"], content["code_version"], content["inputs"], seal, refused)
 
 
 def _local_files(lake: Lake, table: str) -> Iterator[tuple[dt.date, str, Seal]]:

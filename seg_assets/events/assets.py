@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 import duckdb
+from pydantic import Field
 
 from seg_assets.dagster_io import (
     IO_RETRY,
@@ -23,6 +24,7 @@ from seg_assets.dagster_io import (
     report_days,
     user_errors,
 )
+from seg_assets.events.archived import refuse_losses, refuse_lost_table
 from seg_assets.events.contract import (
     LANDED_FILES,
     RAW_EVENTS,
@@ -31,13 +33,21 @@ from seg_assets.events.contract import (
     RAW_USERS,
     REJECTED_EVENTS,
 )
-from seg_assets.events.landing import LANDING_KEY, PRODUCTS, STAT_KEY, USERS, kinds_of_table
+from seg_assets.events.landing import LANDING_KEY, PRODUCTS, REFUSED_KEY, STAT_KEY, USERS, kinds_of_table
 from seg_assets.events.read import DayRead, FileAccount, Reader, TableRead, seal, small_steps
 from seg_assets.lake import Lake
 from seg_assets.partitions import ONE_DAY, days_of_run
 from seg_assets.settings import Settings
 
 GROUP = "events"
+# Which step reads each table of the room from landing files.
+READERS = {
+    "landed_files": "landing_to_events",
+    "rejected_events": "landing_to_events",
+    "raw_events": "landing_to_events",
+    "raw_users": "raw_users",
+    "raw_products": "raw_products",
+}
 # Above this share of refused lines a mapping or an export is likely wrong. The simulator's planted noise is 0.5 %.
 MAX_REJECTED_SHARE = 0.02
 
@@ -76,6 +86,15 @@ _PRODUCTS_DESCRIPTIONS = {
     "price": "List price in shop currency",
     "extra": "JSON object of the columns the source did not map",
 }
+
+
+class LandingConfig(dg.Config):
+    """Config of a run that reads landing files."""
+
+    forget_vanished: bool = Field(
+        default=False,
+        description="Read days anew though landing files that they were read from are gone, and lose their lines",
+    )
 
 
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -120,13 +139,13 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         retry_policy=IO_RETRY,
     )  # fmt: skip
     @user_errors
-    def landing_to_events(context: dg.AssetExecutionContext, shop: Shop):
+    def landing_to_events(context: dg.AssetExecutionContext, config: LandingConfig, shop: Shop):
         settings, lake = shop.settings(), shop.lake()
         by_table: dict[str, list[DayResult]] = {"landed_files": [], "rejected_events": [], "raw_events": []}
         with Reader.of(settings) as reader, sealed(lake) as con:
             for day in log_progress(context, days_of_run(context)):
                 with small_steps(con, reader.size(day, kinds_of_table("landed_files"))):
-                    for table, result in read_and_publish(reader, lake, day, con).items():
+                    for table, result in read_and_publish(reader, lake, day, con, config.forget_vanished).items():
                         by_table[table].append(result)
         return tuple(report_days(context, dg.AssetKey(t), results) for t, results in by_table.items())
 
@@ -142,10 +161,14 @@ def sealed(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
 
 
-def read_and_publish(reader: Reader, lake: Lake, day: dt.date, con: duckdb.DuckDBPyConnection) -> dict[str, DayResult]:
+def read_and_publish(
+    reader: Reader, lake: Lake, day: dt.date, con: duckdb.DuckDBPyConnection, forget_vanished: bool = False
+) -> dict[str, DayResult]:
     """Read one day and replace it in landed_files, rejected_events and, last, raw_events."""
     results = {}
     read = reader.read_day(day, con)
+    if not forget_vanished:
+        refuse_losses(reader, lake, day, con)
     queries = {
         "landed_files": "select * from seg_files",
         "rejected_events": "select * from seg_rejected",
@@ -159,7 +182,8 @@ def read_and_publish(reader: Reader, lake: Lake, day: dt.date, con: duckdb.DuckD
             day,
             query,
             inputs={LANDING_KEY: read.digest_of(kinds)},
-            extra={STAT_KEY: read.stat_of(kinds), "landing_files": len(read.files)},
+            extra={STAT_KEY: read.stat_of(kinds), "landing_files": len(read.files)}
+            | ({REFUSED_KEY: read.refused} if read.refused and table == "raw_events" else {}),
         )
         metadata = {"day": str(day), "dagster/partition_row_count": done.rows, "content_hash": done.content_hash}
         results[table] = DayResult(day, metadata, data_version=done.content_hash)
@@ -208,7 +232,6 @@ def _checks(read: DayRead) -> list[Check]:
     lines, accepted = read.total("lines_read"), read.total("accepted")
     off = [f.source_file for f in read.files if not f.reconciles]
     share = read.bad / lines if lines else 0.0
-    nothing = bool(read.bad) and accepted == 0
     remedy = "try the source on one of the files: seg-assets source check FILE.yaml SAMPLE"
     return [
         Check(
@@ -221,7 +244,7 @@ def _checks(read: DayRead) -> list[Check]:
             "rejected_share_is_small",
             share <= MAX_REJECTED_SHARE,
             {"rejected_share": share, "limit": MAX_REJECTED_SHARE, "remedy": remedy},
-            dg.AssetCheckSeverity.ERROR if nothing else dg.AssetCheckSeverity.WARN,
+            dg.AssetCheckSeverity.ERROR if read.refused else dg.AssetCheckSeverity.WARN,
         ),
         Check("day_is_not_empty", accepted > 0, {"events": accepted, "files": len(read.files)}),
     ]
@@ -246,13 +269,15 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
         retry_policy=IO_RETRY,
     )
     @user_errors
-    def raw_table(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+    def raw_table(context: dg.AssetExecutionContext, config: LandingConfig, shop: Shop) -> dg.MaterializeResult:
         settings, lake = shop.settings(), shop.lake()
         results = []
         with Reader.of(settings) as reader, sealed(lake) as con:
             for day in log_progress(context, days_of_run(context)):
                 before = lake.provenance(name, day - ONE_DAY) if day > lake.start_day else None
                 with small_steps(con, reader.size(day, (kind,)), before.rows if before else 0):
+                    if not config.forget_vanished:
+                        refuse_lost_table(reader, lake, kind, day, name)
                     results.append(publish_table_day(reader, lake, name, kind, day, con))
         return report_days(context, dg.AssetKey(name), results)
 

@@ -20,6 +20,8 @@ EVENTS = "events"
 LANDING_KEY = "landing:files"
 # The cheap fingerprint of the files a day was read from, in the footer's `extra`.
 STAT_KEY = "landing_stat"
+# Why no other room may read a day of raw_events, in the footer's `extra`; not there when they may.
+REFUSED_KEY = "refused"
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,15 @@ class DayRead:
         on_purpose = sum(n for reason, _, n, _, _ in self.reasons if reason in ON_PURPOSE)
         return self.total("rejected") - on_purpose
 
+    @property
+    def refused(self) -> str:
+        """Why no room may go on with the day: lines were rejected and not one accepted. '' when rooms may."""
+        if not self.bad or self.total("accepted"):
+            return ""
+        reason, said, _, file, line = next(r for r in self.reasons if r[0] not in ON_PURPOSE)
+        where = f" of {said}" if said else ""
+        return f"not one of {self.total('lines_read')} lines was accepted ({reason}{where}, first in {file}:{line})"
+
 
 @dataclass
 class TableRead:
@@ -631,22 +640,23 @@ class Reader:
 
     # ---- digests -----------------------------------------------------------------------------------------------
 
-    def digests(self, day: dt.date, kinds: Sequence[str]) -> dict[str, str]:
-        """Exact landing digest of a day per kind of feed, as `read_day` and `read_table` would give it."""
-        found = {}
-        for kind in kinds:
-            contents: dict[str, str] = {}
-            for name in feeds_of(self.source, kind):
-                spec = self.source.all_feeds()[name]
-                for file in files_of(self.source, self.landing, name, day):
-                    if isinstance(spec, EventFeed) and spec.many_days:
-                        held = self._split_of(file, spec).days.get(day)
-                        if held is not None:
-                            contents[file.relative] = held[2]
-                    else:
-                        contents[file.relative] = sha256_of(file.path)
-            found[kind] = files_digest(self.source, contents, self.time_zone)
+    def contents(self, day: dt.date, kind: str) -> dict[str, str]:
+        """Content hash of each file that holds lines of a day, by its name, as `read_day` and `read_table` give it."""
+        found: dict[str, str] = {}
+        for name in feeds_of(self.source, kind):
+            spec = self.source.all_feeds()[name]
+            for file in files_of(self.source, self.landing, name, day):
+                if isinstance(spec, EventFeed) and spec.many_days:
+                    held = self._split_of(file, spec).days.get(day)
+                    if held is not None:
+                        found[file.relative] = held[2]
+                else:
+                    found[file.relative] = sha256_of(file.path)
         return found
+
+    def digest(self, contents: Mapping[str, str]) -> str:
+        """Exact landing digest of a day's files of a kind."""
+        return files_digest(self.source, contents, self.time_zone)
 
     def size(self, day: dt.date, kinds: Sequence[str]) -> int:
         """Bytes of a day's landing files."""

@@ -7,14 +7,17 @@ look the same (names, sizes, times) on two ticks in a row.
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import dagster as dg
 
 from seg_assets import tags
+from seg_assets.catalog import TABLES
 from seg_assets.errors import SegAssetsError
+from seg_assets.events.archived import read_before, vanished
 from seg_assets.events.landing import (
     EVENTS,
     LANDING_KEY,
@@ -22,7 +25,6 @@ from seg_assets.events.landing import (
     STAT_KEY,
     USERS,
     check_landing,
-    day_files,
     landing_state,
     missing_feeds,
     required_feeds,
@@ -32,73 +34,81 @@ from seg_assets.events.read import Reader
 from seg_assets.events.source import Source, load_source
 from seg_assets.lake import Lake, digest
 from seg_assets.partitions import ONE_DAY, contiguous, daily_partitions, day_range, say_days
+from seg_assets.runs import in_flight
 from seg_assets.settings import Settings
 
 # A range is one run; a run of a quarter is long enough to show progress and short enough to repeat.
 MAX_DAYS_OF_A_RUN = 92
 
 _TABLES = (("raw_events", EVENTS), ("raw_users", USERS), ("raw_products", PRODUCTS))
+# What a day's landing files become, all of it.
+LANDED = tuple(t.name for t in TABLES.values() if t.room == "events")
 
 
 def changed_days(
     settings: Settings, lake: Lake, days: Sequence[dt.date], source: Source | None = None
-) -> list[dt.date]:
+) -> dict[dt.date, tuple[str, ...]]:
     """Those of `days` never read from landing, or whose landing files or mapping changed since they were read.
 
-    Files with the same name, size and time are taken as unchanged; any other difference is settled by content. A
-    day whose files are all gone (archived after they were read) has not changed. Users and products that come in
-    dated files carry forward, so a change of theirs re-opens the days after it too.
+    Files with the same name, size and time are taken as unchanged; any other difference is settled by content. Files
+    that are gone (archived after they were read) are no change. Users and products that carry over from a changed day
+    are not re-read here: they are stale by hash.
+
+    Returns:
+        The days in the order given, with the tables to read anew: all of them, or users and products alone where the
+        files of the day's events are gone.
 
     Raises:
         LandingError: the landing folder, or a file that must be compared, cannot be read.
         ConfigError: the source is wrong.
     """
     source = source or load_source(settings.source)
-    changed, carried_from = _changed(settings, lake, days, source)
-    return [d for d in days if d in changed or (carried_from and d > carried_from)]
-
-
-def _changed(
-    settings: Settings, lake: Lake, days: Sequence[dt.date], source: Source
-) -> tuple[set[dt.date], dt.date | None]:
-    """Changed days, and the first day whose carried users or products changed."""
-    changed: set[dt.date] = set()
-    carried: list[dt.date] = []
+    changed: dict[dt.date, tuple[str, ...]] = {}
     with Reader.of(settings, source) as reader:
         for day in days:
-            if not all(lake.has(table, day) for table in (*dict(_TABLES), "landed_files", "rejected_events")):
-                changed.add(day)
+            absent = {table for table in LANDED if not lake.has(table, day)}
+            differ = {table for table, kind in _TABLES if table in absent or _differs(reader, lake, table, kind, day)}
+            if not absent and not differ:
                 continue
-            for table, kind in _TABLES:
-                if _differs(reader, lake, table, kind, day):
-                    changed.add(day)
-                    feed = source.users if kind == USERS else source.products if kind == PRODUCTS else None
-                    if feed is not None and feed.dated:
-                        carried.append(day)
-    return changed, min(carried, default=None)
+            apart = (absent | differ) <= {"raw_users", "raw_products"} and EVENTS in vanished(reader, lake, day)
+            changed[day] = tuple(t for t in LANDED if t in absent | differ) if apart else LANDED
+    return changed
 
 
 def _differs(reader: Reader, lake: Lake, table: str, kind: str, day: dt.date) -> bool:
     found = lake.provenance(table, day)
     if found is None:
         return True
-    if kind != EVENTS and day > lake.start_day:
-        before = lake.provenance(table, day - ONE_DAY)
-        if before is None or found.inputs.get(f"{table}:yesterday") != before.content_hash:
-            return True
     check_landing(reader.landing)
     if reader.stat(day, (kind,)) == found.extra.get(STAT_KEY):
         return False
-    if not day_files(reader.source, reader.landing, day, (kind,)) and found.extra.get("landing_files"):
+    contents = reader.contents(day, kind)
+    if reader.digest(contents) == found.inputs.get(LANDING_KEY):
         return False
-    return reader.digests(day, (kind,))[kind] != found.inputs.get(LANDING_KEY)
+    if not contents and found.extra.get("landing_files"):
+        return False
+    if not vanished(reader, lake, day).get(kind):
+        return True
+    # Archived in part: nothing is new where every file that is left was read as it is.
+    return not contents.items() <= read_before(lake, day).items()
+
+
+@dataclass(frozen=True)
+class Range:
+    """Days to ask for in one run, with the fingerprint of their files and why; `tables` alone, or every room."""
+
+    first: dt.date
+    last: dt.date
+    fingerprint: str
+    why: str
+    tables: tuple[str, ...] = ()
 
 
 @dataclass
 class Tick:
-    """What one tick decided: ranges to run with fingerprint and reason, reasons for what it left, the next cursor."""
+    """What one tick decided: ranges to run, reasons for what it left, the next cursor."""
 
-    ranges: list[tuple[dt.date, dt.date, str, str]] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
     waiting: dict[str, list[dt.date]] = field(default_factory=dict)
     cursor: dict[str, Any] = field(default_factory=dict)
 
@@ -113,7 +123,9 @@ class Tick:
         return "; ".join(f"{reason}: {say_days(days)}" for reason, days in self.waiting.items())
 
 
-def plan_tick(settings: Settings, lake: Lake, source: Source, cursor: dict[str, Any], days: set[dt.date]) -> Tick:
+def plan_tick(
+    settings: Settings, lake: Lake, source: Source, cursor: dict[str, Any], days: set[dt.date], held: str = ""
+) -> Tick:
     """Decide which days to ask for.
 
     Args:
@@ -122,10 +134,12 @@ def plan_tick(settings: Settings, lake: Lake, source: Source, cursor: dict[str, 
         source: the mapping.
         cursor: of the last tick: `seen` (day -> fingerprint) and `asked` (day -> fingerprint).
         days: the calendar's days that may be materialized now.
+        held: why only landing tables can be made now, '' when a day can go through every room.
     """
     assert settings.landing is not None
     tick = Tick()
-    state = _state(settings, source)
+    have = set(lake.days("raw_events"))
+    state = _state(settings, source, have)
     seen: dict[str, str] = cursor.get("seen", {})
     asked: dict[str, str] = cursor.get("asked", {})
     fingerprints = {day.isoformat(): stat for day, stat in state.items()}
@@ -135,62 +149,80 @@ def plan_tick(settings: Settings, lake: Lake, source: Source, cursor: dict[str, 
         if day not in days:
             # not an error: today's file before the day has closed
             tick.wait("outside the calendar's closed days", day)
-        elif cursor.get("done", {}).get(key) == fingerprints[key] and lake.has("raw_events", day):
+        elif cursor.get("done", {}).get(key) == fingerprints[key] and day in have:
             continue
-        elif missing := missing_feeds(source, settings.landing, day):
+        elif day not in have and (missing := missing_feeds(source, settings.landing, day)):
             tick.wait(f"no data yet from feed {', '.join(missing)}", day)
         elif seen.get(key) != fingerprints[key]:
             tick.wait("files are new or still changing, taken when they look the same at the next tick", day)
         else:
             settled.append(day)
     done = {k: v for k, v in cursor.get("done", {}).items() if fingerprints.get(k) == v}
-    changed, carried_from = _changed(settings, lake, settled, source)
-    carried = {d for d in state if d in days and carried_from and d > carried_from and lake.has("raw_events", d)}
-    done.update({d.isoformat(): fingerprints[d.isoformat()] for d in settled if d not in changed | carried})
-    have = set(lake.days("raw_events"))
-    wanted: list[dt.date] = []
-    for day in sorted(changed | carried):
+    changed = changed_days(settings, lake, settled, source)
+    done.update({d.isoformat(): fingerprints[d.isoformat()] for d in settled if d not in changed})
+    wanted: dict[dt.date, tuple[str, ...]] = {}
+    for day in sorted(changed):
         key = day.isoformat()
         before = day - ONE_DAY
-        if asked.get(key) == fingerprints[key] and day not in carried:
+        if asked.get(key) == fingerprints[key]:
             tick.wait("asked for already with these files; a failed run is not repeated by the sensor", day)
-        elif (
-            day > settings.start_day and before not in have and before not in wanted and asked.get(str(before)) is None
-        ):
+        elif day > settings.start_day and before not in have and before not in wanted:
             tick.wait("waits for the day before it, which was never read (start_day sets the first)", day)
         else:
-            wanted.append(day)
-    for first, last in contiguous(wanted):
+            wanted[day] = changed[day]
+    asked = {k: v for k, v in asked.items() if fingerprints.get(k) == v}
+    for first, last, tables in runs_of(wanted):
         while first <= last:
             end = min(last, first + ONE_DAY * (MAX_DAYS_OF_A_RUN - 1))
             span = day_range(first, end)
+            if tick.ranges and first > settings.start_day and first - ONE_DAY not in have:
+                for day in day_range(first, last):
+                    tick.wait("waits for the run of the days before it", day)
+                break
+            # Rooms of a day read their own yesterday, which the first range makes stale: the drift sensor's part.
+            whole = tables == LANDED and not tick.ranges and not held
             stats = [fingerprints[d.isoformat()] for d in span]
-            tick.ranges.append((first, end, digest(stats), _why(span, have, changed)))
+            tick.ranges.append(Range(first, end, digest(stats), _why(span, have), () if whole else tables))
+            asked.update({d.isoformat(): fingerprints[d.isoformat()] for d in span})
             first = end + ONE_DAY
-    asked = {k: v for k, v in asked.items() if fingerprints.get(k) == v}
-    asked.update({d.isoformat(): fingerprints[d.isoformat()] for d in wanted})
     tick.cursor = {"seen": fingerprints, "asked": asked, "done": done}
     return tick
 
 
-def _why(span: Sequence[dt.date], read: set[dt.date], changed: set[dt.date]) -> str:
+def runs_of(changed: Mapping[dt.date, tuple[str, ...]]) -> list[tuple[dt.date, dt.date, tuple[str, ...]]]:
+    """Changed days as contiguous ranges of the same tables, oldest first."""
+    found = []
+    for first, last in contiguous(changed):
+        for tables, days in groupby(day_range(first, last), key=changed.__getitem__):
+            span = list(days)
+            found.append((span[0], span[-1], tables))
+    return found
+
+
+def _why(span: Sequence[dt.date], read: set[dt.date]) -> str:
     """Why these days are asked for, in words."""
     kinds = {
         "new": [d for d in span if d not in read],
-        "landing files changed after they were read": [d for d in span if d in read and d in changed],
-        "users or products of an earlier day changed": [d for d in span if d in read and d not in changed],
+        "landing files changed after they were read": [d for d in span if d in read],
     }
     return "; ".join(f"{kind}: {say_days(days)}" for kind, days in kinds.items() if days)
 
 
-def _state(settings: Settings, source: Source) -> dict[dt.date, str]:
-    """Fingerprint per day: of its dated files, of files that hold many days, and of closed days in between."""
+def _state(settings: Settings, source: Source, have: Iterable[dt.date]) -> dict[dt.date, str]:
+    """Fingerprint per day: of its dated files, of files that hold many days, of closed days in between.
+
+    Of days read before (`have`) too where undated users or products are part of every day, though a day's own files
+    may be archived.
+    """
     assert settings.landing is not None
     state = landing_state(source, settings.landing, settings.time_zone)
     many = [f for f in undated_files(source, settings.landing) if f.feed in source.feeds]
     # An undated users or products file is part of every day: a changed one makes every day stale.
     rest = [f for f in undated_files(source, settings.landing) if f.feed not in source.feeds]
     undated = digest(sorted(f.stat_key() for f in (*many, *rest)))
+    if rest:
+        for day in have:
+            state.setdefault(day, "archived")
     if many:
         with Reader.of(settings, source) as reader:
             for day in reader.days_held():
@@ -202,8 +234,15 @@ def _state(settings: Settings, source: Source) -> dict[dt.date, str]:
     return {day: digest([state[day], undated]) for day in sorted(state)}
 
 
-def build_sensors(settings: Settings, job: Any) -> list[dg.SensorDefinition]:
-    """The landing sensor, for the job that materializes days."""
+def build_sensors(
+    settings: Settings, job: Any, is_behind: Callable[[Lake], bool] = lambda lake: False
+) -> list[dg.SensorDefinition]:
+    """The landing sensor, for the job that materializes days.
+
+    `is_behind` says whether something in a lake waits for the drift sensor. A day whose yesterday is stale would be
+    made from it, and fail its tests: then, and beside other runs, only landing tables are asked for. The drift sensor
+    asks for the rest when its turn has come.
+    """
     partitions = daily_partitions(settings)
     running = dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
 
@@ -222,23 +261,29 @@ def build_sensors(settings: Settings, job: Any) -> list[dg.SensorDefinition]:
         try:
             source = load_source(settings.source)
             days = {dt.date.fromisoformat(k) for k in partitions.get_partition_keys()}
-            tick = plan_tick(settings, Lake.of(settings), source, cursor, days)
+            lake = Lake.of(settings)
+            tick = plan_tick(settings, lake, source, cursor, days)
+            if tick.ranges:
+                busy = in_flight(context.instance)
+                held = f"{busy} is at work" if busy else "earlier days are being refreshed" if is_behind(lake) else ""
+                tick = plan_tick(settings, lake, source, cursor, days, held) if held else tick
         except SegAssetsError as error:
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         text = json.dumps(tick.cursor, sort_keys=True)
         if not tick.ranges:
             return dg.SensorResult(skip_reason=tick.why(), cursor=text)
-        for _, _, _, why in tick.ranges:
-            context.log.info(f"asked for: {why}")
+        for found in tick.ranges:
+            context.log.info(f"asked for: {found.why}")
         if tick.waiting:
             context.log.info(f"left: {tick.why()}")
-        return dg.SensorResult(run_requests=[_request(*r) for r in tick.ranges], cursor=text)
+        return dg.SensorResult(run_requests=[_request(found) for found in tick.ranges], cursor=text)
 
     return [landing_sensor]
 
 
-def _request(first: dt.date, last: dt.date, fingerprint: str, why: str) -> dg.RunRequest:
+def _request(found: Range) -> dg.RunRequest:
     return dg.RunRequest(
-        run_key=f"landing:{first}:{last}:{fingerprint}",
-        tags={**tags.of_range(first, last), tags.CAUSE: "landing", tags.WHY: why},
+        run_key=f"landing:{found.first}:{found.last}:{found.fingerprint}",
+        tags={**tags.of_range(found.first, found.last), tags.CAUSE: "landing", tags.WHY: found.why},
+        asset_selection=[dg.AssetKey(table) for table in found.tables] or None,
     )

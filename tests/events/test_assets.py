@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from seg_assets.dagster_io import Shop
+from seg_assets.drift.staleness import Snapshot
 from seg_assets.events import assets, sensor
 from seg_assets.lake import Lake
 from seg_assets.partitions import daily_partitions
@@ -63,19 +64,27 @@ class World:
         for d in days:
             self.put(f"orders/2024-03-0{d}.csv", HEAD + f"{d},u{d},2024-03-0{d} 10:00,purchase,{d}\n" + extra)
 
-    def run(self, first: int, last: int) -> dg.ExecuteInProcessResult:
+    def run(self, first: int, last: int, *tables: str, forget: bool = False) -> dg.ExecuteInProcessResult:
         tags = of_range(f"2024-03-0{first}", f"2024-03-0{last}")
         job = self.defs.get_repository_def().get_job("daily")
-        return job.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
+        steps = sorted(set(assets.READERS.values())) if forget else []
+        return job.execute_in_process(
+            instance=self.instance,
+            tags=tags,
+            raise_on_error=False,
+            asset_selection=[dg.AssetKey(t) for t in tables] or None,
+            run_config={"ops": {step: {"config": {"forget_vanished": True}} for step in steps}},
+        )
 
     def tick(self, cursor: str | None = None):
         context = dg.build_sensor_context(cursor=cursor, instance=self.instance)
         return self.sensor.evaluate_tick(context)
 
     def changed(self) -> list[int]:
-        return [
-            d.day for d in sensor.changed_days(self.settings, self.lake, [dt.date(2024, 3, n) for n in range(1, 6)])
-        ]
+        return [d.day for d in self.changes()]
+
+    def changes(self) -> dict[dt.date, tuple[str, ...]]:
+        return sensor.changed_days(self.settings, self.lake, [dt.date(2024, 3, n) for n in range(1, 6)])
 
 
 @pytest.fixture
@@ -155,25 +164,92 @@ def test_promise_05_a_late_file_gives_the_same_events_as_one_on_time(world, tmp_
     )
 
 
-def test_promise_05_users_that_change_late_re_open_the_days_that_carry_them(world):
+def test_promise_05_users_that_change_late_re_open_their_day_and_make_the_days_that_carry_them_stale(world):
     world.land(1, 2, 3, 4)
     world.put("users/2024-03-01.csv", "id,region\nu1,north\n")
     assert world.run(1, 4).success
     assert world.changed() == [5]
     world.put("users/2024-03-02.csv", "id,region\nu1,south\n")
-    assert world.changed() == [2, 3, 4, 5]
+    assert world.changed() == [2, 5]
     assert world.run(2, 2).success
-    assert world.changed() == [3, 4, 5]  # day 3 still carries day 2 as it was
-    assert world.run(3, 4).success
     assert world.changed() == [5]
+    stale = Snapshot(world.lake, {}).dirty()["raw_users"]
+    assert [d.day for d in stale] == [3, 4]
+    assert world.run(3, 4).success
     assert list(world.lake.read("raw_users", dt.date(2024, 3, 4))["region"]) == ["south"]
 
 
 def test_landing_files_archived_after_they_were_read_do_not_reopen_their_day(world):
     world.land(1, 2)
+    world.put("orders/2024-03-01.more.csv", HEAD + "7,u,2024-03-01 11:00,purchase,9\n")
     assert world.run(1, 2).success
     (world.landing / "orders/2024-03-01.csv").unlink()
+    assert world.changed() == [3, 4, 5], "archived in part"
+    (world.landing / "orders/2024-03-01.more.csv").unlink()
     assert world.changed() == [3, 4, 5]
+
+
+def test_promise_04_users_that_come_after_a_days_events_were_archived_do_not_empty_it(world):
+    world.land(1, 2, 3)
+    assert world.run(1, 3).success
+    for day in (1, 2):
+        (world.landing / f"orders/2024-03-0{day}.csv").unlink()
+    world.put("users/2024-03-01.csv", "id,region\nu1,north\n")
+    world.put("products.csv", "id,category\np,games\n")
+    users, products, everything = ("raw_users", "raw_products"), ("raw_products",), sensor.LANDED
+    assert list(world.changes().values()) == [users, products, *[everything] * 3]
+    cursor = world.tick().cursor
+    # Beside whole days, so that only landing tables are asked for.
+    requests = world.tick(cursor).run_requests
+    assert [[k.to_user_string() for k in r.asset_selection or []] for r in requests] == [
+        list(users), list(products), list(everything),
+    ]  # fmt: skip
+    assert world.run(1, 1, *users).success
+    assert world.run(2, 2, *users).success
+    assert [len(world.lake.read("raw_events", dt.date(2024, 3, d))) for d in (1, 2)] == [1, 1]
+    assert list(world.lake.read("raw_users", dt.date(2024, 3, 2))["region"]) == ["north"]
+    assert [d.day for d in world.changes()] == [3, 4, 5]
+
+
+def test_promise_04_a_late_file_beside_archived_ones_is_refused_and_nothing_is_lost(world):
+    world.land(1, 2)
+    assert world.run(1, 2).success
+    tables = ("landed_files", "rejected_events", "raw_events")
+    before = [world.lake.provenance(t, FIRST) for t in tables]
+    (world.landing / "orders/2024-03-01.csv").unlink()
+    world.put("orders/2024-03-01.late.csv", HEAD + "99,u,2024-03-01 11:00,purchase,9\n")
+    assert world.changed() == [1, 3, 4, 5]
+    result = world.run(1, 1)
+    said = " ".join(str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure)
+    assert "2024-03-01: read anew it would lose 1 of its events" in said
+    assert "no longer in" in said
+    assert "orders/2024-03-01.csv. Put them back" in said
+    assert "--forget-vanished" in said
+    assert [world.lake.provenance(t, FIRST) for t in tables] == before
+    # The same events in another file are no loss, and a person may say that the old ones are to be forgotten.
+    world.put("orders/2024-03-01.again.csv", HEAD + "1,u1,2024-03-01 10:00,purchase,1\n")
+    assert world.run(1, 1).success
+    assert len(world.lake.read("raw_events", FIRST)) == 2
+    (world.landing / "orders/2024-03-01.again.csv").unlink()
+    world.put("orders/2024-03-01.late.csv", HEAD + "99,u,2024-03-01 11:00,purchase,8\n")
+    assert not world.run(1, 1).success
+    assert world.run(1, 1, forget=True).success
+    assert list(world.lake.read("raw_events", FIRST)["event_id"]) == ["99"]
+
+
+def test_promise_04_users_are_not_carried_past_a_day_whose_users_file_is_gone(world):
+    world.land(1, 2)
+    world.put("users/2024-03-01.csv", "id,region\nu1,north\n")
+    world.put("users/2024-03-02.csv", "id,region\nu2,south\n")
+    assert world.run(1, 2).success
+    (world.landing / "users/2024-03-02.csv").unlink()
+    world.put("users/2024-03-01.csv", "id,region\nu1,west\n")
+    assert world.run(1, 1).success
+    for chosen in ((), ("raw_users",)):
+        result = world.run(2, 2, *chosen)
+        said = " ".join(str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure)
+        assert "2024-03-02: read anew it would lose users of it" in said
+    assert len(world.lake.read("raw_users", dt.date(2024, 3, 2))) == 2
 
 
 def test_another_mapping_makes_every_day_stale(world, tmp_path):
@@ -202,7 +278,11 @@ def test_the_sensor_takes_a_day_when_its_files_look_the_same_on_two_ticks(world)
     second = world.tick(first.cursor)
     assert asked(second) == [("2024-03-01", "2024-03-02")]
     assert second.run_requests[0].tags["seg/why"] == "new: 2024-03-01 .. 2024-03-02"
-    third = world.tick(second.cursor)
+    waiting = world.tick(second.cursor)
+    assert asked(waiting) == []
+    assert "waits for the day before it, which was never read" in waiting.skip_message
+    assert world.run(1, 2).success
+    third = world.tick(waiting.cursor)
     assert asked(third) == [("2024-03-03", "2024-03-03")]
     assert second.run_requests[0].run_key != third.run_requests[0].run_key
 

@@ -65,10 +65,10 @@ def test_lines_appended_for_a_new_day_leave_the_digest_of_the_others(tmp_path):
     shop = Landing(tmp_path, MANY, first_day=dt.date(2024, 1, 1))
     put(shop, ROWS)
     with shop.open() as reader:
-        before = reader.digests(FIRST, ["events"]), reader.digests(FIRST + dt.timedelta(days=3), ["events"])
+        before = reader.contents(FIRST, "events"), reader.contents(FIRST + dt.timedelta(days=3), "events")
     put(shop, [*ROWS, "9,u,2024-03-06 11:00,purchase,1"])
     with shop.open() as reader:
-        after = reader.digests(FIRST, ["events"]), reader.digests(FIRST + dt.timedelta(days=3), ["events"])
+        after = reader.contents(FIRST, "events"), reader.contents(FIRST + dt.timedelta(days=3), "events")
     assert before[0] == after[0]
     assert before[1] != after[1]
 
