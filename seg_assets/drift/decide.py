@@ -152,7 +152,10 @@ def _refresh(now: Snapshot, among: set[str], what: str, most_days: int | None = 
     tables = [leading]
     for table in derived_tables():
         days = dirty.get(table.name)
-        if table.name != leading and table.name in among and days and first <= days[0] and days[-1] <= last:
+        if table.name == leading or table.name not in among or not days or days[0] < first or last < days[-1]:
+            continue
+        # What it reads may lack other days too, and wait.
+        if all(i.table in tables or i.table == table.name or i.table not in dirty for i in table.inputs):
             tables.append(table.name)
     tables = [t.name for t in derived_tables() if t.name in tables]
     landing = [t for t in tables if TABLES[t].room == "events"]

@@ -142,9 +142,26 @@ def run_days(
     if blocking_failures:
         raise dg.Failure(
             f"dbt tests failed: {'; '.join(blocking_failures)}. The days are published and their checks show the "
-            "rows; mend the input days and re-run.",
+            f"rows; mend the input days and re-run.{_behind(lake, settings, days[0])}",
             allow_retries=False,
         )
+
+
+def _behind(lake: Lake, settings: Settings, day: dt.date) -> str:
+    """A likely cause in words: a day before is not what it would be now; '' when all are."""
+    from seg_assets.drift import decide
+    from seg_assets.segments.strategy import strategies_of
+
+    before = day - dt.timedelta(days=1)
+    if before < lake.start_day:
+        return ""
+    asked = decide.plan(lake, strategies_of(settings), settings, last_day=before).requests
+    if not asked:
+        return ""
+    return (
+        f" Earlier days are not up to date ({asked[0].reason}): the drift sensor, or seg-assets replay "
+        f"--from {asked[0].first} --to {before}, makes them first."
+    )
 
 
 def _passed(run: runner.TestRun) -> bool:

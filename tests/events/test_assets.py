@@ -6,6 +6,7 @@ import os
 
 import dagster as dg
 import pytest
+from dagster._core.utils import make_new_run_id
 
 from seg_assets.dagster_io import Shop
 from seg_assets.drift.staleness import Snapshot
@@ -316,6 +317,23 @@ def test_the_sensor_re_reads_a_past_day_whose_file_changed(world):
     # The run carries the reason into the UI.
     (request,) = asking.run_requests
     assert request.tags["seg/why"] == "landing files changed after they were read: 2024-03-02"
+
+
+def test_the_sensor_asks_for_landing_tables_alone_behind_days_that_wait_for_the_drift_sensor(world):
+    world.land(1, 2)
+    job = world.defs.get_job_def("daily")
+    (behind,) = sensor.build_sensors(world.settings, job, lambda lake: True)
+    cursor = world.tick().cursor
+    (whole,) = world.tick(cursor).run_requests
+    assert whole.asset_selection is None
+    (landing,) = behind.evaluate_tick(dg.build_sensor_context(cursor=cursor, instance=world.instance)).run_requests
+    assert {key.to_user_string() for key in landing.asset_selection} == set(sensor.LANDED)
+    # Beside another run of our tables, too.
+    world.instance.add_run(
+        dg.DagsterRun("daily", run_id=make_new_run_id(), status=dg.DagsterRunStatus.STARTED, asset_selection=None)
+    )
+    (landing,) = world.tick(cursor).run_requests
+    assert {key.to_user_string() for key in landing.asset_selection} == set(sensor.LANDED)
 
 
 def test_the_sensor_says_which_days_wait_and_for_what(world):
