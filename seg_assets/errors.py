@@ -1,5 +1,8 @@
 """Errors a user can act on. Each message names the file or table, the field, the value and the remedy."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class SegAssetsError(Exception):
     """Base of every error that seg-assets raises on purpose."""
@@ -23,3 +26,9 @@ class LandingError(SegAssetsError):
 
 class LakeWriteError(SegAssetsError, OSError):
     """A day could not be written (full disk, no permission, store away). The old day stays; a retry may help."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """', did you mean X?' when one of `known` is near, else ''."""
+    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f", did you mean {near[0]!r}?" if near else ""

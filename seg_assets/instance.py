@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from seg_assets.errors import ConfigError
 from seg_assets.settings import PACKAGE, Settings
 
 
@@ -19,13 +20,22 @@ def prepare_instance(settings: Settings) -> Path:
     """Make the instance folder with our `dagster.yaml` when it has none, create its storage, return the folder.
 
     Several runs that start at once on a fresh SQLite home break its creation, so it is created here, once.
+
+    Raises:
+        ConfigError: when the folder cannot be made or written.
     """
     folder = instance_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True)
     config = folder / "dagster.yaml"
-    if not config.exists():
-        beside = PACKAGE.parent / "deploy" / "dagster.yaml"
-        shutil.copyfile(beside if beside.exists() else PACKAGE / "_deploy" / "dagster.yaml", config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not config.exists():
+            beside = PACKAGE.parent / "deploy" / "dagster.yaml"
+            shutil.copyfile(beside if beside.exists() else PACKAGE / "_deploy" / "dagster.yaml", config)
+    except OSError as error:
+        raise ConfigError(
+            f"home = {settings.home}: the Dagster instance {folder} cannot be made: {error}; "
+            "set SEG_ASSETS_HOME (or DAGSTER_HOME) to a folder that can be written"
+        ) from None
     os.environ["DAGSTER_HOME"] = str(folder)
     with open_instance(folder) as instance:
         instance.get_runs(limit=1)

@@ -1,12 +1,23 @@
 """Settings and days: bad values fail early, and say the field, the value and what is allowed."""
 
 import datetime as dt
+import re
+import sys
+from pathlib import Path
 
 import pytest
 
+from seg_assets import cli
 from seg_assets.errors import ConfigError
-from seg_assets.partitions import check_in_calendar, contiguous, daily_partitions, day_range, parse_day, say_days
-from seg_assets.settings import Settings
+from seg_assets.partitions import (
+    check_in_calendar,
+    contiguous,
+    daily_partitions,
+    day_range,
+    parse_day,
+    say_days,
+)
+from seg_assets.settings import NO_FIELDS, Settings
 
 DAY = dt.date(2024, 3, 1)
 
@@ -18,8 +29,26 @@ def test_the_environment_wins_over_the_settings_file(tmp_path):
     assert (settings.time_zone, settings.start_day) == ("Europe/Berlin", DAY)
 
 
-def test_nothing_is_read_at_import_and_unrelated_variables_are_left_alone():
-    assert Settings.from_env({"SEG_ASSETS_TESTING": "x", "HOME": "y"}).seed == 0
+def test_variables_that_are_no_settings_are_left_alone():
+    others = {"SEG_ASSETS_TEST_SHOPS": "20", "SEG_ASSETS_DBT_THREADS": "2", "SEG_ASSETS_SEED": "", "HOME": "y"}
+    assert Settings.from_env(others).seed == 0
+
+
+def test_promise_11_a_mistyped_variable_is_refused_and_the_nearest_one_named():
+    """It was ignored: a shop in Berlin was cut into days of UTC."""
+    with pytest.raises(ConfigError, match=r"SEG_ASSETS_TIMEZONE = 'Europe/Berlin'.*did you mean 'TIME_ZONE'") as caught:
+        Settings.from_env({"SEG_ASSETS_TIMEZONE": "Europe/Berlin"})
+    assert "START_DAY" in str(caught.value)
+
+
+def test_every_variable_that_docs_and_deployment_name_is_taken():
+    root = Path(__file__).parents[1]
+    pages = [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("deploy/**/*"), root / "Makefile"]
+    pages += [root / "dbt_project" / "profiles.yml", *root.glob("benchmarks/*.py"), *root.glob("tests/**/*.py")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages if page.is_file())
+    named = set(re.findall(r"\bSEG_ASSETS_([A-Z_]*[A-Z])\b", text)) - {"TIMEZONE"}
+    assert {"HOME", "TIME_ZONE", "DBT_THREADS", "TEST_SHOPS"} <= named
+    assert named <= {*(field.upper() for field in Settings.model_fields), *NO_FIELDS}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +59,18 @@ def test_nothing_is_read_at_import_and_unrelated_variables_are_left_alone():
         ("SEED", "-1", ["seed", "-1"]),
         ("MEMORY_LIMIT", "lots", ["memory_limit", "lots"]),
         ("END_DAY", "2001-01-01", ["end_day", "2001-01-01", "start_day"]),
+        ("END_DAY", "9999-12-31", ["end_day", "9999-12-31", "2200"]),
+        ("START_DAY", "0", ["start_day", "'0'", "YYYY-MM-DD"]),
+        ("START_DAY", "1704067200", ["start_day", "1704067200", "YYYY-MM-DD"]),
+        ("START_DAY", "2024-01-01T00:00", ["start_day", "2024-01-01T00:00", "YYYY-MM-DD"]),
+        ("MEMORY_LIMIT", "0GB", ["memory_limit", "0GB", "64MB"]),
+        ("MEMORY_LIMIT", "1MB", ["memory_limit", "1MB", "64MB"]),
+        ("MEMORY_LIMIT", "9" * 40 + "TB", ["memory_limit", "9TB", "1000TB"]),
+        ("TIME_ZONE", "localtime", ["time_zone", "localtime", "Europe/Berlin"]),
+        ("TIME_ZONE", "Factory", ["time_zone", "Factory", "Europe/Berlin"]),
+        ("HOME", "~nosuchuser/x", ["home", "~nosuchuser/x"]),
+        ("LAKE", "s3://", ["lake", "s3://bucket/lake"]),
+        ("LAKE", "foo://bucket/lake", ["lake", "foo://bucket/lake"]),
     ],
 )
 def test_promise_11_a_bad_setting_is_named_with_its_value(name, value, words):
@@ -47,6 +88,15 @@ def test_promise_11_a_typo_in_the_settings_file_names_file_and_field(tmp_path):
     file.write_text("- just\n- a list\n")
     with pytest.raises(ConfigError, match="mapping"):
         Settings.from_env({"SEG_ASSETS_SETTINGS": str(file)})
+    for text, named in (
+        ("1: 2\n", "1 = 2"),
+        ("lake: 5\n", "lake = 5"),
+        ("timezone: UTC\n", "did you mean 'time_zone'"),
+        ("start_day: 20240101\n", "start_day = 20240101"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=rf"shop\.yaml.*{named}"):
+            Settings.from_env({"SEG_ASSETS_SETTINGS": str(file)})
     with pytest.raises(ConfigError, match=r"gone\.yaml"):
         Settings.from_env({"SEG_ASSETS_SETTINGS": str(tmp_path / "gone.yaml")})
 
@@ -60,6 +110,20 @@ def test_settings_travel_to_a_child_process_unchanged(tmp_path):
 def test_promise_11_only_one_way_of_writing_a_day_is_taken(text):
     with pytest.raises(ConfigError, match="YYYY-MM-DD"):
         parse_day(text)
+
+
+def test_a_home_that_cannot_be_made_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SEG_ASSETS_HOME", str(tmp_path / "file" / "home"))
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    assert cli.main(["replay", "--from", "2024-03-01", "--to", "2024-03-01"]) == 2
+    assert f"home = {tmp_path / 'file' / 'home'}" in capsys.readouterr().err
+
+
+def test_an_object_store_without_its_package_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ConfigError, match=r"lake = 's3://bucket/lake'.*pip install 'seg-assets\[s3\]'"):
+        Settings.from_env({"SEG_ASSETS_LAKE": "s3://bucket/lake"})
 
 
 def test_promise_11_a_day_outside_the_calendar_is_refused():

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from seg_assets.errors import ConfigError
@@ -21,6 +20,7 @@ from seg_assets.events.contract import EVENT_TYPES, RAW_EVENTS, RAW_PRODUCTS, RA
 from seg_assets.events.expressions import Expression, ExpressionError
 from seg_assets.lake import digest
 from seg_assets.settings import describe_validation
+from seg_assets.yaml_file import read_yaml
 from seg_assets.zones import zone_names
 
 SHIPPED = Path(__file__).parent.parent / "sources"
@@ -441,10 +441,7 @@ def load_source(name_or_path: str | Path) -> Source:
     path = shipped_sources().get(text) or Path(text).expanduser()
     if not path.is_file():
         raise ConfigError(f"source = {text!r}: no such file, and not a shipped source ({', '.join(shipped_sources())})")
-    try:
-        loaded = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_UniqueKeys)  # noqa: S506
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
+    loaded = read_yaml(path)
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: expected a mapping with name and feeds, found {type(loaded).__name__}")
     loaded.setdefault("name", re.sub(r"[^a-z0-9_]", "_", path.stem.lower()).lstrip("_0123456789") or "source")
@@ -472,23 +469,3 @@ def _allowed_fields(error: ValidationError) -> str:
             model = CsvOptions
         lines.append(f"\nallowed in {'.'.join(where) or 'a source'}: {', '.join(model.model_fields)}")
     return "".join(dict.fromkeys(lines))
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, of which YAML would silently keep the last."""
-
-
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float | bool | type(None) | dt.date):
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not plain", key_node.start_mark)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", key_node.start_mark)
-        seen.add(key)
-    loader.flatten_mapping(node)
-    return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

@@ -5,10 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seg_assets.errors import ConfigError
 from seg_assets.settings import Settings
+from seg_assets.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,7 @@ def model_docs(project: Path) -> dict[str, ModelDoc]:
 def _docs(files: tuple[tuple[Path, int], ...]) -> tuple[tuple[str, ModelDoc], ...]:
     found = []
     for path, _ in files:
-        try:
-            loaded: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader()) or {}  # noqa: S506
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
+        loaded: dict[str, Any] = read_yaml(path) or {}
         for model in loaded.get("models", []):
             columns = tuple(
                 Column(c["name"], str(c.get("data_type", "")), " ".join(str(c.get("description", "")).split()))
@@ -68,11 +64,6 @@ def _docs(files: tuple[tuple[Path, int], ...]) -> tuple[tuple[str, ModelDoc], ..
                 (model["name"], ModelDoc(model["name"], " ".join(model.get("description", "").split()), columns))
             )
     return tuple(found)
-
-
-def _loader() -> type:
-    # The C loader reads the 150 columns of user_profiles ten times faster; both are the safe ones.
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def profile_columns(settings: Settings) -> dict[str, str]:

@@ -3,19 +3,18 @@
 Only the declaration lives here. Reading profiles is in `features`, the numbers a distance sees are in `space`.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from seg_assets.errors import ConfigError
+from seg_assets.errors import ConfigError, did_you_mean
 from seg_assets.events.contract import CHANNELS, DEVICES
 from seg_assets.lake import digest
 from seg_assets.settings import Settings
+from seg_assets.yaml_file import read_yaml
 
 SLUG = r"^[a-z][a-z0-9_]{0,30}$"
 CATEGORY_PREFIX = "category:"
@@ -281,10 +280,7 @@ def _profile_columns(settings: Settings) -> Mapping[str, str]:
 
 def read_strategy(file: Path, columns: Iterable[str] = PROFILE_COLUMNS) -> Strategy:
     """Read and check one strategy YAML."""
-    try:
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: cannot be read as YAML: {error}") from None
+    loaded = read_yaml(file)
     if not isinstance(loaded, dict):
         raise ConfigError(f"{file}: expected a mapping with name, title, features, found {type(loaded).__name__}")
     return parse_strategy(loaded, str(file), columns)
@@ -338,12 +334,6 @@ def _allowed_keys(path: Iterable[str | int]) -> list[str]:
 def strategies_digest(strategies: Mapping[str, Strategy]) -> str:
     """The `strategies` input of a footer: a day is stale when a strategy that it was made with changed."""
     return digest({name: strategy.digest() for name, strategy in strategies.items()})
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """', did you mean X?' when one of `known` is near, else ''."""
-    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def _check_columns(strategy: Strategy, where: str, columns: Iterable[str]) -> None:

@@ -4,12 +4,14 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
+from seg_assets.days import LAST_YEAR
+from seg_assets.days import Day as CalendarDay
 from seg_assets.errors import ConfigError
 from seg_assets.settings import describe_validation
 from seg_assets.simulator.behaviours import BEHAVIOURS, BOT, GONE, SHOPS, Behaviour, Shop
+from seg_assets.yaml_file import read_yaml
 from seg_assets.zones import zone_names
 
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -25,7 +27,7 @@ class Change(_Part):
     """A behaviour: a built-in one (`like`), with fields multiplied and then set."""
 
     like: str | None = None
-    multiply: dict[str, float] = {}
+    multiply: dict[str, FiniteFloat] = {}
     set_: dict[str, Any] = Field(default={}, alias="set")
 
     @field_validator("like")
@@ -179,7 +181,7 @@ class SimulationConfig(BaseModel):
 
     users: int = Field(default=500, ge=1, le=9_000_000, description="Users at the start")
     days: int = Field(default=40, ge=1, le=20_000)
-    start: dt.date = dt.date(2024, 1, 1)
+    start: CalendarDay = dt.date(2024, 1, 1)
     seed: int = Field(default=0, ge=0, lt=2**63)
     scenario: str = "plain"
     title: str = ""
@@ -229,7 +231,7 @@ class SimulationConfig(BaseModel):
 
     @model_validator(mode="after")
     def _coherent(self) -> "SimulationConfig":
-        if self.start + dt.timedelta(days=self.days) > dt.date(9000, 1, 1):
+        if self.start + dt.timedelta(days=self.days) > dt.date(LAST_YEAR + 1, 1, 1):
             raise ValueError(f"start {self.start} plus {self.days} days is past the calendar")
         if self.script_day is not None:
             moving = [s for s in self.scripts if not isinstance(s, MESS)]
@@ -325,10 +327,7 @@ def read_scenario(name: str | Path) -> dict[str, Any]:
             raise ConfigError(
                 f"scenario = {str(name)!r}: unknown; one of {', '.join(scenario_names())}, or a .yaml file"
             )
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as a scenario: {error}") from None
+    loaded = read_yaml(path)
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: expected a mapping of simulation fields, found {type(loaded).__name__}")
     loaded.pop("scenario", None)
