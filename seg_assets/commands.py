@@ -6,7 +6,8 @@ import os
 import sys
 import time
 
-from seg_assets.partitions import day_range, parse_day
+from seg_assets.options import check_number
+from seg_assets.partitions import check_in_calendar, day_range, parse_range
 from seg_assets.settings import Settings
 
 DEMO_FIRST = dt.date(2017, 1, 1)
@@ -52,8 +53,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 def run_replay(args: argparse.Namespace) -> int:
     """`seg-assets replay`."""
     settings = Settings.from_env()
-    _replay(settings, parse_day(args.first), parse_day(args.last), live=args.live, again=args.again,
-            forget_vanished=args.forget_vanished)  # fmt: skip
+    first, last = parse_range(args.first, args.last)
+    _replay(settings, first, last, live=args.live, again=args.again, forget_vanished=args.forget_vanished)
     return 0
 
 
@@ -65,11 +66,11 @@ def run_demo(args: argparse.Namespace) -> int:
     from seg_assets.segments.strategy import strategies_of
 
     settings = Settings.from_env()
-    last = parse_day(args.last)
+    first, last = (check_in_calendar(day, settings) for day in parse_range(DEMO_FIRST.isoformat(), args.last))
     started = time.monotonic()
     _say(f"landing the Complete Journey panel in {settings.landing}")
-    write_landing(settings.landing, DEMO_FIRST, last)
-    _replay(settings, DEMO_FIRST, last, live=False)
+    write_landing(settings.landing, first, last)
+    _replay(settings, first, last, live=False)
     strategies = strategies_of(settings)
     print(summarize(Lake.of(settings), strategies, settings, last))
     _say(f"done in {time.monotonic() - started:.0f} s; open the Dagster UI with: make ui")
@@ -80,6 +81,7 @@ def run_ui(args: argparse.Namespace) -> int:
     """`seg-assets ui`: this process becomes `dagster dev` on this shop, so that whoever stops it stops all."""
     from seg_assets.instance import prepare_instance
 
+    check_number("--port", args.port, 1, 65_535)
     settings = Settings.from_env()
     folder = prepare_instance(settings)
     _say(f"Dagster UI on http://{args.host}:{args.port}  (instance {folder}); stop with Ctrl-C")
@@ -114,6 +116,7 @@ def run_gc(args: argparse.Namespace) -> int:
     """`seg-assets gc`."""
     from seg_assets.doctor import collect_garbage
 
+    check_number("--older-than-hours", args.older_than_hours, 0, 1_000_000)
     removed, size = collect_garbage(Settings.from_env(), args.older_than_hours * 3600, dry_run=args.dry_run)
     verb = "would remove" if args.dry_run else "removed"
     print(f"{verb} {len(removed)} leftovers, {size / 1e6:.1f} MB")

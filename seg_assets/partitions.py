@@ -1,4 +1,7 @@
-"""The one daily partitions definition and every computation on days. No clock is read here but by Dagster.
+"""The one daily partitions definition and every computation on days.
+
+The clock is read in one place, `_now`, to tell which days have closed; Dagster reads it for the same. No computation
+of a day asks for it.
 
 Dependencies of assets are declared day to day, also where a table reads earlier days. What a day really reads is in
 the catalog, and so in its footer, and a day that misses one of those is refused. A Dagster mapping would say it too,
@@ -11,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
+from seg_assets.days import parse_day
 from seg_assets.errors import ConfigError
 from seg_assets.settings import Settings
 
@@ -27,27 +31,37 @@ def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
     )
 
 
-def parse_day(text: str) -> dt.date:
-    """A `YYYY-MM-DD` text as a date.
+def parse_range(first: str, last: str) -> tuple[dt.date, dt.date]:
+    """The first and last day that a command was given, as `YYYY-MM-DD` texts.
 
     Raises:
-        ConfigError: for anything else, also for valid dates written in another way.
+        ConfigError: when one is no day, or the last lies before the first.
     """
-    try:
-        day = dt.date.fromisoformat(text)
-    except (TypeError, ValueError):
-        day = None
-    if day is None or day.isoformat() != text:
-        raise ConfigError(f"day = {text!r}: not a day; write it as YYYY-MM-DD, for example 2024-01-31")
-    return day
+    days = parse_day(first), parse_day(last)
+    if days[1] < days[0]:
+        raise ConfigError(f"days = {first} .. {last}: the first is after the last; write the earlier day first")
+    return days
 
 
 def check_in_calendar(day: dt.date, settings: Settings) -> dt.date:
-    """Return `day`, or raise ConfigError when it lies outside the shop's calendar."""
+    """Return `day`, or raise ConfigError when it lies outside the shop's calendar.
+
+    An `end_day` is taken as it was set, also in the future (a simulated shop). Without one the calendar ends with
+    yesterday in the shop's time zone: a day is read when it has closed, or its last events would be missing.
+    """
     if day < settings.start_day or (settings.end_day and day > settings.end_day):
-        last = settings.end_day or "today"
+        last = settings.end_day or "yesterday"
         raise ConfigError(f"day = {day}: outside the calendar {settings.start_day} .. {last} (start_day, end_day)")
+    if not settings.end_day and day >= (today := _now().astimezone(settings.zone).date()):
+        raise ConfigError(
+            f"day = {day}: has not closed yet, today is {today} in {settings.time_zone} (time_zone); "
+            f"the last closed day is {today - ONE_DAY}"
+        )
     return day
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def day_range(first: dt.date, last: dt.date) -> list[dt.date]:

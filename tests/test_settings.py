@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seg_assets import cli
+from seg_assets import cli, partitions
 from seg_assets.errors import ConfigError
 from seg_assets.partitions import (
     check_in_calendar,
@@ -15,6 +15,7 @@ from seg_assets.partitions import (
     daily_partitions,
     day_range,
     parse_day,
+    parse_range,
     say_days,
 )
 from seg_assets.settings import NO_FIELDS, Settings
@@ -110,6 +111,73 @@ def test_settings_travel_to_a_child_process_unchanged(tmp_path):
 def test_promise_11_only_one_way_of_writing_a_day_is_taken(text):
     with pytest.raises(ConfigError, match="YYYY-MM-DD"):
         parse_day(text)
+
+
+def test_promise_11_a_range_that_ends_before_it_begins_is_refused_with_both_days():
+    assert parse_range("2024-03-01", "2024-03-01") == (DAY, DAY)
+    with pytest.raises(ConfigError, match=r"2024-03-02 \.\. 2024-03-01.*earlier day first"):
+        parse_range("2024-03-02", "2024-03-01")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "replay --from 2024-03-02 --to 2024-03-01",
+        "migration --strategy value --from 2024-03-02 --to 2024-03-01",
+        "validate --strategy value --from 2024-03-02 --to 2024-03-01",
+        "load complete_journey --from 2017-03-02 --to 2017-03-01",
+        "demo --to 2016-12-31",
+    ],
+)
+def test_every_command_that_takes_a_range_refuses_a_reversed_one(words, tmp_path, monkeypatch, capsys):
+    """A reversed range was an empty one: exit 0, and nothing done."""
+    monkeypatch.setenv("SEG_ASSETS_HOME", str(tmp_path))
+    assert cli.main(words.split()) == 2
+    assert "the first is after the last" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_promise_11_a_day_that_has_not_closed_in_the_shop_s_zone_is_refused(monkeypatch):
+    monkeypatch.setattr(partitions, "_now", lambda: dt.datetime(2024, 3, 2, 4, 30, tzinfo=dt.UTC))
+    yesterday, today = DAY, DAY + partitions.ONE_DAY
+    assert check_in_calendar(yesterday, Settings.from_env({})) == yesterday
+    with pytest.raises(ConfigError, match=r"2024-03-02: has not closed yet.*UTC.*last closed day is 2024-03-01"):
+        check_in_calendar(today, Settings.from_env({}))
+    # There it is still half past eleven of the evening before.
+    with pytest.raises(ConfigError, match=r"2024-03-01: has not closed yet.*New_York"):
+        check_in_calendar(yesterday, Settings.from_env({}, time_zone="America/New_York"))
+    simulated = Settings.from_env({}, end_day=dt.date(2030, 1, 1))
+    assert check_in_calendar(dt.date(2030, 1, 1), simulated) == dt.date(2030, 1, 1)
+
+
+def test_replay_of_days_that_have_not_happened_writes_nothing(tmp_path, monkeypatch, capsys):
+    """With `closed_days: normal` they were materialized as days without events."""
+    monkeypatch.setenv("SEG_ASSETS_HOME", str(tmp_path))
+    today = dt.datetime.now(dt.UTC).date()
+    first, last = today - partitions.ONE_DAY, today + partitions.ONE_DAY
+    assert cli.main(["replay", "--from", str(first), "--to", str(last)]) == 2
+    assert f"day = {last}: has not closed yet" in capsys.readouterr().err
+    assert not (tmp_path / "lake").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "gc --older-than-hours -5",
+        "gc --older-than-hours nan",
+        "ui --port 70000",
+        "decisions value --horizon 999999999",
+        "validate --strategy value --from 2024-03-01 --to 2024-03-01 --horizon 999999999",
+        "source check simulator README.md --rows -1",
+    ],
+)
+def test_promise_11_a_number_that_cannot_be_is_refused_with_what_is_allowed(words, tmp_path, monkeypatch, capsys):
+    """A negative retention removed the leftovers of runs at work."""
+    monkeypatch.setenv("SEG_ASSETS_HOME", str(tmp_path))
+    monkeypatch.chdir(Path(__file__).parents[1])
+    assert cli.main(words.split()) == 2
+    option, value = words.split()[-2:]
+    assert re.search(rf"{option} {float(value):.0f}\b.*: a number from", capsys.readouterr().err)
 
 
 def test_a_home_that_cannot_be_made_is_named(tmp_path, monkeypatch, capsys):

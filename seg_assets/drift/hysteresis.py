@@ -239,7 +239,7 @@ def chart(found: dict[str, list[Weighed]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m seg_assets.drift.hysteresis`."""
-    from seg_assets.partitions import check_in_calendar, parse_day
+    from seg_assets.partitions import check_in_calendar, parse_range
     from seg_assets.segments.strategy import strategies_of
     from seg_assets.settings import Settings
 
@@ -251,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     settings = Settings.from_env()
     lake, known = Lake.of(settings), strategies_of(settings)
-    first, last = (check_in_calendar(parse_day(text), settings) for text in (args.first, args.last))
+    first, last = (check_in_calendar(day, settings) for day in parse_range(args.first, args.last))
     found: dict[str, list[Weighed]] = {}
     say: Callable[[str], Any] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     for name in args.strategies.split(","):

@@ -23,6 +23,8 @@ from seg_assets.drift import planted
 from seg_assets.drift.planted import SHIFT_DAY, SHIFTS, WARM_DAYS, WATCHED_DAYS, PlantedShop, Shift
 from seg_assets.drift.rehearse import decide, plain_instruments, rehearse
 from seg_assets.markers import put_between
+from seg_assets.options import check_number
+from seg_assets.partitions import parse_range
 from seg_assets.segments.decisions import BOOTSTRAP, Decision
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.reference import population
@@ -431,6 +433,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", default="2017-04-02", help="proxy: first origin of the lake")
     parser.add_argument("--last", default="2017-07-02", help="proxy: last origin of the lake")
     args = parser.parse_args(arguments)
+    check_number("--repetitions", args.repetitions or 1, 1, 1_000)
+    for users in args.users:
+        check_number("--users", users, 100, 1_000_000)
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -449,7 +454,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs = proxy_simulated(1_500, args.repetitions or 2, say)
     lake, strategies, seed = _lake()
     if lake is not None:
-        first, last = dt.date.fromisoformat(args.first), dt.date.fromisoformat(args.last)
+        first, last = parse_range(args.first, args.last)
         pairs += proxy_of_lake(lake, strategies, first, last, seed, say)
     else:
         say("no lake with profiles of these days: simulated shops only; the panel's rows go")

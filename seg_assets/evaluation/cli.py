@@ -63,6 +63,7 @@ def run_decisions(args: argparse.Namespace) -> int:
     from seg_assets.errors import ConfigError
     from seg_assets.evaluation.ledger import ledger, table
     from seg_assets.lake import Lake
+    from seg_assets.options import check_number
     from seg_assets.segments.strategy import did_you_mean, strategies_of
     from seg_assets.settings import Settings
 
@@ -71,8 +72,7 @@ def run_decisions(args: argparse.Namespace) -> int:
     if args.strategy not in known:
         hint = did_you_mean(args.strategy, known)
         raise ConfigError(f"STRATEGY {args.strategy!r}: no such strategy{hint}; there are: {', '.join(known)}")
-    if args.horizon < 1:
-        raise ConfigError(f"--horizon {args.horizon}: at least 1 day")
+    check_number("--horizon", args.horizon, 1, 3_650)
     strategy = known[args.strategy]
     entries = ledger(Lake.of(settings), strategy, worth=args.ledger, horizon_days=args.horizon)
     if args.json:

@@ -36,7 +36,8 @@ def run_validate(args: argparse.Namespace) -> int:
     from seg_assets.errors import ConfigError
     from seg_assets.evaluation.validity_lake import origin_days
     from seg_assets.lake import Lake
-    from seg_assets.partitions import check_in_calendar, parse_day
+    from seg_assets.options import check_number
+    from seg_assets.partitions import check_in_calendar, parse_range
     from seg_assets.segments.strategy import strategies_of
     from seg_assets.settings import Settings
 
@@ -45,13 +46,12 @@ def run_validate(args: argparse.Namespace) -> int:
     if args.strategy not in strategies:
         raise ConfigError(f"--strategy {args.strategy!r}: unknown; one of {', '.join(strategies)}")
     counts = _counts(args.groups)
-    if args.step < 1 or args.horizon < 1 or args.replications < 0 or args.stability < 0:
-        raise ConfigError("--step and --horizon are at least 1; --replications and --stability at least 0")
-    first = check_in_calendar(parse_day(args.first), settings)
-    last = check_in_calendar(parse_day(args.last), settings)
+    check_number("--step", args.step, 1, 3_650)
+    check_number("--horizon", args.horizon, 1, 3_650)
+    check_number("--replications", args.replications, 0, 10_000)
+    check_number("--stability", args.stability, 0, 1_000)
+    first, last = (check_in_calendar(day, settings) for day in parse_range(args.first, args.last))
     days = origin_days(first, last, args.step)
-    if not days:
-        raise ConfigError(f"--from {first} is after --to {last}")
     lake = Lake.of(settings)
     require_profiles(lake, days, args.horizon)
     records = validate(

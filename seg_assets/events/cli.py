@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seg_assets.errors import ConfigError, LandingError
+from seg_assets.errors import LandingError
 
 
 def add_commands(subparsers: Any) -> None:
@@ -52,14 +52,15 @@ def run_list(args: argparse.Namespace) -> int:
 def run_load(args: argparse.Namespace) -> int:
     """`seg-assets load complete_journey`."""
     from seg_assets.events import complete_journey
-    from seg_assets.partitions import parse_day
+    from seg_assets.partitions import parse_range
     from seg_assets.settings import Settings
 
     landing = args.landing or Settings.from_env().landing
     assert landing is not None
     landing = landing.expanduser()
-    first = parse_day(args.first) if args.first else complete_journey.FIRST_DAY
-    last = parse_day(args.last) if args.last else complete_journey.LAST_DAY
+    first, last = parse_range(
+        args.first or complete_journey.FIRST_DAY.isoformat(), args.last or complete_journey.LAST_DAY.isoformat()
+    )
     done = complete_journey.write_landing(landing, first, last, lambda text: print(text, file=sys.stderr, flush=True))
     lines = ", ".join(f"{n:,} {name}" for name, n in done.lines.items())
     print(f"{landing}: {done.files} files for {done.first} .. {done.last} ({done.changed} new or changed): {lines}")
@@ -72,14 +73,14 @@ def run_check(args: argparse.Namespace) -> int:
     """`seg-assets source check`: 0 something was accepted, 1 nothing was."""
     from seg_assets.events.check import check_sample
     from seg_assets.events.source import load_source
+    from seg_assets.options import check_number
     from seg_assets.settings import Settings
 
     source = load_source(args.source)
     sample = Path(args.sample).expanduser()
     if not sample.is_file():
         raise LandingError(f"{sample}: no such file")
-    if args.rows < 0:
-        raise ConfigError(f"--rows = {args.rows}: zero or more")
+    check_number("--rows", args.rows, 0, 100_000)
     settings = Settings.from_env(**({"time_zone": args.time_zone} if args.time_zone else {}))
     found = check_sample(source, sample.resolve(), settings.time_zone, feed=args.feed, rows=args.rows)
     print(f"{sample} read as feed {found.feed} of source {source.name} ({found.format}); days in {settings.time_zone}")

@@ -82,14 +82,14 @@ def run_migration(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from seg_assets.lake import Lake
-    from seg_assets.partitions import check_in_calendar, parse_day
+    from seg_assets.partitions import check_in_calendar, parse_range
     from seg_assets.segments.decisions import champion_as_of
     from seg_assets.segments.migration import heat_map_svg, load_migration, say
     from seg_assets.segments.rules import DORMANT, marked_names, rule_id
     from seg_assets.settings import Settings
 
     settings = Settings.from_env()
-    first, last = (check_in_calendar(parse_day(text), settings) for text in (args.first, args.last))
+    first, last = (check_in_calendar(day, settings) for day in parse_range(args.first, args.last))
     strategy = _strategies(settings, args.strategy)[0]
     lake = Lake.of(settings)
     found = load_migration(
