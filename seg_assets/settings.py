@@ -122,6 +122,7 @@ class Settings(BaseModel):
         file = env.get(PREFIX + "SETTINGS")
         if file:
             values.update(_read_settings_file(Path(file), cls.model_fields))
+        origins = dict.fromkeys(values, file)
         for name, text in env.items():
             word = name.removeprefix(PREFIX)
             if word == name or word in NO_FIELDS or text == "":
@@ -132,13 +133,13 @@ class Settings(BaseModel):
                     f"{name} = {shown(text)}: no such setting{did_you_mean(word.upper(), known)}; "
                     f"there are, after {PREFIX}: {', '.join(known)}"
                 )
-            values[word.lower()] = text
+            values[word.lower()], origins[word.lower()] = text, name
         values.update(overrides)
         try:
             return cls(**values)
         except ValidationError as error:
             where = f"environment ({PREFIX}*)" + (f" or {file}" if file else "")
-            raise ConfigError(describe_validation(error, where)) from None
+            raise ConfigError(describe_validation(error, where, origins)) from None
 
     def environment(self) -> dict[str, str]:
         """The settings as environment variables, to hand them to a child process."""
@@ -177,10 +178,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-def describe_validation(error: ValidationError, where: str) -> str:
-    """One line per wrong field: where, field, value, what is allowed."""
+def describe_validation(error: ValidationError, where: str, origins: Mapping[str, str | None] | None = None) -> str:
+    """One line per wrong field: where (by `origins`, the field's own place), field, value, what is allowed."""
     lines = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"]) or "(whole)"
-        lines.append(f"{where}: {field} = {shown(item.get('input'))}: {item['msg'].removeprefix('Value error, ')}")
+        place = (origins or {}).get(str(item["loc"][0]) if item["loc"] else "") or where
+        lines.append(f"{place}: {field} = {shown(item.get('input'))}: {item['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)

@@ -96,8 +96,12 @@ def test_promise_11_a_typo_in_the_settings_file_names_file_and_field(tmp_path):
         ("start_day: 20240101\n", "start_day = 20240101"),
     ):
         file.write_text(text)
-        with pytest.raises(ConfigError, match=rf"shop\.yaml.*{named}"):
+        with pytest.raises(ConfigError, match=rf"shop\.yaml: .*{named}"):
             Settings.from_env({"SEG_ASSETS_SETTINGS": str(file)})
+    with pytest.raises(ConfigError, match=r"^SEG_ASSETS_SEED: seed = 'x'"):
+        Settings.from_env(
+            {"SEG_ASSETS_SETTINGS": str(file), "SEG_ASSETS_SEED": "x", "SEG_ASSETS_START_DAY": "2024-01-01"}
+        )
     with pytest.raises(ConfigError, match=r"gone\.yaml"):
         Settings.from_env({"SEG_ASSETS_SETTINGS": str(tmp_path / "gone.yaml")})
 
