@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from seg_assets.errors import SegAssetsError
+from seg_assets.errors import ConfigError, SegAssetsError
 from seg_assets.lake import Lake
 from seg_assets.partitions import ONE_DAY, check_in_calendar, day_range, say_days
 from seg_assets.settings import Settings
@@ -81,7 +81,7 @@ def replay(
         definitions: prepared definitions of the same settings (made here otherwise).
 
     Raises:
-        ConfigError: a day outside the calendar.
+        ConfigError: a day outside the calendar, or days in the wrong order.
         RunFailedError: a run failed.
     """
     from seg_assets.build import build_defs
@@ -89,6 +89,8 @@ def replay(
 
     check_in_calendar(first, settings)
     check_in_calendar(last, settings)
+    if last < first:
+        raise ConfigError(f"days = {first} .. {last}: the first is after the last")
     definitions = definitions or build_defs(settings)
     runner = _Runner(definitions, instance, say, forget_vanished)
     lake = Lake.of(settings)
