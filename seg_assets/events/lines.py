@@ -69,9 +69,9 @@ class Lines:
     def __len__(self) -> int:
         return len(self.number)
 
-    def slice(self, start: int) -> "Lines":
-        """The lines from `start` on."""
-        return Lines(self.number.slice(start), self.text.slice(start), self.problem.slice(start))
+    def slice(self, start: int, length: int | None = None) -> "Lines":
+        """The lines from `start` on, or `length` of them."""
+        return Lines(*(a.slice(start, length) for a in (self.number, self.text, self.problem)))
 
     def plus(self, other: "Lines") -> "Lines":
         """These lines followed by others."""
@@ -246,16 +246,21 @@ def jsonl_records(path: Path, seal: FileSeal, encoding: str = "utf-8", limit: in
 
 @dataclass
 class CsvFile:
-    """One CSV file as tables of records. `columns` is known once the first table came out."""
+    """One CSV file as tables of records. `columns` is known once the first table came out.
+
+    `needed` are the columns that a header must have: a lone first line that lacks one is a line, not a header.
+    """
 
     path: Path
     options: CsvOptions
     encoding: str = "utf-8"
     limit: int = 1 << 20
+    needed: Sequence[str] = ()
     columns: list[str] | None = None
     seal: FileSeal = field(default_factory=FileSeal)
 
     def __post_init__(self) -> None:
+        self._header: Lines | None = None
         d, q, e = (re.escape(c) for c in (self.options.delimiter, self.options.quote, self.options.escape))
         if q:
             inside = rf"(?:[^{q}{e}]|{q}{q}|{e}[\s\S])*" if e else rf"(?:[^{q}]|{q}{q})*"
@@ -273,19 +278,28 @@ class CsvFile:
         if self.options.columns and not self.options.header:
             self.columns = unique_names(self.options.columns)
         held: Lines | None = None
+        found = 0
         skip = self.options.skip
         blocks = read_lines(self.path, self.seal, self.encoding, self.limit)
         block = next(blocks, None)
         while block is not None:
             following = next(blocks, None)
-            if skip:
+            if skip and block.problem[0].as_py() != DAMAGED_GZIP:
                 taken = min(skip, len(block))
                 block, skip = block.slice(taken), skip - taken
             lines = held.plus(block) if held is not None else block
             table, held = self._cut(lines, last=following is None)
             if table is not None and len(table):
+                found += len(table)
                 yield table
             block = following
+        if not found and self._header is not None and not self._is_header():
+            header = self._header
+            yield self._table(header.number, header.text, [None], header.problem)
+
+    def _is_header(self) -> bool:
+        have = {c.casefold() for c in self.columns or ()}
+        return all(c.casefold() in have for c in self.needed)
 
     def _cut(self, lines: Lines, *, last: bool) -> tuple[pa.Table | None, Lines | None]:
         if self.columns is None:
@@ -351,11 +365,21 @@ class CsvFile:
     def _take_header(self, lines: Lines) -> Lines:
         """Take the column names from the first line that is not blank."""
         for i in range(len(lines)):
+            if lines.problem[i].as_py() == DAMAGED_GZIP:
+                # nothing of the file could be unpacked: this line says so and names no columns
+                self.columns = []
+                return lines.slice(i)
             if lines.text[i].as_py().strip() == "":
                 continue
             used, text, fields, _ = self._assemble(lines, i, last=True, header=True)
             names = self.options.columns or fields or text.split(self.options.delimiter)
             self.columns = unique_names(names)
+            if used > 1 and not self._is_header():
+                # a quote left open: the lines after it are not part of the header
+                used, text = 1, lines.text[i].as_py()
+                self.columns = unique_names(text.split(self.options.delimiter))
+            one = lines.slice(i, 1)
+            self._header = Lines(one.number, pa.array([text], pa.large_string()), one.problem)
             return lines.slice(i + used)
         return lines.slice(len(lines))
 

@@ -679,7 +679,7 @@ class _SplitFile:
 
 
 def _note(account: FileAccount, mapping: FeedMapping, shape: Records) -> None:
-    if not shape.json:
+    if shape.columns:
         account.unmapped = mapping.unmapped(shape)
         have = {c.casefold() for c in shape.columns}
         account.absent = [c for c in mapping.feed.read_columns if c.casefold() not in have]
@@ -713,7 +713,8 @@ def _chunks(
             if len(table):
                 yield from _registered(con, table, Records({}, json=True))
     else:
-        csv = CsvFile(file.path, feed.csv, feed.encoding, feed.max_line_bytes)
+        needed = [c for c in feed.read_columns if c not in feed.optional]
+        csv = CsvFile(file.path, feed.csv, feed.encoding, feed.max_line_bytes, needed)
         for table in csv.records():
             account.lines_read += len(table)
             yield from _registered(con, table, Records(dict.fromkeys(csv.columns or (), "VARCHAR")))

@@ -354,6 +354,39 @@ def test_gzip_files_are_read_and_a_truncated_one_keeps_what_can_be_unpacked(tmp_
     assert "damaged_gzip" in {r["reason"] for r in read.rejected}
 
 
+@pytest.mark.parametrize("skip", [0, 2])
+@pytest.mark.parametrize("cut", ["no gzip", "no byte of it", "in its header", "between lines"])
+def test_promise_04_a_csv_that_is_no_gzip_or_is_cut_is_told(tmp_path, cut, skip):
+    # A day of a hundred purchases in plain text, named .csv.gz, was an empty day without a word.
+    shop = Landing(
+        tmp_path, ORDERS.replace(".csv", ".csv.gz").replace("    columns:", f"    csv: {{skip: {skip}}}\n    columns:")
+    )
+    text = ("x\n" * skip + lines(*(f"{n},u{n},2024-03-04 10:00,purchase,1" for n in range(100)))).encode()
+    packed = gzip.compress(text, mtime=0)
+    stored = gzip.compress(text, 0, mtime=0)
+    part = {"no gzip": text, "no byte of it": packed[:11], "in its header": stored[:29], "between lines": stored[:90]}
+    shop.put("orders/2024-03-04.csv.gz", part[cut])
+    read = shop.read()
+    assert [r["reason"] for r in read.rejected][-1] == "damaged_gzip"
+    assert read.day.bad >= 1
+    assert bool(read.accepted) == (cut == "between lines")
+
+
+def test_promise_04_a_first_line_that_is_no_header_is_not_lost(orders):
+    orders.put("orders/2024-03-04.csv", "1,u,2024-03-04 10:00,purchase,1\n")
+    read = orders.read()
+    assert [(r["line"], r["reason"], r["field"], r["original"]) for r in read.rejected] == [
+        (1, "missing_column", "customer", "1,u,2024-03-04 10:00,purchase,1")
+    ]
+    orders.put("orders/2024-03-04.csv", "1,\0u,2024-03-04 10:00,purchase,1\n")
+    assert orders.read().reasons() == {1: "nul_byte"}
+
+
+def test_promise_04_a_quote_left_open_in_the_header_takes_no_line_with_it(orders):
+    orders.put("orders/2024-03-04.csv", '"' + lines("1,u,2024-03-04,purchase,1", '2,5",2024-03-04,purchase,1'))
+    assert {r["user_id"] for r in orders.read().accepted} == {"u", '5"'}
+
+
 def test_parquet_is_read_with_its_own_types(tmp_path):
     import pandas as pd
 
