@@ -404,9 +404,13 @@ class Reader:
         account = FileAccount(file.relative, file.feed, file.size, "", 0)
         parts = name_parts(feed, file.relative)
         contract = ", ".join(identifier(c) for c in RAW_EVENTS)
+        header: list[str] = []
         with _zone(store, mapping.feed_zone):
             for shape in _chunks(file, feed, store, account):
                 shape.name_parts = parts
+                if feed.format_of(file.relative) == "csv":
+                    # texts of JSON and Parquet records name their columns, lines of CSV do not
+                    header = list(shape.columns)
                 _note(account, mapping, shape)
                 store.execute(
                     f"create or replace temp table seg_chunk_rows as {mapping.events_sql(store, shape, 'seg_chunk')}"
@@ -426,8 +430,9 @@ class Reader:
             d: (n, b, h)
             for d, n, b, h in store.execute(
                 "select day, count(*), sum(line_bytes)::bigint, "
-                "md5(concat(count(*), '|', bit_xor(line_hash), '|', sum(line_hash::hugeint))) "
-                f"from seg_split where file_no = {number} group by 1"
+                "md5(concat(count(*), '|', bit_xor(line_hash), '|', sum(line_hash::hugeint), ?)) "
+                f"from seg_split where file_no = {number} group by 1",
+                ["".join("|" + c for c in header)],
             ).fetchall()
         }
         if sum(n for n, _, _ in days.values()) != account.lines_read:

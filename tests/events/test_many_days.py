@@ -73,6 +73,36 @@ def test_lines_appended_for_a_new_day_leave_the_digest_of_the_others(tmp_path):
     assert before[1] != after[1]
 
 
+@pytest.mark.parametrize("wrong", ["id,customer,at,kind,discount", "id,customer,at,kind,amt"])
+def test_a_file_sent_again_with_another_header_changes_its_days(tmp_path, wrong):
+    # The same lines under a corrected header were never read again: only the lines' own text was compared.
+    shop = Landing(tmp_path, MANY, first_day=dt.date(2024, 1, 1))
+    digests = []
+    for header in (wrong, "id,customer,at,kind,amount"):
+        shop.put("orders/all.csv", header + "\n" + "".join(r + "\n" for r in ROWS))
+        with shop.open() as reader:
+            digests.append(reader.digests(FIRST, ["events"]))
+    assert digests[0] != digests[1]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_columns_renamed_in_other_formats_change_their_days_too(tmp_path, ending):
+    import pyarrow as pa
+    import pyarrow.json as paj
+    import pyarrow.parquet as pq
+
+    shop = Landing(tmp_path, MANY.replace("all*.csv", f"all*.{ending}"), first_day=dt.date(2024, 1, 1))
+    digests = []
+    for name in ("discount", "amount"):
+        row = f'{{"id":"1","customer":"u","at":"2024-03-03 10:00","kind":"purchase","{name}":1}}'
+        path = shop.put(f"orders/all.{ending}", row + "\n")
+        if ending == "parquet":
+            pq.write_table(paj.read_json(pa.BufferReader(row.encode())), path)
+        with shop.open() as reader:
+            digests.append(reader.digests(FIRST, ["events"]))
+    assert digests[0] != digests[1]
+
+
 def test_monthly_files_are_read_for_their_month_only(tmp_path):
     yaml = MANY.replace("all*.csv", "{day:%Y-%m}.csv")
     shop = Landing(tmp_path, yaml, first_day=dt.date(2024, 1, 1))
