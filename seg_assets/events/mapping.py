@@ -121,9 +121,9 @@ class FeedMapping:
             extra = f"nullif(json_merge_patch('{{}}', to_json(struct_pack({packed})))::varchar, '{{}}')"
         text = TEXT
         columns = "".join(f", {i}" for i in items)
-        if self.feed.format_of(self.feed.files[0].text) == "parquet":
+        if self._parquet:
             whole = ", ".join(f"{quoted(c)} := {quoted(c)}" for c in shape.columns)
-            text = f"to_json(struct_pack({whole}))::varchar" if whole else "''"
+            text = f"coalesce({TEXT}, to_json(struct_pack({whole}))::varchar)" if whole else "''"
         return f"select {LINE}, {text} as {TEXT}, {PROBLEM}{columns}, {extra} as __seg_extra from {chunk}"
 
     def missing(self, shape: Records) -> list[str]:
@@ -164,7 +164,19 @@ class FeedMapping:
                     "columns of text files are texts: cast them, for example price::decimal(18,2)"
                 ) from None
 
+    @property
+    def _parquet(self) -> bool:
+        return self.feed.format_of(self.feed.files[0].text) == "parquet"
+
     # ---- pieces ------------------------------------------------------------------------------------------------
+
+    def _nul_rules(self, shape: Records) -> list[tuple[str, str, str]]:
+        """NUL bytes as texts of JSON and Parquet records write them; CSV lines with one were refused before."""
+        if not shape.json and not self._parquet:
+            return []
+        # the backslash of an escape is not itself escaped; the regex is asked only where there may be one
+        escape = r"(^|[^\\])(\\\\)*\\u0000"
+        return [(f"contains({TEXT}, '\\u0000') and regexp_matches({TEXT}, '{escape}')", "'nul_byte'", "''")]
 
     def _evaluated(self, records: str, types: Mapping[str, str]) -> str:
         """Every mapped expression as `v_<column>`; an expression that fails on a line is noted, not raised."""
@@ -191,9 +203,10 @@ class FeedMapping:
             kind = types[column]
             value = f"v_{column}"
             if kind in ("DOUBLE", "FLOAT"):
-                # pandas writes ids with gaps as doubles: 123.0 is the id 123.
+                # pandas writes ids with gaps as doubles: 123.0 is the id 123, and NaN is the gap
                 value = (
-                    f"case when {value} = trunc({value}) and abs({value}) < 1e15 "
+                    f"case when not isfinite({value}) then null "
+                    f"when {value} = trunc({value}) and abs({value}) < 9223372036854775808 "
                     f"then {value}::bigint::varchar else {value}::varchar end"
                 )
             value = _trimmed(value if kind == "VARCHAR" else f"({value})::varchar")
@@ -249,10 +262,15 @@ class FeedMapping:
                 parsed = f"try_strptime({trimmed}, {literal(form)})"
                 tries.append(parsed if "%z" in form or "%Z" in form else f"timezone({zone}, {parsed})")
             return f"coalesce({', '.join(tries)})"
-        if kind == "TIMESTAMP WITH TIME ZONE":
-            return value
-        if kind.startswith("TIMESTAMP") or kind == "DATE":
+        if kind in ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"):
+            return f"{value}::timestamptz"
+        if kind == "TIMESTAMP_NS":
             return f"timezone({zone}, {value}::timestamp)"
+        if kind.startswith("TIMESTAMP") or kind == "DATE":
+            # a date may be of a year that no timestamp reaches; what is refused as out of range need not be exact
+            known = f"{value} between '0001-01-01' and '9999-12-31'"
+            far = f"case when {value} is not null then timestamptz '9999-12-31 00:00:00+00' end"
+            return f"case when {known} then timezone({zone}, {value}::timestamp) else {far} end"
         raise ConfigError(
             f"{self.where}: columns.event_time gives {kind}; it must give a text or a timestamp, "
             "for example to_timestamp(seconds::double)"
@@ -329,8 +347,7 @@ class FeedMapping:
             (f"kind not in ({types_list})", "'unknown_event_type'", "'event_type'"),
             ("user_id is null and anonymous_id is null", "'no_user'", "'user_id'"),
             *[(f"strlen({c}) > {MAX_ID}", "'too_long'", f"'{c}'") for c in _IDS],
-            # CSV lines with one were refused before, and JSON writes it as an escape
-            *([(f"contains({TEXT}, '\\u0000')", "'nul_byte'", "''")] if shape.json else []),
+            *self._nul_rules(shape),
             *[(f"strlen({c}) > {MAX_TEXT}", "'too_long'", f"'{c}'") for c in _TEXTS],
             *[(f"bad_{c} is not null", f"bad_{c}", f"'{c}'") for c in _NUMBERS],
         ]
@@ -394,8 +411,7 @@ class FeedMapping:
         types = self.types(con, records)
         values: list[str] = []
         rules: list[tuple[str, str, str]] = [(f"{PROBLEM} is not null", PROBLEM, "''")]
-        if shape.json:
-            rules.append((f"contains({TEXT}, '\\u0000')", "'nul_byte'", "''"))
+        rules += self._nul_rules(shape)
         missing = self.missing(shape)
         if missing:
             rules.append(("true", "'missing_column'", literal(missing[0])))

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from seg_assets.errors import LandingError, SegAssetsError
 from seg_assets.events.contract import LANDED_FILES, RAW_EVENTS, RAW_PRODUCTS, RAW_USERS, REJECTED_EVENTS
@@ -31,8 +30,9 @@ from seg_assets.events.landing import (
     one_feed_each,
     sha256_of,
 )
-from seg_assets.events.lines import LINE, PROBLEM, CsvFile, FileSeal, jsonl_records, unique_names
+from seg_assets.events.lines import CsvFile, FileSeal, jsonl_records
 from seg_assets.events.mapping import FeedMapping, Records
+from seg_assets.events.parquet import parquet_tables
 from seg_assets.events.source import PRODUCTS, USERS, EventFeed, Source, TableFeed
 from seg_assets.lake import digest, identifier, literal
 from seg_assets.settings import Settings
@@ -707,7 +707,7 @@ def _chunks(
     kind = feed.format_of(file.relative)
     seal_ = FileSeal()
     if kind == "parquet":
-        for table, columns in _parquet_tables(file, con):
+        for table, columns in parquet_tables(file.path, con):
             account.lines_read += len(table)
             yield from _registered(con, table, Records(columns))
         account.sha256 = sha256_of(file.path)
@@ -735,26 +735,6 @@ def _registered(con: duckdb.DuckDBPyConnection, table: pa.Table, shape: Records)
         yield shape
     finally:
         con.unregister("seg_chunk")
-
-
-def _parquet_tables(file: LandingFile, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[pa.Table, dict[str, str]]]:
-    """Row groups of a Parquet file with their row numbers; types as DuckDB calls them."""
-    try:
-        with pq.ParquetFile(file.path) as handle:
-            names = unique_names(handle.schema_arrow.names)
-            line = 1
-            for batch in handle.iter_batches(batch_size=500_000):
-                data = {LINE: pa.array(range(line, line + len(batch)), pa.int64()),
-                        PROBLEM: pa.nulls(len(batch), pa.string())}  # fmt: skip
-                data.update(zip(names, batch.columns, strict=True))
-                table = pa.table(data)
-                line += len(batch)
-                con.register("seg_shape", table)
-                types = {r[0]: r[1] for r in con.execute("describe seg_shape").fetchall() if r[0] in names}
-                con.unregister("seg_shape")
-                yield table, types
-    except (OSError, pa.ArrowException, duckdb.Error) as error:
-        raise LandingError(f"{file.path}: cannot be read as Parquet: {error}; deliver it again") from None
 
 
 __all__ = ["REJECTED_EVENTS", "DayRead", "FileAccount", "Reader", "TableRead", "seal"]
