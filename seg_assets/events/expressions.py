@@ -120,7 +120,39 @@ class Expression:
         folded = [c.casefold() for c in columns]
         if len(set(folded)) != len(folded):
             raise ExpressionError(f"columns {columns} differ only in upper and lower case; rename one in the file")
+        _compute_once(text, columns)
         return cls(text, tuple(columns), item.get("class") == "COLUMN_REF")
+
+
+def _compute_once(text: str, columns: list[str]) -> None:
+    """Compute an expression on a line of nulls: a constant pattern or type that is none fails on every line.
+
+    What depends on the columns' types cannot be told before there is a file, and passes.
+    """
+    row = ", ".join('null::varchar as "' + c.replace('"', '""') + '"' for c in columns) or "1"
+    with duckdb.connect(":memory:") as con:
+        con.execute("pragma disable_optimizer")  # it would not compute what is null anyway
+        try:
+            con.execute(f"select try({{'v': (\n{text}\n)}}) from (select {row})")
+        except (duckdb.InvalidInputException, duckdb.CatalogException) as error:
+            raise ExpressionError(str(error).splitlines()[0]) from None
+        except duckdb.Error:
+            return
+
+
+def check_time_format(form: str) -> None:
+    """Check a strptime format.
+
+    Raises:
+        ExpressionError: it has no directive, or one that DuckDB does not know.
+    """
+    if not re.search("%-?[a-zA-Z]", form):
+        raise ExpressionError("no directive; for example %d.%m.%Y %H:%M")
+    with duckdb.connect(":memory:") as con:
+        try:
+            con.execute("select try_strptime('', ?)", [form])
+        except duckdb.Error as error:
+            raise ExpressionError(f"{str(error).splitlines()[0]}; for example %d.%m.%Y %H:%M") from None
 
 
 def _serialize(text: str) -> str:

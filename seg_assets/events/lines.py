@@ -8,6 +8,7 @@ know no line numbers of good rows and lose or glue lines around broken quotes, s
 
 import codecs
 import hashlib
+import itertools
 import os
 import re
 import zlib
@@ -37,6 +38,12 @@ TOO_LONG = "line_too_long"
 OPEN_QUOTE = "unclosed_quote"
 RAGGED = "wrong_number_of_columns"
 DAMAGED_GZIP = "damaged_gzip"
+
+# Encodings of two byte orders, and how their texts begin when they say which.
+_MARKED = {
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -125,6 +132,11 @@ def _utf8_blocks(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
             yield block.removeprefix(codecs.BOM_UTF8) if first else block
             first = False
         return
+    if encoding in _MARKED:
+        # Without a mark of its byte order a text is taken as little-endian, as Windows writes it.
+        head = next(blocks, b"")
+        blocks = itertools.chain([head], blocks)
+        encoding += "" if head.startswith(_MARKED[encoding]) else "-le"
     decoder = codecs.getincrementaldecoder(encoding)("seg_assets_mark")
     for block in blocks:
         text = decoder.decode(block)

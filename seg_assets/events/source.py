@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from seg_assets.errors import ConfigError
 from seg_assets.events.contract import EVENT_TYPES, RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
-from seg_assets.events.expressions import Expression, ExpressionError
+from seg_assets.events.expressions import Expression, ExpressionError, check_time_format
 from seg_assets.lake import digest
 from seg_assets.settings import describe_validation
 from seg_assets.yaml_file import read_yaml
@@ -198,13 +198,27 @@ class _Feed(_Model):
             return tuple({"text": v} if isinstance(v, str) else v for v in value)
         raise ValueError("a path or a list of paths relative to the landing folder")
 
+    @field_validator("thousands")
+    @classmethod
+    def _another_mark(cls, value: str, info: ValidationInfo) -> str:
+        decimal = info.data.get("decimal")
+        if value == decimal:
+            other = "," if decimal == "." else "."
+            raise ValueError(f"that is the decimal mark too: say decimal: {other!r}, or another mark")
+        return value
+
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, value: str) -> str:
+        text = "a,1\n"
         try:
-            return codecs.lookup(value).name
-        except LookupError:
-            raise ValueError("unknown; for example utf-8, latin-1, cp1252, utf-16") from None
+            raw = text.encode(value)
+            known = codecs.getincrementaldecoder(value)("backslashreplace").decode(raw, final=True) == text
+        except (LookupError, UnicodeError):  # base64 and its like are codecs, not encodings of text
+            known = False
+        if not known:
+            raise ValueError("unknown as an encoding of texts; for example utf-8, latin-1, cp1252, utf-16")
+        return codecs.lookup(value).name
 
     @field_validator("time_zone")
     @classmethod
@@ -320,6 +334,16 @@ class EventFeed(_Feed):
     @classmethod
     def _formats(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("time_format")
+    @classmethod
+    def _known_formats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for form in value:
+            try:
+                check_time_format(form)
+            except ExpressionError as error:
+                raise ValueError(f"{form!r}: {error}") from None
+        return value
 
     @model_validator(mode="after")
     def _complete(self) -> "EventFeed":

@@ -226,10 +226,22 @@ def test_one_line_in_another_encoding_does_not_lose_the_file(orders):
     ]
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16"])
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-32"])
 def test_other_encodings_are_read_when_the_source_says_so(tmp_path, encoding):
     shop = Landing(tmp_path, ORDERS.replace("    columns:", f"    encoding: {encoding}\n    columns:", 1))
     shop.put("orders/2024-03-04.csv", lines("1,Zoë,2024-03-04 10:00,purchase,1").encode(encoding))
+    assert [r["user_id"] for r in shop.read().accepted] == ["Zoë"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_utf_16_without_a_mark_is_little_endian(tmp_path, encoding, order):
+    shop = Landing(tmp_path, ORDERS.replace("    columns:", f"    encoding: {encoding}\n    columns:", 1))
+    text = lines("1,Zoë,2024-03-04 10:00,purchase,1")
+    shop.put("orders/2024-03-04.csv", text.encode(f"{encoding}-{order}"))
+    assert [r["user_id"] for r in shop.read().accepted] == (["Zoë"] if order == "le" else [])
+    assert shop.read().day.bad == (0 if order == "le" else 1)
+    shop.put("orders/2024-03-04.csv", ("\ufeff" + text).encode(f"{encoding}-{order}"))
     assert [r["user_id"] for r in shop.read().accepted] == ["Zoë"]
 
 

@@ -33,6 +33,19 @@ def test_shipped_sources_load(name):
         (".csv", ".xlsx", ["csv, jsonl, parquet"]),
         ("    columns:", "    time_zone: Berlin\n    columns:", ["time_zone", "'Berlin'", "Europe/Berlin"]),
         ("    columns:", "    encoding: utf8000\n    columns:", ["encoding", "utf8000", "latin-1"]),
+        *[
+            ("    columns:", f"    encoding: {e}\n    columns:", ["orders.encoding", e, "encoding of texts", "latin-1"])
+            for e in ("base64", "hex", "rot13", "zlib", "idna", "punycode", "undefined")
+        ],
+        *[
+            ("    columns:", f"    time_format: '{f}'\n    columns:", ["orders.time_format", f"'{f}'", "%d.%m.%Y"])
+            for f in ("%Q", "%s", "", "now", "%Y%")
+        ],
+        ("amount: amount", "amount: regexp_extract(amount, '(')", ["amount", "'('", "missing )"]),
+        ("amount: amount", "amount: amount::money", ["amount", "amount::money", "Type with name money"]),
+        ("    columns:", "    thousands: '.'\n    columns:", ["feeds.orders.thousands = '.'", "decimal: ','"]),
+        ("    columns:", "    decimal: ','\n    thousands: ','\n    columns:", ["thousands = ','", "decimal: '.'"]),
+        ("    columns:", "    thousands: '..'\n    columns:", ["feeds.orders.thousands", "'..'"]),
         ("    columns:", "    csv: {delimiter: '||'}\n    columns:", ["csv.delimiter", "one ASCII character"]),
         ("    columns:", "    values: {event_type: {x: buy}}\n    columns:", ["event_type.x", "buy", "purchase"]),
         ("    columns:", "    defaults: {amount: 3}\n    columns:", ["defaults.amount"]),
