@@ -275,15 +275,17 @@ class CsvFile:
         self._header: Lines | None = None
         d, q, e = (re.escape(c) for c in (self.options.delimiter, self.options.quote, self.options.escape))
         if q:
-            inside = rf"(?:[^{q}{e}]|{q}{q}|{e}[\s\S])*" if e else rf"(?:[^{q}]|{q}{q})*"
+            escaped = rf"|{e}[\s\S]" if e else ""
+            inside = rf"(?:[^{q}{e}]|{q}{q}{escaped})*"
             bare = rf"[^{d}{q}\r\n]*"
             one = rf"(?:{q}{inside}{q}|{bare})"
             self._strict = rf"^{one}(?:{d}{one})*$"
+            self.inside = re.compile(rf"(?:[^{q}{e}]+|{q}{q}{escaped})*")
             # A quote inside a bare text (5" pipe) is a character like any other.
-            self._field = re.compile(rf"{q}(?P<quoted>{inside}){q}(?={d}|\Z)|(?P<bare>(?!{q})[^{d}\r\n]*)(?={d}|\Z)")
+            self.bare = re.compile(rf"[^{d}\r\n]*")
         else:
             self._strict = ""
-            self._field = re.compile(rf"(?P<quoted>(?!))|(?P<bare>[^{d}]*)")
+            self.inside = self.bare = re.compile(rf"[^{d}]*")
 
     def records(self) -> Iterator[pa.Table]:
         """Tables of line, text, problem and one string column per column of the file."""
@@ -402,13 +404,16 @@ class CsvFile:
         text = lines.text[at].as_py()
         alone = text
         wanted = None if header else len(self.columns or ())
+        scan = _Scan(self)
         for used in range(1, MAX_LINES_OF_A_RECORD + 1):
-            fields = self.parse(text)
+            fields = scan.on(text)
             if fields is not None:
                 if used > 1 and wanted is not None and len(fields) != wanted:
                     break
                 ragged = wanted is not None and len(fields) != wanted
                 return used, text, None if ragged else fields, RAGGED if ragged else None
+            if scan.hopeless:
+                break
             if at + used >= len(lines):
                 if not last and len(text) < self.limit:
                     return 0, alone, None, None
@@ -420,21 +425,7 @@ class CsvFile:
 
     def parse(self, text: str) -> list[str] | None:
         """Fields of one record's text; None when a quote is open or stands where it cannot."""
-        opt = self.options
-        fields, at = [], 0
-        while True:
-            match = self._field.match(text, at)
-            if match is None:
-                return None
-            quoted = match.group("quoted")
-            value = match.group("bare") if quoted is None else quoted.replace(opt.quote * 2, opt.quote)
-            if opt.escape:
-                value = re.sub(re.escape(opt.escape) + r"([\s\S])", r"\1", value)
-            fields.append(value)
-            at = match.end()
-            if at >= len(text):
-                return fields
-            at += 1
+        return _Scan(self).on(text)
 
     def _parse_fast(self, number: pa.Array, text: pa.Array) -> pa.Table:
         """Parse records that are complete and well formed, with Arrow's reader; line numbers travel as a column."""
@@ -458,7 +449,10 @@ class CsvFile:
         parsed = pacsv.read_csv(
             pa.BufferReader(buffer),
             read_options=pacsv.ReadOptions(
-                column_names=names, block_size=max(1 << 20, 2 * longest + 64), use_threads=True
+                # threads for one block of lines cost a millisecond and win nothing
+                column_names=names,
+                block_size=max(1 << 20, 2 * longest + 64),
+                use_threads=buffer.size > 1 << 20,
             ),
             parse_options=pacsv.ParseOptions(
                 delimiter=opt.delimiter,
@@ -500,6 +494,50 @@ class CsvFile:
         for k, column in enumerate(columns):
             data[column] = pa.array([None if f is None else f[k] for f in fields], pa.large_string())
         return pa.table(data)
+
+
+class _Scan:
+    """The fields of a record whose text may grow by lines; what was looked at once is not looked at again.
+
+    `hopeless` when no line after it can complete the record: a quote stands where it cannot.
+    """
+
+    def __init__(self, file: CsvFile) -> None:
+        self._file = file
+        self._fields: list[str] = []
+        self._start = 0  # of the field at hand
+        self._quoted_to = 0  # how far that field was read, if it is quoted and open
+        self.hopeless = False
+
+    def on(self, text: str) -> list[str] | None:
+        """The fields of the text, which goes on from the one before; None when a quote is open or is out of place."""
+        file, opt = self._file, self._file.options
+        while True:
+            if opt.quote and text.startswith(opt.quote, self._start):
+                end = _end(file.inside, text, self._quoted_to or self._start + 1)
+                if not text.startswith(opt.quote, end):
+                    # at the end of the text, or at an escape that ends it
+                    self._quoted_to = end
+                    return None
+                value = text[self._start + 1 : end].replace(opt.quote * 2, opt.quote)
+                end += 1
+            else:
+                end = _end(file.bare, text, self._start)
+                value = text[self._start : end]
+            if end < len(text) and text[end] != opt.delimiter:
+                self.hopeless = True
+                return None
+            if opt.escape:
+                value = re.sub(re.escape(opt.escape) + r"([\s\S])", r"\1", value)
+            self._fields.append(value)
+            self._start, self._quoted_to = end + 1, 0
+            if end >= len(text):
+                return self._fields
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return match.end() if match else at
 
 
 def _arranged(parsed: pa.Table, text: pa.Array, columns: list[str]) -> pa.Table:
