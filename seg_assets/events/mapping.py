@@ -111,12 +111,16 @@ class FeedMapping:
             if kind == "VARCHAR":
                 value = f"case when {value} in ({nulls}) then null else {value} end"
             items.append(f"{value} as {quoted(c)}")
-        others = [c for c in shape.columns if c not in used]
+        # in one order, so that a file sent again with its columns in another holds the same events
+        others = sorted(c for c in shape.columns if c not in used)
         extra = "null::varchar"
         if others and self.feed.extra == "keep":
+            as_json = {
+                "VARCHAR": "nullif({0}, '')",
+                **dict.fromkeys(("DOUBLE", "FLOAT"), "case when isfinite({0}) then {0} end"),
+            }
             packed = ", ".join(
-                f"{quoted(c)} := " + (f"nullif({quoted(c)}, '')" if shape.columns[c] == "VARCHAR" else quoted(c))
-                for c in others
+                f"{quoted(c)} := " + as_json.get(shape.columns[c], "{0}").format(quoted(c)) for c in others
             )
             extra = f"nullif(json_merge_patch('{{}}', to_json(struct_pack({packed})))::varchar, '{{}}')"
         text = TEXT
@@ -188,7 +192,8 @@ class FeedMapping:
             else:
                 items.append(f"try({{'v': {sql}}}) as t_{column}")
                 failed.append(column)
-        inner = f"select {LINE}, {TEXT}, {PROBLEM}, __seg_extra, {', '.join(items)} from ({records})"
+        extra = _plain_json("__seg_extra")
+        inner = f"select {LINE}, {TEXT}, {PROBLEM}, {extra} as __seg_extra, {', '.join(items)} from ({records})"
         if not failed:
             return f"select *, null::varchar as __seg_failed from ({inner})"
         cases = " ".join(f"when t_{c} is null then '{c}'" for c in failed)
@@ -456,6 +461,17 @@ def _trimmed(value: str) -> str:
     """
     bare = f"nullif(trim({value}, e' \\t\\r\\n'), '')"
     return f"case when {value} < '!' or right({value}, 1) < '!' then {bare} else {value} end"
+
+
+def _plain_json(value: str) -> str:
+    """JSON text without NaN and Infinity, which DuckDB writes and JSON does not know: null.
+
+    Every string and every such number gets a mark (JSON writes the character itself as an escape); a string loses it.
+    """
+    pattern, quote = literal(r'("(?:[^"\\]|\\.)*")|-?(?:NaN|Infinity)'), literal('"')
+    marked = f"regexp_replace({value}, {pattern}, '\\1' || chr(1), 'g')"
+    cleaned = f"replace(replace({marked}, {quote} || chr(1), {quote}), chr(1), 'null')"
+    return f"case when contains({value}, 'NaN') or contains({value}, 'Infinity') then {cleaned} else {value} end"
 
 
 def _json_text(text: str) -> str:

@@ -333,6 +333,37 @@ def test_unknown_columns_are_kept_in_extra(orders, events):
     assert json.loads(events.read().accepted[0]["extra"]) == {"colour": "red", "deep": {"a": [1, 2]}}
 
 
+def test_the_same_lines_with_their_columns_in_another_order_are_the_same_events(tmp_path):
+    # Without event_id they counted twice: the id is made from the content, and extra kept the file's order.
+    shop = Landing(tmp_path, ORDERS.replace("      event_id: id\n", "").replace("[id, kind", "[kind"))
+    shop.put("orders/2024-03-04.csv", "customer,at,kind,amount,note,colour\nu,2024-03-04 10:00,purchase,1,gift,red\n")
+    once = shop.read().accepted
+    shop.put(
+        "orders/2024-03-04.again.csv", "colour,note,amount,kind,at,customer\nred,gift,1,purchase,2024-03-04 10:00,u\n"
+    )
+    assert shop.read().accepted == once
+    assert once[0]["extra"] == '{"colour":"red","note":"gift"}'
+
+
+def test_extra_is_json_where_a_file_says_nan_or_infinity(events, parquet):
+    import pyarrow as pa
+
+    row = event(event_id="1", amount=1, note='NaN, "Infinity": ', more=["NaN", 1]).removesuffix("}")
+    events.put("events/2024-03-04.jsonl", row + ', "x": NaN, "y": [-Infinity, Infinity, {"NaN": NaN}]}')
+
+    def strict(text: str) -> dict:
+        return json.loads(text, parse_constant=pytest.fail)
+
+    assert strict(events.read().accepted[0]["extra"]) == {
+        "note": 'NaN, "Infinity": ', "more": ["NaN", 1], "x": None, "y": [None, None, {"NaN": None}],
+    }  # fmt: skip
+    nan, inf = float("nan"), float("inf")
+    read = parquet(x=pa.array([nan, inf, 1.5]), note=pa.array(["NaN"] * 3), deep=pa.array([[nan], [-inf], None]))
+    assert [strict(r["extra"]) for r in sorted(read.accepted, key=lambda r: r["user_id"])] == [
+        {"deep": [None], "note": "NaN"}, {"deep": [None], "note": "NaN"}, {"note": "NaN", "x": 1.5},
+    ]  # fmt: skip
+
+
 def test_a_column_the_mapping_reads_and_the_header_lacks_rejects_the_files_lines(orders):
     orders.put(
         "orders/2024-03-04.csv", "id,client,at,kind,amount\n1,u,2024-03-04,purchase,1\n2,u,2024-03-04,purchase,1\n"
