@@ -14,7 +14,7 @@ import numpy as np
 
 from seg_assets.errors import ConfigError
 from seg_assets.segments import algorithms
-from seg_assets.segments.algorithms import Fitted, Outcome, rounded
+from seg_assets.segments.algorithms import Fitted, Outcome, rounded, spreads
 from seg_assets.segments.algorithms.prototypes import subset
 from seg_assets.segments.strategy import Strategy
 from seg_assets.threads import one_thread
@@ -30,6 +30,8 @@ REFERENCES = 10
 REFERENCE_USERS = 1000
 # Groups of the delete-a-group jackknife (Kott 2001).
 JACKKNIFE_GROUPS = 20
+# Share of a sum of squares below which the rest of a subtraction is its rounding: some n x 1e-16.
+ROUNDING = 1e-12
 # Tibshirani and Walther (2005): a number of clusters is predicted when this share of pairs stays together.
 PREDICTED = 0.8
 # Another k must be named by this many more criteria than the champion's: relabelling everyone costs.
@@ -218,7 +220,8 @@ class _Shared:
         row: dict[str, Any] = {"k": k}
         for name in CRITERIA:
             value, error = found[name]
-            known = np.isfinite(value)
+            # A number whose error cannot be told has no say: nothing tells a difference from chance.
+            known = np.isfinite(value) and np.isfinite(error)
             row[name] = round(value, 6) if known else None
             row[f"{name}_error"] = round(error, 6) if known else None
         return rounded(
@@ -366,7 +369,8 @@ def _explained(y: np.ndarray, labels: np.ndarray, here: np.ndarray, there: np.nd
         held = y[there[labels[there] == label]]
         error += ((held - (taught.mean(axis=0) if len(taught) else everyone)) ** 2).sum(axis=0)
     total = ((y[there] - y[there].mean(axis=0)) ** 2).sum(axis=0)
-    return float(np.where(total > 0, 1.0 - error / np.where(total > 0, total, 1.0), 0.0).mean())
+    differs = spreads(y[there]) > 0
+    return float(np.where(differs, 1.0 - error / np.where(differs, total, 1.0), 0.0).mean())
 
 
 def reference_sets(rows: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -390,7 +394,11 @@ def within(X: np.ndarray, labels: np.ndarray) -> float:
 
 
 def separation(X: np.ndarray, labels: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Calinski and Harabasz (1974), Davies and Bouldin (1979), each with a delete-a-group jackknife error."""
+    """Calinski and Harabasz (1974), Davies and Bouldin (1979), each with a delete-a-group jackknife error.
+
+    NaN where an index or its error cannot be told: users of one kind leave nothing to divide by, and of five users no
+    two groups can be left out.
+    """
     found, codes = np.unique(labels, return_inverse=True)
     k, n = len(found), len(X)
     if k < 2 or n <= k:
@@ -416,13 +424,16 @@ def separation(X: np.ndarray, labels: np.ndarray) -> dict[str, tuple[float, floa
             for g in range(groups)
         ]
     )
-    without = without[np.isfinite(without).all(axis=1)]
-    factor = (len(without) - 1) / max(len(without), 1)
-    errors = np.sqrt(factor * ((without - without.mean(axis=0)) ** 2).sum(axis=0)) if len(without) else [np.nan] * 2
-    return {
-        "calinski_harabasz": (float(whole[0]), float(errors[0])),
-        "davies_bouldin": (float(whole[1]), float(errors[1])),
-    }
+    harabasz, bouldin = ((float(whole[n]), _jackknife_error(without[:, n])) for n in (0, 1))
+    return {"calinski_harabasz": harabasz, "davies_bouldin": bouldin}
+
+
+def _jackknife_error(without: np.ndarray) -> float:
+    """Standard error from replicates, those that cannot be told left out; NaN from fewer than two."""
+    told = without[np.isfinite(without)]
+    if len(told) < 2:
+        return float("nan")
+    return float(np.sqrt((len(told) - 1) / len(told) * ((told - told.mean()) ** 2).sum()))
 
 
 def _indices(count: np.ndarray, sums: np.ndarray, square: np.ndarray, distance: np.ndarray) -> tuple[float, float]:
@@ -439,7 +450,8 @@ def _indices(count: np.ndarray, sums: np.ndarray, square: np.ndarray, distance: 
     np.fill_diagonal(apart, np.inf)
     ratios = np.where(apart > 0, (scatter[:, None] + scatter[None, :]) / np.where(apart > 0, apart, 1.0), np.inf)
     bouldin = float(ratios.max(axis=1).mean())
-    harabasz = between / (k - 1) / (inside / (n - k)) if inside > 0 else float("nan")
+    scattered = n > k and inside > ROUNDING * float(square.sum())
+    harabasz = between / (k - 1) / (inside / (n - k)) if scattered else float("nan")
     return harabasz, bouldin
 
 

@@ -31,6 +31,8 @@ from seg_assets.threads import one_thread
 
 # Digits kept of every number of a model. BLAS kernels differ in the last bits between machines; data must not.
 SIGNIFICANT_DIGITS = 12
+# Spread below which numbers count as equal, relative to their size: what is left of equal ones is rounding.
+FLAT = 1e-9
 
 
 @runtime_checkable
@@ -199,6 +201,13 @@ def rounded(values: Any) -> Any:
     if isinstance(values, Mapping):
         return {str(k): rounded(v) for k, v in values.items()}
     return [rounded(v) for v in values]
+
+
+def spreads(values: np.ndarray) -> np.ndarray:
+    """Standard deviation along the first axis, 0 where numbers are equal but for rounding (FLAT)."""
+    reach = values.max(axis=0) - values.min(axis=0)
+    flat = reach <= FLAT * np.maximum(1.0, np.abs(values).max(axis=0))
+    return np.where(flat, 0.0, values.std(axis=0))
 
 
 def reading_order(centroids: np.ndarray) -> np.ndarray:
