@@ -296,7 +296,7 @@ def _describe(
     """Sizes from all users; centroids in original units, distinctions and names from the sample."""
     sizes = np.bincount(labels[labels >= 0], minlength=len(ids))
     numeric = {c: numbers_of(sample[c], np.nan) for c in _numeric_columns(sample)}
-    spread = X.std(axis=0)
+    spread = algorithms.spreads(X)
     distinctions, means, medians = [], [], []
     for j in range(len(ids)):
         inside = sample_labels == j

@@ -191,7 +191,7 @@ def _yardstick(
         frame = outcome.frame.iloc[chosen].reset_index(drop=True)
         values = outcome.values.iloc[chosen].to_numpy(dtype=np.float64)  # noqa: PD011  our own table
         root = np.sign(values) * np.sqrt(np.abs(values))
-        spread = root.std(axis=0)
+        spread = algorithms.spreads(root)
         if np.isfinite(root).all() and (spread > 0).any():
             targets = root[:, spread > 0] / spread[spread > 0]
             Z = np.asarray(challenger.space.transform(frame))
@@ -217,7 +217,9 @@ def _gain(strategy: Strategy, stick: _Yardstick, challenger: "SegmentModel", see
         k_old += len(np.unique(stick.before))
     dimension = effective_dimension(stick.Z)
     charge = (k_new / k_old) ** (2 / dimension) if stick.kind == "space" else 1.0
-    gain = 1 - charge * new / old if old > 0 else 0.0
+    # A champion that leaves nothing but rounding cannot be bettered.
+    rounding = algorithms.FLAT**2 * float((stick.targets**2).sum())
+    gain = 1 - charge * new / old if old > rounding else 0.0
     return {
         "yardstick": stick.kind,
         "loss": round(new / len(stick.Z), 9),

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.algorithms import Outcome, spreads
 from seg_assets.segments.algorithms.tiers import TiersFitted, check_cuts, cut_points
 from seg_assets.segments.outcome import check_outcome, load_outcome, outcome_columns
 
@@ -100,6 +100,8 @@ def score_weights(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float, floa
     """
     # Rows that are alike share a fold: a user drawn twice by a bootstrap must not be learned from and tested on.
     fold = np.unique(X, axis=0, return_inverse=True)[1].ravel() % FOLDS
+    if not fold.any():
+        return np.zeros(X.shape[1]), float(y.mean()), PENALTIES[-1], 0.0
     error = np.zeros(len(PENALTIES))
     for f in range(FOLDS):
         learn, test = fold != f, fold == f
@@ -107,15 +109,20 @@ def score_weights(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float, floa
         for i, penalty in enumerate(PENALTIES):
             w, b = _solve(moments, penalty)
             error[i] += float(((y[test] - X[test] @ w - b) ** 2).sum())
-    total = float(((y - y.mean()) ** 2).sum())
     best = int(error.argmin())
     w, b = _solve(_moments(X, y), PENALTIES[best])
-    honest = 1.0 - float(error[best]) / total if total > 0 else 0.0
+    honest = 1.0 - float(error[best]) / float(((y - y.mean()) ** 2).sum()) if spreads(y) > 0 else 0.0
     return w, b, PENALTIES[best], honest
 
 
 def _moments(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Covariances of X, those with y, and both means; all 0 where one side is the same for everyone.
+
+    A fold without the one user who differs is such a case: a regression of its rounding has no solution.
+    """
     mean, level = X.mean(axis=0), float(y.mean())
+    if not spreads(X).any() or not spreads(y):
+        return np.zeros((X.shape[1], X.shape[1])), np.zeros(X.shape[1]), mean, level
     Z = X - mean
     return Z.T @ Z / len(X), Z.T @ (y - level) / len(X), mean, level
 

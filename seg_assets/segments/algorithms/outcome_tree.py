@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, rounded
+from seg_assets.segments.algorithms import Outcome, rounded, spreads
 from seg_assets.segments.outcome import check_outcome, load_outcome, outcome_columns
 
 PARAMETERS: dict[str, Any] = {"outcome": "monetary", "horizon_days": 90, "leaf_share": 0.02}
@@ -195,8 +195,8 @@ def fit(
         Z, y = np.asarray(outcome.X, dtype=np.float64), outcome.values.to_numpy(dtype=np.float64)
         names, basis = [str(c) for c in outcome.values.columns], getattr(outcome, "basis", "outcome")
     root = np.sign(y) * np.sqrt(np.abs(y))
-    spread = root.std(axis=0)
-    targets = (root - root.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    spread = spreads(root)
+    targets = np.where(spread > 0, (root - root.mean(axis=0)) / np.where(spread > 0, spread, 1.0), 0.0)
     drawing, valuing = _halves(Z, seed)
     nodes = _grown(Z[drawing], targets[drawing], k, float(parameters["leaf_share"]), seed)
     leaves = sum(len(node) == 1 for node in nodes)
@@ -261,4 +261,4 @@ def _explained(targets: np.ndarray, leaf: np.ndarray, drawing: np.ndarray, valui
     means = {j: targets[drawing[leaf[drawing] == j]].mean(axis=0) for j in np.unique(leaf[drawing])}
     told = np.array([means.get(j, targets[drawing].mean(axis=0)) for j in leaf[valuing]])
     total = float(((targets[valuing] - targets[valuing].mean(axis=0)) ** 2).sum())
-    return 1.0 - float(((targets[valuing] - told) ** 2).sum()) / total if total > 0 else 0.0
+    return 1.0 - float(((targets[valuing] - told) ** 2).sum()) / total if spreads(targets[valuing]).any() else 0.0

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, rounded
+from seg_assets.segments.algorithms import FLAT, SIGNIFICANT_DIGITS, Outcome, rounded, spreads
 from seg_assets.segments.algorithms.prototypes import silhouette_confidence
 
 PARAMETERS: dict[str, Any] = {"cuts": "cum_root"}
@@ -129,7 +129,7 @@ class TiersFitted:
     ) -> "TiersFitted":
         """Tiers from a score and its ascending cuts, put in standard deviations and rounded to what is stored."""
         raw = np.einsum("ij,j->i", X, weights) + intercept
-        spread = float(raw.std())
+        spread = float(spreads(raw))
         scale = spread if spread > 0 else 1.0
         mean = float(raw.mean())
         cuts = cuts[::-1]
@@ -195,7 +195,7 @@ def cut_points(
     jacobian: Any = None,
     row_weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Ascending cuts that make k tiers, none empty; fewer when the score has fewer distinct values.
+    """Ascending cuts that make k tiers, none empty; fewer when the score has fewer distinct values, none for one.
 
     Args:
         s: (n,) scores.
@@ -205,6 +205,8 @@ def cut_points(
             another unit than the score's own (currency, where the score is its square root).
         row_weights: (n,) weights.
     """
+    if not spreads(s):
+        return np.empty(0)
     if rule == "cum_root":
         wanted = cum_root_cuts(s, k, jacobian, row_weights)
     else:
@@ -238,7 +240,7 @@ def _density(s: np.ndarray, row_weights: np.ndarray | None) -> tuple[np.ndarray,
         return s[:1], np.zeros(1)
     low, high = np.quantile(s, (0.25, 0.75))
     robust = float(high - low) / 1.349
-    width = 0.9 * (min(spread, robust) if robust > 0 else spread) * len(s) ** -0.2
+    width = 0.9 * (min(spread, robust) if robust > FLAT * spread else spread) * len(s) ** -0.2
     reach = float(s.max() - s.min()) + 6 * width
     points = int(min(GRID_MOST, max(256, np.ceil(reach / width * GRID_PER_BANDWIDTH))))
     grid = np.linspace(s.min() - 3 * width, s.max() + 3 * width, points)
@@ -265,6 +267,9 @@ def _weighted_quantiles(s: np.ndarray, shares: np.ndarray, row_weights: np.ndarr
 def _settle(s: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Move cuts onto gaps between distinct scores, so that no tier is empty; keeps at most one cut a gap."""
     values = np.unique(np.asarray(s, dtype=np.float64))
+    # The last bits of a score hang on its place in the matrix: users who are alike are one value.
+    step = 10.0**-SIGNIFICANT_DIGITS * np.abs(values).max()
+    values = values[np.append(np.diff(values) > step, True)]
     gaps = len(values) - 1
     if gaps < 1 or not len(wanted):
         return np.empty(0)
