@@ -15,6 +15,7 @@ import pandas as pd
 from seg_assets.catalog import Input
 from seg_assets.lake import NONE, Lake, input_key
 from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.space import numbers_of
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
 # Outcome name to the lifetime total that it is the growth of.
@@ -152,15 +153,15 @@ def outcome_frame(
 def _so_far(frame: pd.DataFrame, outcome: str) -> np.ndarray:
     """(m,) the outcome of the 90 days up to the frame's own day."""
     column = TOTALS.get(outcome, "orders_all").replace("_all", "_90d")
-    seen = frame[column].fillna(0.0).to_numpy(dtype=np.float64)
+    seen = numbers_of(frame[column], 0.0)
     return (seen > 0).astype(np.float64) if outcome == RETURNED else seen
 
 
 def growth(then: pd.DataFrame, now: pd.DataFrame, outcome: str) -> np.ndarray:
     """(m,) the outcome of each user of `then`, from lifetime totals of both days. Currency is exact to the cent."""
     total = TOTALS.get(outcome, "orders_all")
-    later = now.set_index("user_id")[total].reindex(then["user_id"]).fillna(0.0).to_numpy(dtype=np.float64)
-    change = np.round(later - then[total].fillna(0.0).to_numpy(dtype=np.float64), 2)
+    later = numbers_of(now.set_index("user_id")[total].reindex(then["user_id"]), 0.0)
+    change = np.round(later - numbers_of(then[total], 0.0), 2)
     return (change > 0).astype(np.float64) if outcome == RETURNED else change
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seg_assets.segments.algorithms import rounded
+from seg_assets.segments.algorithms import FLAT, rounded
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Feature, Strategy
 from seg_assets.threads import one_thread
 
@@ -21,8 +21,8 @@ MISSING_LEVEL = "(missing)"
 RANK_POINTS = 501
 # Robust scale: the interquartile range of a standard normal.
 NORMAL_IQR = 1.3489795003921634
-# Spread below which a column counts as constant, relative to its size.
-FLAT = 1e-9
+# The largest number that a distance takes: the squares of greater ones run over when users are summed up.
+LARGEST = 1e100
 # Rows transformed at once: every intermediate column and the block of the matrix stay in a core's cache. Whole columns,
 # then made contiguous by rows, took 0.4 s for 450 thousand users x 16 where blocks take 0.06.
 BLOCK = 4096
@@ -164,7 +164,7 @@ class FeatureSpace:
 
 
 def numbers_of(series: pd.Series, fill: float) -> np.ndarray:
-    """(n,) float64; null and infinity become `fill`."""
+    """(n,) float64; null, infinity and what is beyond LARGEST become `fill`."""
     return filled(plain_numbers(series), fill)
 
 
@@ -176,8 +176,8 @@ def plain_numbers(series: pd.Series) -> np.ndarray:
 
 
 def filled(values: np.ndarray, fill: float) -> np.ndarray:
-    """(n,) float64, a new array; null and infinity become `fill`."""
-    return np.where(np.isfinite(values), values, fill)
+    """(n,) float64, a new array; null, infinity and what is beyond LARGEST become `fill`."""
+    return np.where(np.abs(values) <= LARGEST, values, fill)
 
 
 def text_of(series: pd.Series) -> np.ndarray:
@@ -201,11 +201,11 @@ def tame(x: np.ndarray, axis: Axis) -> np.ndarray:
     return x
 
 
-def _fill_of(feature: Feature, finite: np.ndarray) -> float:
+def _fill_of(feature: Feature, known: np.ndarray) -> float:
     if isinstance(feature.missing, float | int):
         return float(feature.missing)
     kinds = {"zero": lambda v: 0.0, "median": np.median, "minimum": np.min, "maximum": np.max}
-    return float(kinds[feature.missing](finite))
+    return float(kinds[feature.missing](known))
 
 
 def _points_of(transform: str, values: np.ndarray, limits: tuple[float, float]) -> tuple[tuple[float, ...], ...]:
@@ -247,16 +247,16 @@ def _axes_of(feature: Feature, frame: pd.DataFrame, scaling: str) -> tuple[list[
     if feature.one_hot is not None:
         return _level_axes(feature, frame, scaling)
     values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    finite = values[np.isfinite(values)]
-    if not len(finite):
+    known = values[np.abs(values) <= LARGEST]
+    if not len(known):
         return [], {column: "null for everyone"}
-    fill = _fill_of(feature, finite)
-    filled = np.where(np.isfinite(values), values, fill)
-    points = _points_of(feature.transform, filled, feature.limits)
+    fill = _fill_of(feature, known)
+    given = filled(values, fill)
+    points = _points_of(feature.transform, given, feature.limits)
     axis = Axis(column, column, column, feature.transform, fill, 0.0, 1.0, feature.weight, points=points)
-    y = tame(filled, axis)
+    y = tame(given, axis)
     if _is_flat(y):
-        return [], {column: f"the same for everyone ({filled[0]:.6g})" if _is_flat(filled) else "flat once tamed"}
+        return [], {column: f"the same for everyone ({given[0]:.6g})" if _is_flat(given) else "flat once tamed"}
     center, scale = _center_scale(y, scaling)
     return [Axis(**{**vars(axis), "center": center, "scale": scale})], {}
 
