@@ -14,7 +14,7 @@ import pandas as pd
 
 from seg_assets.catalog import Input
 from seg_assets.lake import NONE, Lake, input_key
-from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.algorithms import Outcome, Parameter
 from seg_assets.segments.space import numbers_of
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
@@ -34,8 +34,17 @@ RETURNED = "returned"
 OUTCOMES = (*TOTALS, RETURNED)
 # Four whole weeks: below that, weekdays and single purchases drown what users differ in.
 LEAST_HORIZON_DAYS = 28
-# What a strategy may ask for; what history does not hold is cut by horizon_of.
-LEAST_ASKED_DAYS, MOST_ASKED_DAYS = 7, 730
+# What a strategy may ask for; `check_outcome` knows the outcomes, and what history does not hold is cut by horizon_of.
+OUTCOME_PARAMETERS = {
+    "outcome": Parameter("monetary"),
+    "horizon_days": Parameter(
+        90,
+        int,
+        7,
+        730,
+        hint="it is the length of the days up to the fit day: the days after it are not known, and never read",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,8 @@ def outcome_columns(outcome: str | Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*totals, *(t.replace("_all", "_90d") for t in totals), "tenure_days"]))
 
 
-def check_outcome(outcome: Any, horizon_days: Any, several: bool = False) -> None:
-    """Raise ValueError for an outcome that is not known, given twice, or in the future, and for a wrong horizon.
+def check_outcome(outcome: Any, several: bool = False) -> None:
+    """Raise ValueError for an outcome that is not known, or given twice.
 
     several: a list of outcomes is allowed.
     """
@@ -70,15 +79,6 @@ def check_outcome(outcome: Any, horizon_days: Any, several: bool = False) -> Non
         raise ValueError(f"parameters.outcome = {outcome!r}: one of {', '.join(OUTCOMES)}{more}")
     if len(set(names)) != len(names):
         raise ValueError(f"parameters.outcome = {outcome!r}: one is given twice")
-    whole = isinstance(horizon_days, int) and not isinstance(horizon_days, bool)
-    if not whole or not LEAST_ASKED_DAYS <= horizon_days <= MOST_ASKED_DAYS:
-        ahead = ""
-        if whole and horizon_days < 0:
-            ahead = "; it is the length of the days up to the fit day: the days after it are not known, and never read"
-        raise ValueError(
-            f"parameters.horizon_days = {horizon_days!r}: a whole number of days from {LEAST_ASKED_DAYS} to "
-            f"{MOST_ASKED_DAYS}{ahead}"
-        )
 
 
 def horizon_of(history_days: int, wanted_days: int) -> int:
@@ -101,7 +101,7 @@ def load_outcome(lake: Lake, strategy: Strategy, day: dt.date) -> Observed | Non
     """
     from seg_assets.segments import algorithms
 
-    given = {**algorithms.module_of(strategy.algorithm).PARAMETERS, **strategy.parameters}
+    given = algorithms.parameters_of(strategy.algorithm, strategy.parameters)
     return outcome_frame(
         lake, strategy, day, outcome=given.get("outcome", "monetary"), horizon_days=given.get("horizon_days", 90)
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.segments.algorithms import FLAT, rounded
-from seg_assets.segments.strategy import CATEGORY_PREFIX, Feature, Strategy
+from seg_assets.segments.strategy import CATEGORY_PREFIX, LARGEST, Feature, Strategy
 from seg_assets.threads import one_thread
 
 MISSING_LEVEL = "(missing)"
@@ -21,8 +21,6 @@ MISSING_LEVEL = "(missing)"
 RANK_POINTS = 501
 # Robust scale: the interquartile range of a standard normal.
 NORMAL_IQR = 1.3489795003921634
-# The largest number that a distance takes: the squares of greater ones run over when users are summed up.
-LARGEST = 1e100
 # Rows transformed at once: every intermediate column and the block of the matrix stay in a core's cache. Whole columns,
 # then made contiguous by rows, took 0.4 s for 450 thousand users x 16 where blocks take 0.06.
 BLOCK = 4096

@@ -113,7 +113,7 @@ def quick(algorithm: str, parameters: dict[str, Any]) -> dict[str, Any]:
     known = algorithms.module_of(algorithm).PARAMETERS
     if "starts" not in known:
         return parameters
-    return {**parameters, "starts": min(int(parameters.get("starts", known["starts"])), REFIT_STARTS)}
+    return {**parameters, "starts": min(int(parameters.get("starts", known["starts"].default)), REFIT_STARTS)}
 
 
 def bootstrap_stability(

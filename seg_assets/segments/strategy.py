@@ -6,9 +6,18 @@ Only the declaration lives here. Reading profiles is in `features`, the numbers 
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from seg_assets.errors import ConfigError, did_you_mean
 from seg_assets.events.contract import CHANNELS, DEVICES
@@ -18,6 +27,10 @@ from seg_assets.yaml_file import read_yaml
 
 SLUG = r"^[a-z][a-z0-9_]{0,30}$"
 CATEGORY_PREFIX = "category:"
+# The largest number that a distance takes: the squares of greater ones run over when users are summed up.
+LARGEST = 1e100
+# The most that a count of users or orders may be: no shop has more, and comparisons with far greater ones overflow.
+MANY = 1_000_000_000
 # Key of the strategies' settings among the inputs in a footer.
 STRATEGIES_KEY = "strategies"
 WINDOWS = ("7d", "28d", "90d", "all")
@@ -53,8 +66,20 @@ PROFILE_COLUMNS = _contract_columns()
 TEXT_COLUMNS = frozenset({"dimensions", "top_category_90d", "sex", "age_band", "region", "income_band", "user_id"})
 
 
+def _no_truth(value: Any) -> Any:
+    # Python takes true for 1: `starts: yes` would be one start.
+    if isinstance(value, bool):
+        raise ValueError("a truth value, where none is asked for")  # noqa: TRY004  pydantic reads ValueErrors
+    return value
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return value if cls.model_fields[str(info.field_name)].annotation is bool else _no_truth(value)
 
 
 class OneHot(_Part):
@@ -93,6 +118,8 @@ class Feature(_Part):
         if self.category_shares is not None and self.model_fields_set - {"category_shares"}:
             extra = ", ".join(sorted(self.model_fields_set - {"category_shares"}))
             raise ValueError(f"{extra} beside category_shares: write it inside category_shares, or leave it out")
+        if isinstance(self.missing, float) and abs(self.missing) > LARGEST:
+            raise ValueError(f"missing = {self.missing!r}: a number from {-LARGEST:g} to {LARGEST:g}")
         low, high = self.limits
         if not 0 <= low < high <= 1:
             raise ValueError("limits are two quantiles, 0 <= low < high <= 1")
@@ -122,9 +149,11 @@ class Clusters(_Part):
 class Eligibility(_Part):
     """Who is clustered. The others carry a rule segment."""
 
-    minimum_orders: int = Field(default=0, ge=0, description="Least orders_all")
-    minimum_active_days: int = Field(default=0, ge=0, description="Least active_days_all")
-    minimum: dict[str, float] = Field(default_factory=dict, description="Least value of any profile column")
+    minimum_orders: int = Field(default=0, ge=0, le=MANY, description="Least orders_all")
+    minimum_active_days: int = Field(default=0, ge=0, le=MANY, description="Least active_days_all")
+    minimum: dict[str, Annotated[float, BeforeValidator(_no_truth)]] = Field(
+        default_factory=dict, description="Least value of any profile column"
+    )
     any_known: tuple[str, ...] = Field(default=(), description="At least one of these columns is not null")
 
 
@@ -145,7 +174,7 @@ class Fit(_Part):
 
     sample: int = Field(default=20_000, ge=50, le=1_000_000, description="Users drawn for the fit")
     starts: int = Field(default=10, ge=1, le=100, description="Random starts; the best is kept")
-    minimum_users: int = Field(default=100, ge=2, description="Eligible users below which nothing is fitted")
+    minimum_users: int = Field(default=100, ge=2, le=MANY, description="Eligible users below which nothing is fitted")
     minimum_history_days: int = Field(default=28, ge=1, le=3650, description="Days of history before a first fit")
 
 
@@ -162,7 +191,7 @@ class Drift(_Part):
     columns: tuple[str, ...] = Field(default=(), description="Profile columns compared; empty: the features")
     limit: float = Field(default=0.1, gt=0, le=10, description="Distance from which a column has drifted")
     limit_users: int = Field(
-        default=5_000, ge=1, description="Users at which `limit` holds; below it grows as 1/sqrt(users)"
+        default=5_000, ge=1, le=MANY, description="Users at which `limit` holds; below it grows as 1/sqrt(users)"
     )
     missing_points: float = Field(default=0.02, ge=0, le=1, description="Rise of the missing share that is drift")
     share_variation: float = Field(
@@ -187,7 +216,7 @@ class Gate(_Part):
     minimum_stability: float = Field(default=0.6, ge=0, le=1, description="Least bootstrap agreement")
     maximum_relabelled: float = Field(default=0.6, ge=0, le=1, description="Greatest share of users relabelled")
     maximum_relabelled_per_gain: float = Field(
-        default=10.0, gt=0, description="Greatest share relabelled per unit of relative gain"
+        default=10.0, gt=0, le=MANY, description="Greatest share relabelled per unit of relative gain"
     )
 
 
@@ -201,7 +230,7 @@ class Strategy(_Part):
     parameters: dict[str, Any] = Field(default_factory=dict)
     features: tuple[Feature, ...] = Field(min_length=1)
     scaling: Literal["standard", "robust", "none"] = "standard"
-    pca: int | None = Field(default=None, ge=1, description="Principal components kept; none: all")
+    pca: int | None = Field(default=None, ge=1, le=MANY, description="Principal components kept; none: all")
     k: Clusters = Clusters()
     minimum_share: float = Field(default=0.02, ge=0, lt=0.5)
     eligibility: Eligibility = Eligibility()
@@ -358,6 +387,12 @@ def _check_columns(strategy: Strategy, where: str, columns: Iterable[str]) -> No
     for feature in strategy.features:
         if feature.column in texts and not feature.one_hot:
             raise ConfigError(f"{where}: features: column = {feature.column!r}: holds text; add `one_hot: {{top: 8}}`")
+    for name in strategy.eligibility.minimum:
+        if name in texts:
+            raise ConfigError(
+                f"{where}: eligibility.minimum: column = {name!r}: holds text, which has no least value; "
+                "name a column of numbers, or `any_known` to ask that it is known"
+            )
 
 
 def _check_algorithm(strategy: Strategy, where: str) -> None:
@@ -376,9 +411,7 @@ def _check_algorithm(strategy: Strategy, where: str) -> None:
                 f"{where}: parameters.{name}: {strategy.algorithm} has no such parameter"
                 f"{did_you_mean(name, allowed)}; allowed: {', '.join(sorted(allowed)) or '(none)'}"
             )
-    check = getattr(algorithms.module_of(strategy.algorithm), "check", None)
-    if check is not None:
-        try:
-            check(strategy)
-        except (ValueError, ConfigError) as error:
-            raise ConfigError(f"{where}: {error}") from None
+    try:
+        algorithms.check_strategy(strategy)
+    except (ValueError, ConfigError) as error:
+        raise ConfigError(f"{where}: {error}") from None

@@ -2,16 +2,16 @@
 
 A module of this folder is an algorithm when it defines
 
-- `PARAMETERS`: dict, names a strategy's `parameters` may give, with their defaults;
+- `PARAMETERS`: dict, names a strategy's `parameters` may give, each a `Parameter`: its default and what is allowed;
 - `FITTED`: the class its fits return (see `Fitted`), also what reads a stored model back;
 - `fit(X, k, *, seed, weights, start, outcome, parameters) -> Fitted`;
 
 and, where it needs them, `CHOOSES_K = True` (it finds its own number of clusters, at most k), `STARTS_WARM = True`
 (it can begin from `start`), `SELECTS_WITH = "kmeans"` (k is chosen with a cheaper algorithm of the same geometry),
 `refine(X, fitted, steps) -> Fitted` (a few steps over all users, after a fit on a sample), `check(strategy)` (raise
-ValueError for a strategy it cannot serve), `columns(strategy)` (profile columns it reads beside the features),
-`load_outcome(lake, strategy, day) -> Outcome | None` (earlier features and what users did since). Modules load
-light: scikit-learn is imported inside functions. Modules without `fit` are helpers.
+ValueError for a strategy it cannot serve, or for a parameter that is no number), `columns(strategy)` (profile columns
+it reads beside the features), `load_outcome(lake, strategy, day) -> Outcome | None` (earlier features and what users
+did since). Modules load light: scikit-learn is imported inside functions. Modules without `fit` are helpers.
 """
 
 import datetime as dt
@@ -77,6 +77,32 @@ class Fitted(Protocol):
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """What a strategy's `parameters` may give under one name.
+
+    kind, least, most: of a number, bounds included; kind None: the module's `check` says what is allowed.
+    hint: said of a number below `least`.
+    """
+
+    default: Any
+    kind: type[int] | type[float] | None = None
+    least: float = 0
+    most: float = 0
+    hint: str = ""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError unless the value is a number of the kind and within bounds."""
+        if self.kind is None:
+            return
+        numbers = int if self.kind is int else int | float
+        of_kind = isinstance(value, numbers) and not isinstance(value, bool)
+        if not of_kind or not self.least <= value <= self.most:
+            below = f"; {self.hint}" if self.hint and of_kind and value < self.least else ""
+            whole = "whole " if self.kind is int else ""
+            raise ValueError(f"parameters.{name} = {value!r}: a {whole}number from {self.least} to {self.most}{below}")
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What users did after an earlier day, beside what was known of them on that day.
 
@@ -123,6 +149,24 @@ def module_of(name: str) -> ModuleType:
     if name not in names():
         raise ConfigError(f"algorithm = {name!r}: unknown; allowed: {', '.join(names())}")
     return _module(name)
+
+
+def parameters_of(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Every parameter of an algorithm: as given, else its default."""
+    return {key: known.default for key, known in module_of(name).PARAMETERS.items()} | dict(given or {})
+
+
+def check_strategy(strategy: Any) -> None:
+    """Refuse parameters that are out of bounds, and what the algorithm cannot serve.
+
+    Raises:
+        ValueError: naming the parameter, its value and what is allowed. ConfigError: written rules that do not bind.
+    """
+    module = module_of(strategy.algorithm)
+    for key, value in strategy.parameters.items():
+        module.PARAMETERS[key].check(key, value)
+    if hasattr(module, "check"):
+        module.check(strategy)
 
 
 def is_guided(name: str) -> bool:
@@ -179,7 +223,7 @@ def fit(
             weights=weights,
             start=start,
             outcome=outcome,
-            parameters={**module.PARAMETERS, **(parameters or {})},
+            parameters=parameters_of(name, parameters),
         )
 
 

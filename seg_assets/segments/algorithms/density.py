@@ -10,13 +10,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.algorithms import Outcome, Parameter
 from seg_assets.segments.algorithms.prototypes import Prototypes, means_of, subset
 
 CHOOSES_K = True
 # member_share: share of the sample that a dense region must hold. radius_quantile: share of a region's members
 # inside its radius.
-PARAMETERS: dict[str, Any] = {"sample": 4000, "member_share": 0.03, "neighbours": 10, "radius_quantile": 0.99}
+PARAMETERS: dict[str, Parameter] = {
+    "sample": Parameter(4000, int, 2, 1_000_000),
+    "member_share": Parameter(0.03, float, 0, 0.5),
+    "neighbours": Parameter(10, int, 1, 1000),
+    "radius_quantile": Parameter(0.99, float, 0, 1),
+}
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, distinct_rows, kmeans
+from seg_assets.segments.algorithms import Outcome, Parameter, distinct_rows, kmeans
 from seg_assets.segments.algorithms.prototypes import Prototypes, means_of, subset
-from seg_assets.segments.algorithms.ward import ward_labels
+from seg_assets.segments.algorithms.ward import MOST_ROWS, ward_labels
 
 SELECTS_WITH = "kmeans"
-PARAMETERS: dict[str, Any] = {"sample": 4000, "members": 20, "bootstrap": 1500, "starts": 10, "iterations": 300}
+PARAMETERS: dict[str, Parameter] = {
+    "sample": Parameter(4000, int, 2, 1_000_000),
+    "members": Parameter(20, int, 1, 1000),
+    "bootstrap": Parameter(1500, int, 2, MOST_ROWS),
+    **kmeans.PARAMETERS,
+}
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,16 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, distinct_rows, reading_order, rounded
+from seg_assets.segments.algorithms import Outcome, Parameter, distinct_rows, reading_order, rounded
 
 STARTS_WARM = True
 # Variance floor, in units of a column's variance of 1: counts have many equal values, on which a component would
 # otherwise shrink to a spike and swallow its neighbours' users one by one.
-PARAMETERS: dict[str, Any] = {"starts": 3, "iterations": 200, "variance_floor": 0.02}
+PARAMETERS: dict[str, Parameter] = {
+    "starts": Parameter(3, int, 1, 1000),
+    "iterations": Parameter(200, int, 1, 100_000),
+    "variance_floor": Parameter(0.02, float, 1e-9, 100),
+}
 CHUNK = 8192
 
 

@@ -12,11 +12,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, distinct_rows
+from seg_assets.segments.algorithms import Outcome, Parameter, distinct_rows
 from seg_assets.segments.algorithms.prototypes import Prototypes, lloyd
 
 STARTS_WARM = True
-PARAMETERS: dict[str, Any] = {"starts": 10, "iterations": 300}
+PARAMETERS: dict[str, Parameter] = {
+    "starts": Parameter(10, int, 1, 1000),
+    "iterations": Parameter(300, int, 1, 100_000),
+}
 # Fewer rows are not screened. A start on this many finds a basin as well as one on all.
 SCREEN_ROWS = 4_000
 SCREEN_TIMES = 4

@@ -10,12 +10,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, distinct_rows
+from seg_assets.segments.algorithms import Outcome, Parameter, distinct_rows
 from seg_assets.segments.algorithms.prototypes import Prototypes
 
 STARTS_WARM = True
 SELECTS_WITH = "kmeans"
-PARAMETERS: dict[str, Any] = {"starts": 5, "batch": 4096, "iterations": 100}
+PARAMETERS: dict[str, Parameter] = {
+    "starts": Parameter(5, int, 1, 1000),
+    "batch": Parameter(4096, int, 1, 1_000_000),
+    "iterations": Parameter(100, int, 1, 100_000),
+}
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, kmeans, rounded
+from seg_assets.segments.algorithms import Outcome, Parameter, kmeans, parameters_of, rounded
 from seg_assets.segments.algorithms.outcome_tiers import score_weights, stabilized
 from seg_assets.segments.algorithms.prototypes import Prototypes
-from seg_assets.segments.outcome import check_outcome, load_outcome, outcome_columns
+from seg_assets.segments.outcome import OUTCOME_PARAMETERS, check_outcome, load_outcome, outcome_columns
 
-PARAMETERS: dict[str, Any] = {"outcome": "monetary", "horizon_days": 90, **kmeans.PARAMETERS}
+PARAMETERS: dict[str, Parameter] = {**OUTCOME_PARAMETERS, **kmeans.PARAMETERS}
 # Users below which a forecast is not learned: five folds of two.
 LEAST_USERS = 10
 
@@ -74,14 +74,13 @@ FITTED = OutcomeKMeansFitted
 
 
 def check(strategy: Any) -> None:
-    """Refuse unknown outcomes and a horizon that is none."""
-    given = {**PARAMETERS, **strategy.parameters}
-    check_outcome(given["outcome"], given["horizon_days"], several=True)
+    """Refuse unknown outcomes."""
+    check_outcome(parameters_of(strategy.algorithm, strategy.parameters)["outcome"], several=True)
 
 
 def columns(strategy: Any) -> list[str]:
     """Profile columns that the outcomes are taken from."""
-    return outcome_columns({**PARAMETERS, **strategy.parameters}["outcome"])
+    return outcome_columns(parameters_of(strategy.algorithm, strategy.parameters)["outcome"])
 
 
 def fit(

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, spreads
-from seg_assets.segments.algorithms.tiers import TiersFitted, check_cuts, cut_points
-from seg_assets.segments.outcome import check_outcome, load_outcome, outcome_columns
+from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of, spreads, tiers
+from seg_assets.segments.algorithms.tiers import TiersFitted, cut_points
+from seg_assets.segments.outcome import OUTCOME_PARAMETERS, check_outcome, load_outcome, outcome_columns
 
-PARAMETERS: dict[str, Any] = {"outcome": "monetary", "horizon_days": 90, "cuts": "cum_root"}
+PARAMETERS: dict[str, Parameter] = {**OUTCOME_PARAMETERS, **tiers.PARAMETERS}
 
 # Folds of the cross-validation that picks the penalty and gives the honest R2: the customary five.
 FOLDS = 5
@@ -36,15 +36,14 @@ FITTED = OutcomeTiersFitted
 
 
 def check(strategy: Any) -> None:
-    """Refuse an unknown outcome, a horizon that is no number of days, wrong cuts, and principal components."""
-    given = {**PARAMETERS, **strategy.parameters}
-    check_outcome(given["outcome"], given["horizon_days"])
-    check_cuts(given["cuts"], strategy.k.min, strategy.k.max)
+    """Refuse an unknown outcome, and wrong cuts."""
+    check_outcome(parameters_of(strategy.algorithm, strategy.parameters)["outcome"])
+    tiers.check(strategy)
 
 
 def columns(strategy: Any) -> list[str]:
     """Profile columns that the outcome is taken from."""
-    return outcome_columns({**PARAMETERS, **strategy.parameters}["outcome"])
+    return outcome_columns(parameters_of(strategy.algorithm, strategy.parameters)["outcome"])
 
 
 def fit(

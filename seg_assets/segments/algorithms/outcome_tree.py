@@ -17,10 +17,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, rounded, spreads
-from seg_assets.segments.outcome import check_outcome, load_outcome, outcome_columns
+from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of, rounded, spreads
+from seg_assets.segments.outcome import OUTCOME_PARAMETERS, check_outcome, load_outcome, outcome_columns
 
-PARAMETERS: dict[str, Any] = {"outcome": "monetary", "horizon_days": 90, "leaf_share": 0.02}
+PARAMETERS: dict[str, Parameter] = {**OUTCOME_PARAMETERS, "leaf_share": Parameter(0.02, float, 0, 0.5)}
 # Fewest users of a half in a leaf: below that a mean says little.
 LEAST_USERS = 10
 
@@ -158,19 +158,15 @@ def _compact(nodes: list[Node], leaf: Mapping[int, int]) -> tuple[Node, ...]:
 
 
 def check(strategy: Any) -> None:
-    """Refuse unknown outcomes, a horizon or a leaf share that is none, and principal components."""
-    given = {**PARAMETERS, **strategy.parameters}
-    check_outcome(given["outcome"], given["horizon_days"], several=True)
-    share = given["leaf_share"]
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 0.5:
-        raise ValueError(f"parameters.leaf_share = {share!r}: a number above 0 and below 0.5")
+    """Refuse unknown outcomes, and principal components."""
+    check_outcome(parameters_of(strategy.algorithm, strategy.parameters)["outcome"], several=True)
     if strategy.pca:
         raise ValueError("outcome_tree splits on features one at a time: leave `pca` out")
 
 
 def columns(strategy: Any) -> list[str]:
     """Profile columns that the outcomes are taken from."""
-    return outcome_columns({**PARAMETERS, **strategy.parameters}["outcome"])
+    return outcome_columns(parameters_of(strategy.algorithm, strategy.parameters)["outcome"])
 
 
 def fit(

@@ -16,9 +16,9 @@ import pandas as pd
 
 from seg_assets.errors import ConfigError
 from seg_assets.lake import identifier
-from seg_assets.segments.algorithms import Outcome, rounded
+from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of, rounded
 
-PARAMETERS: dict[str, Any] = {"columns": (), "segments": ()}
+PARAMETERS: dict[str, Parameter] = {"columns": Parameter(()), "segments": Parameter(())}
 # The conditions say how many segments there are.
 CHOOSES_K = True
 
@@ -99,7 +99,7 @@ FITTED = RulesFitted
 
 def check(strategy: Any) -> None:
     """Refuse conditions that do not bind to the listed columns, and features that are not raw profile columns."""
-    given = {**PARAMETERS, **strategy.parameters}
+    given = parameters_of(strategy.algorithm, strategy.parameters)
     columns = _list_of_text(given["columns"], "columns")
     conditions = _list_of_text(given["segments"], "segments")
     named = [f.column for f in strategy.features]

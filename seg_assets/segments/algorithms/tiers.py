@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import FLAT, SIGNIFICANT_DIGITS, Outcome, rounded, spreads
+from seg_assets.segments.algorithms import FLAT, SIGNIFICANT_DIGITS, Outcome, Parameter, parameters_of, rounded, spreads
 from seg_assets.segments.algorithms.prototypes import silhouette_confidence
 
-PARAMETERS: dict[str, Any] = {"cuts": "cum_root"}
+PARAMETERS: dict[str, Parameter] = {"cuts": Parameter("cum_root")}
 CUTS = ("cum_root", "quantile")
 
 # Points of the density grid per bandwidth, and their most: four a bandwidth draw a Gaussian kernel to 1 %.
@@ -151,7 +151,7 @@ FITTED = TiersFitted
 
 def check(strategy: Any) -> None:
     """Refuse cuts that are not a rule's name or a rising list of percentiles."""
-    check_cuts(strategy.parameters.get("cuts", PARAMETERS["cuts"]), strategy.k.min, strategy.k.max)
+    check_cuts(parameters_of(strategy.algorithm, strategy.parameters)["cuts"], strategy.k.min, strategy.k.max)
 
 
 def check_cuts(cuts: Any, k_min: int, k_max: int) -> None:

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, distinct_rows
+from seg_assets.segments.algorithms import Outcome, Parameter, distinct_rows
 from seg_assets.segments.algorithms.prototypes import Prototypes, means_of, subset
 
 SELECTS_WITH = "kmeans"
-# 4,000 rows: 64 MB of distances, about a second.
-PARAMETERS: dict[str, Any] = {"sample": 4000}
+# 4,000 rows: 64 MB of distances, about a second. The most: 10 GB.
+MOST_ROWS = 50_000
+PARAMETERS: dict[str, Parameter] = {"sample": Parameter(4000, int, 2, MOST_ROWS)}
 
 
 @dataclass(frozen=True)
