@@ -111,8 +111,10 @@ class FeedMapping:
             if kind == "VARCHAR":
                 value = f"case when {value} in ({nulls}) then null else {value} end"
             items.append(f"{value} as {quoted(c)}")
-        # in one order, so that a file sent again with its columns in another holds the same events
-        others = sorted(c for c in shape.columns if c not in used)
+        others = [c for c in shape.columns if c not in used]
+        if isinstance(self.feed, EventFeed):
+            # ids of events are made from it: a file sent again with its columns in another order holds the same ones
+            others.sort()
         extra = "null::varchar"
         if others and self.feed.extra == "keep":
             as_json = {
