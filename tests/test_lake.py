@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -289,3 +290,51 @@ def test_an_input_that_goes_away_is_missing_by_name_however_often_it_was_asked_f
     lake.drop(TABLE, D1)
     with pytest.raises(MissingDaysError, match=f"test of {D2} reads {TABLE} of {D1}, never materialized"):
         lake.input_digest(week, "test", D2)
+
+
+# What people and programs leave in the folders of a table, none of it a day.
+STRAY = ["day=20240103", "day=2024-W01-3", "day=2024-01-01.bak", "day=2024-02-30", "day=9999-12-31", "backup"]
+
+
+@pytest.mark.usefixtures("standalone")
+def test_what_is_no_day_beside_the_days_is_no_day_and_no_row_of_a_view(lake):
+    lake.publish_frame(TABLE, D1, frame(), SCHEMA)
+    good = lake.path(TABLE, D1)
+    for name in STRAY:
+        (lake.root / TABLE / name).mkdir()
+        shutil.copy(good, lake.root / TABLE / name)
+    for name in (".DS_Store", "notes.txt", "day=2024-01-05"):
+        (lake.root / TABLE / name).write_text("x")
+    for name in ("data (copy).parquet", "._data.parquet"):
+        good.with_name(name).write_bytes(b"junk")
+    assert lake.days(TABLE) == [D1]
+    assert lake.parts(TABLE, D1) == ["data"]
+    con = duckdb.connect()
+    con.execute(lake.views_sql())
+    assert con.execute(f"select day, count(*) from {TABLE} group by day").fetchall() == [(D1, 3)]
+    assert con.execute(f"describe {TABLE}").fetchall()[-1][:2] == ("day", "DATE")
+
+
+@pytest.mark.usefixtures("standalone")
+def test_a_link_to_nothing_is_no_day_and_the_next_write_takes_its_place(lake):
+    lake.publish_frame(TABLE, D1, frame(), SCHEMA)
+    path = lake.path(TABLE, D1)
+    path.unlink()
+    path.symlink_to("not there.parquet")
+    assert lake.days(TABLE) == []
+    lake.publish_frame(TABLE, D1, frame(), SCHEMA)
+    assert lake.verify(TABLE, D1).rows == 3
+
+
+@pytest.mark.usefixtures("standalone")
+@pytest.mark.parametrize("thing", ["pipe", "folder", "loop of links"])
+def test_what_is_no_file_in_a_days_place_is_damage_by_name_and_never_waited_for(lake, thing):
+    lake.publish_frame(TABLE, D1, frame(), SCHEMA)
+    path = lake.path(TABLE, D1)
+    path.unlink()
+    {"pipe": lambda: os.mkfifo(path), "folder": path.mkdir, "loop of links": lambda: path.symlink_to(path.name)}[
+        thing
+    ]()
+    for look in (lake.provenance, lake.verify, lake.check):
+        with pytest.raises(DamagedFileError, match=r"data\.parquet: (is no regular file|cannot be looked at)"):
+            look(TABLE, D1)

@@ -1,6 +1,8 @@
 """What is stale, from footers alone: the right days, for the right reason, and in no time for years of days."""
 
 import dataclasses
+import os
+import shutil
 import time
 
 import pytest
@@ -106,6 +108,26 @@ def test_a_damaged_file_is_named_and_never_taken_for_fresh(shop):
     path = shop.lake.path("user_lifetime", day(3))
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(DamagedFileError, match="user_lifetime"):
+        stale(shop.lake, shop.strategies)
+
+
+def test_what_is_no_day_in_a_tables_folder_is_passed_by(shop):
+    folder = shop.lake.root / "user_segments"
+    for name in (".DS_Store", "notes.txt", "day=2030-01-01"):
+        (folder / name).write_text("x")
+    good = shop.lake.path("user_segments", day(5))
+    for name in ("day=20240105", "day=2024-W01-5", f"{good.parent.name}.bak", "day=9999-12-31"):
+        (folder / name).mkdir()
+        shutil.copy(good, folder / name)
+    assert stale(shop.lake, shop.strategies) == {}
+
+
+@pytest.mark.parametrize("thing", ["pipe", "loop of links"])
+def test_what_is_no_file_in_a_days_place_is_named_and_never_waited_for(shop, thing):
+    path = shop.lake.path("user_segments", day(3))
+    path.unlink()
+    os.mkfifo(path) if thing == "pipe" else path.symlink_to(path.name)
+    with pytest.raises(DamagedFileError, match=str(path)):
         stale(shop.lake, shop.strategies)
 
 
