@@ -254,13 +254,16 @@ def model_quality(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int
     """
     path = lake.root / MEMO / "evaluation" / f"{_memo_key(lake, strategy, model, seed)}.json"
     try:
-        return ModelQuality.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        memo = json.loads(path.read_text(encoding="utf-8"))
+        if memo["digest"] == digest(memo["quality"]):
+            return ModelQuality.from_dict(memo["quality"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never written, or damaged: it is a memo, so compute it again
     quality = measure_model(lake, strategy, model, seed)
     staged = lake.stage_path()
     with contextlib.suppress(OSError):
-        staged.write_text(json.dumps(quality.to_dict(), sort_keys=True), encoding="utf-8")
+        found = quality.to_dict()
+        staged.write_text(json.dumps({"quality": found, "digest": digest(found)}, sort_keys=True), encoding="utf-8")
         lake.rename_into_place(staged, path)
     staged.unlink(missing_ok=True)
     return quality

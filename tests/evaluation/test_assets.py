@@ -227,6 +227,11 @@ def test_the_null_and_stability_are_computed_once_per_model_and_a_damaged_memo_i
         memo.write_text('{"test": ')
     assert model_quality(lake, who, model, 0) == first
     assert calls == [1]
+    # Whole JSON with another number in it is found out by its hash.
+    for memo in (lake.root / daily.MEMO / "evaluation").iterdir():
+        memo.write_text(memo.read_text().replace('"ari": ', '"ari": -'))
+    assert model_quality(lake, who, model, 0) == first
+    assert calls == [1, 1]
 
 
 def test_a_missing_yesterday_is_an_error_that_names_the_day(tmp_path):
