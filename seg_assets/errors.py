@@ -28,6 +28,10 @@ class LakeWriteError(SegAssetsError, OSError):
     """A day could not be written (full disk, no permission, store away). The old day stays; a retry may help."""
 
 
+class InstanceError(SegAssetsError):
+    """Dagster's instance (its dagster.yaml, its storage) cannot be used. The lake does not depend on it."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """', did you mean X?' when one of `known` is near, else ''."""
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)

@@ -3,7 +3,10 @@
 import datetime as dt
 import multiprocessing
 import os
+import re
+import shlex
 import sqlite3
+import subprocess
 import threading
 import traceback
 from pathlib import Path
@@ -15,6 +18,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from seg_assets import dagster_storage
 from seg_assets.dagster_io import Check, DayResult, report_days
 from seg_assets.dagster_storage import MOST_OPEN, KeptEventLogStorage
+from seg_assets.errors import InstanceError
 from seg_assets.instance import open_instance, prepare_instance
 from seg_assets.settings import Settings
 
@@ -235,3 +239,47 @@ def test_a_forked_child_opens_its_own_connections_and_leaves_its_parents_alone(f
         index = Path(storage.path_for_shard("index"))
     with sqlite3.connect(index) as con:
         assert con.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def garbage(files):
+    for path in files:
+        path.write_bytes(b"garbage" * 500)
+
+
+def cut(files):
+    for path in files:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("harm", [garbage, cut])
+def test_a_damaged_storage_is_named_in_one_line_and_the_printed_remedy_heals_it(folder, harm):
+    with open_instance(folder) as instance:
+        materialize(instance, "2024-01-02")
+    files = sorted(folder.rglob("*.db"))
+    harm(files)
+    with (
+        pytest.raises(InstanceError, match=r"\.db.*: Dagster's storage is damaged") as told,
+        open_instance(folder) as it,
+    ):
+        it.get_runs(limit=1)
+    assert "\n" not in str(told.value)
+    (remedy,) = re.findall(r"find .* -delete", str(told.value))
+    subprocess.run(shlex.split(remedy), check=True)
+    with open_instance(folder) as instance:
+        materialize(instance, "2024-01-02")
+
+
+def test_a_dagster_yaml_that_cannot_be_read_is_named(folder):
+    (folder / "dagster.yaml").write_text("storage: [")
+    with pytest.raises(InstanceError, match=r"dagster\.yaml: cannot be used"), open_instance(folder):
+        pass
+
+
+def test_a_storage_that_another_process_holds_is_named(folder):
+    with open_instance(folder) as instance:
+        instance.get_runs(limit=1)
+    held = sqlite3.connect(folder / "history" / "runs.db", isolation_level=None)
+    held.execute("begin exclusive")
+    with pytest.raises(InstanceError, match=r"runs\.db: Dagster's storage is in use"), open_instance(folder):
+        raise sqlite3.OperationalError("database is locked")
+    held.close()
