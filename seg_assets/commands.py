@@ -107,8 +107,13 @@ def run_doctor(args: argparse.Namespace) -> int:
             print(finding.text())
         print(f"{len(findings)} findings" if findings else "healthy: nothing missing, stale, damaged or undecided")
     if args.mend:
-        for path in set_aside(settings, findings):
+        mended = set_aside(settings, findings)
+        for path in mended.moved:
             _say(f"set aside {path}")
+        for path in mended.rewritten:
+            _say(f"wrote {path} anew: its decisions are what their hashes say")
+        for told in mended.left:
+            _say(told)
     return 1 if findings else 0
 
 

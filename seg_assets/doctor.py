@@ -1,29 +1,38 @@
 """What is wrong with a lake and its instance, per table and day, with the command that mends it.
 
 Reads only, but for two: `set_aside` moves damaged days out of the tables, and with them the days that may have been
-made from damaged rows; `collect_garbage` removes leftovers of killed runs. Neither touches a day that is known good.
+made from damaged rows; `collect_garbage` removes leftovers of killed runs. Neither touches a day that is known good,
+nor a file that may hold a decision taken by hand.
 """
 
 import contextlib
 import datetime as dt
+import os
+import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from upath import UPath
+
 from seg_assets.catalog import TABLES, Input
-from seg_assets.errors import DamagedFileError, SegAssetsError
-from seg_assets.lake import STAGING, Lake, is_remote
+from seg_assets.errors import DamagedFileError, InstanceError, MissingDaysError, SegAssetsError
+from seg_assets.lake import STAGING, Lake, day_of, is_remote
 from seg_assets.partitions import ONE_DAY, contiguous, day_range
 from seg_assets.settings import Settings
 
-Kind = Literal["missing", "refused", "stale", "damaged", "undecided", "failed run"]
+Kind = Literal["missing", "refused", "stale", "damaged", "undecided", "failed run", "instance"]
 DAMAGED = ".damaged"
 DECISIONS = "segment_model"
 CARRIED = ("raw_users", "raw_products")
+MEND = "seg-assets doctor --verify --mend"
+# What lies in the staging area or a spill folder for less may be a run's that is still at work.
+IN_USE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -55,14 +64,34 @@ def examine(settings: Settings, *, verify: bool = False) -> list[Finding]:
         verify: also read every file whole and compare its rows with the hash in its footer.
     """
     lake = Lake.of(settings)
-    damaged = _damaged(lake, verify=verify)
+    damaged = _damaged(lake, lake.verify if verify else partial(_check_name, lake))
     if damaged:
         # Staleness is read from footers: with a damaged one in the way it would be a guess.
         return damaged
-    return [*_missing(settings, lake), *_stale_and_undecided(settings, lake), *_failed_runs(settings)]
+    try:
+        found = [*_missing(settings, lake), *_stale_and_undecided(settings, lake)]
+    except DamagedFileError:
+        # Deciding reads verdicts and decisions, rows too: the days are named by a look at every file's bytes.
+        found = _damaged(lake, lake.check) or _damaged(lake, lake.verify)
+        if not found:
+            raise
+    return [*found, *_failed_runs(settings)]
 
 
-def set_aside(settings: Settings, findings: Iterable[Finding]) -> list[Path]:
+@dataclass(frozen=True)
+class Mended:
+    """What `set_aside` did.
+
+    moved: where damaged files are now. rewritten: files whose rows were good, written anew in their place.
+    left: what stays as it is, in words, since it may hold a decision taken by hand.
+    """
+
+    moved: list[Path] = field(default_factory=list)
+    rewritten: list[Path] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+def set_aside(settings: Settings, findings: Iterable[Finding]) -> Mended:
     """Move damaged files out of the tables to `lake/.damaged`, so that a replay rebuilds those days.
 
     A run looks at a file's checksum before it reads the file, but not on an object store, nor in a file of a version
@@ -70,26 +99,55 @@ def set_aside(settings: Settings, findings: Iterable[Finding]) -> list[Path]:
     footer says. The days made from it name the right hash and look fresh, so they are moved too: made again they
     come out as they were, or their readers become stale by hash.
 
-    Returns:
-        Where the files are now.
+    Decisions that all are what their hashes say are written anew in place. A file that may hold a decision taken by
+    hand is left: no replay makes that one again.
     """
     lake = Lake.of(settings)
-    moved: dict[Path, Path] = {}
-    for finding in findings:
-        if finding.kind != "damaged":
+    mended = Mended()
+    seen: set[Path] = set()
+    damaged = [f for f in findings if f.kind == "damaged"]
+    for table, day in dict.fromkeys((f.table, d) for f in damaged for d in day_range(f.first, f.last)):
+        if _in_the_way(lake, table, day):
+            mended.moved.append(_put_aside(lake, lake.path(table, day).parent, f"{table}/{day}"))
             continue
-        for day in day_range(finding.first, finding.last):
-            for part in lake.parts(finding.table, day):
-                if not _is_damaged(lake, finding.table, day, part):
-                    continue
-                aside = [(finding.table, day, part)]
-                if _reads_well(lake, finding.table, day, part):
-                    aside += _readers(lake, finding.table, day)
-                for name, d, p in aside:
-                    path = lake.path(name, d, p)
-                    if path not in moved and path.exists():
-                        moved[path] = _move_aside(lake, name, d, p)
-    return list(moved.values())
+        for part in lake.parts(table, day):
+            if not _is_damaged(lake, table, day, part):
+                continue
+            if table == DECISIONS and _keep_decisions(lake, part, day, mended):
+                continue
+            aside = [(table, day, part)]
+            if _reads_well(lake, table, day, part):
+                aside += _readers(lake, table, day)
+            for name, d, p in aside:
+                path = lake.path(name, d, p)
+                if path not in seen and p in lake.parts(name, d):
+                    seen.add(path)
+                    mended.moved.append(_put_aside(lake, path, f"{name}/{d}.{p}.parquet"))
+    return mended
+
+
+def _keep_decisions(lake: Lake, strategy: str, day: dt.date, mended: Mended) -> bool:
+    """Whether a damaged file of decisions stays: it was written anew, or may hold what nothing else does."""
+    from seg_assets.segments.decisions import lost_by_hand, rescue
+
+    path = lake.path(DECISIONS, day, strategy)
+    with contextlib.suppress(DamagedFileError):  # of an earlier day, which stays as it is too
+        if rescue(lake, strategy, day):
+            mended.rewritten.append(path)
+            return True
+    lost = lost_by_hand(lake, strategy, day)
+    if lost:
+        mended.left.append(f"{path}: left in its place, {lost}; {_by_hand(path, strategy, day)}")
+    return bool(lost)
+
+
+def _by_hand(path: Path, strategy: str, day: dt.date) -> str:
+    """What to do about a file that may hold decisions taken by hand."""
+    return (
+        f"restore it from a copy, or give up what it holds: rm {shlex.quote(str(path))}; "
+        f"seg-assets replay --from {day} --to {day}; and take the decision again "
+        f"(seg-assets rollback {strategy} --day {day}, or cause manual: docs/strategies.md)"
+    )
 
 
 def _is_damaged(lake: Lake, table: str, day: dt.date, part: str) -> bool:
@@ -148,9 +206,15 @@ def _days_reading(source: Input, day: dt.date) -> list[dt.date]:
     return []
 
 
-def _move_aside(lake: Lake, table: str, day: dt.date, part: str) -> Path:
-    path = lake.path(table, day, part)
-    target = lake.root / DAMAGED / table / f"{day}.{part}.parquet"
+def _in_the_way(lake: Lake, table: str, day: dt.date) -> bool:
+    """Whether something that is no folder lies where a day's folder belongs, so that the day cannot be written."""
+    folder = lake.path(table, day).parent
+    return not lake.remote and os.path.lexists(folder) and not folder.is_dir()
+
+
+def _put_aside(lake: Lake, path: Path, name: str) -> Path:
+    """Move a file out of the tables; the retention of `gc` counts from now."""
+    target = lake.root / DAMAGED / name
     if lake.remote:
         # An object store has no rename: copied whole, then removed.
         lake.root.fs.copy(str(path), str(target))
@@ -158,6 +222,8 @@ def _move_aside(lake: Lake, table: str, day: dt.date, part: str) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     path.replace(target)
+    with contextlib.suppress(NotImplementedError, FileNotFoundError):
+        os.utime(target, follow_symlinks=False)
     with contextlib.suppress(OSError):  # not empty: other parts are good
         path.parent.rmdir()
     return target
@@ -166,24 +232,26 @@ def _move_aside(lake: Lake, table: str, day: dt.date, part: str) -> Path:
 def collect_garbage(settings: Settings, older_than_seconds: float, *, dry_run: bool = False) -> tuple[list[Path], int]:
     """Remove what killed runs left behind and files set aside, when older than a retention.
 
-    Published days are never looked at: a day is replaced in place, so it has no superseded versions.
+    Leftovers of runs are kept for an hour in any case: a run may be at work on them. Published days are never looked
+    at: a day is replaced in place, so it has no superseded versions.
 
     Returns:
         The paths removed (or that would be) and their size in bytes.
     """
     lake = Lake.of(settings)
-    limit = time.time() - older_than_seconds
+    now = time.time()
     staging = lake.stage_path().parent if lake.remote else lake.root / STAGING
-    folders = [lake.root / DAMAGED, staging]
-    found = [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file()]
-    found += sorted(Path(tempfile.gettempdir()).glob("seg_assets_spill_*"))
+    set_aside_then, of_runs = now - older_than_seconds, now - max(older_than_seconds, IN_USE_SECONDS)
+    found = [(path, set_aside_then) for path in _files_under(lake.root / DAMAGED)]
+    found += [(path, of_runs) for path in _files_under(staging)]
+    found += [(path, of_runs) for path in sorted(Path(tempfile.gettempdir()).glob("seg_assets_spill_*"))]
     old, size = [], 0
-    for path in found:
+    for path, limit in found:
         try:
             if _modified(path) >= limit:
                 continue
             inside = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-            size += sum(p.stat().st_size for p in inside)
+            size += sum(_status(p).st_size for p in inside)
         except FileNotFoundError:
             continue  # its run ended just now and took it away
         old.append(path)
@@ -192,27 +260,68 @@ def collect_garbage(settings: Settings, older_than_seconds: float, *, dry_run: b
     return old, size
 
 
+def _files_under(folder: Path | UPath) -> list[Path]:
+    """Everything in a folder that is no folder, links to nowhere too."""
+    if not folder.is_dir():
+        return []
+    if is_remote(folder):
+        return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
+
+
 def _modified(path: Path) -> float:
     """When a file was last written, in seconds since 1970; a store's own time for an object."""
-    return path.fs.modified(str(path)).timestamp() if is_remote(path) else path.stat().st_mtime
+    return path.fs.modified(str(path)).timestamp() if is_remote(path) else _status(path).st_mtime
 
 
-def _damaged(lake: Lake, *, verify: bool) -> list[Finding]:
+def _status(path: Path) -> os.stat_result:
+    return path.stat() if is_remote(path) else path.lstat()
+
+
+Look = Callable[[str, dt.date, str], object]
+
+
+def _damaged(lake: Lake, look: Look) -> list[Finding]:
+    """A finding for every part that `look` finds damaged, and for what lies in a day's way."""
     findings = []
     for table in TABLES:
+        for day in _blocked_days(lake, table):
+            why = f"{lake.path(table, day).parent}: is no folder, so the day cannot be written"
+            findings.append(Finding("damaged", table, day, day, why, _mend(lake, table, day)))
         for day in lake.days(table):
             for part in lake.parts(table, day):
                 try:
-                    if verify:
-                        lake.verify(table, day, part)
-                    else:
-                        _check_name(lake, table, day, part)
+                    look(table, day, part)
+                except MissingDaysError:
+                    continue  # gone meanwhile
                 except DamagedFileError as error:
-                    # Users and products carry forward: the next day was made from this one, and is read again too.
-                    last = day + ONE_DAY if table in CARRIED and lake.has(table, day + ONE_DAY) else day
-                    mend = f"seg-assets doctor --verify --mend; seg-assets replay --from {day} --to {last}"
-                    findings.append(Finding("damaged", table, day, day, str(error), mend))
+                    findings.append(_damage(lake, table, day, part, str(error)))
     return findings
+
+
+def _damage(lake: Lake, table: str, day: dt.date, part: str, why: str) -> Finding:
+    if table == DECISIONS:
+        from seg_assets.segments.decisions import holds_all, lost_by_hand
+
+        path = lake.path(table, day, part)
+        lost = "" if holds_all(lake, part, day) else lost_by_hand(lake, part, day)
+        if lost:
+            return Finding("damaged", table, day, day, f"{why}; {lost}", _by_hand(path, part, day))
+    return Finding("damaged", table, day, day, why, _mend(lake, table, day))
+
+
+def _mend(lake: Lake, table: str, day: dt.date) -> str:
+    # Users and products carry forward: the next day was made from this one, and is read again too.
+    last = day + ONE_DAY if table in CARRIED and lake.has(table, day + ONE_DAY) else day
+    return f"{MEND}; seg-assets replay --from {day} --to {last}"
+
+
+def _blocked_days(lake: Lake, table: str) -> list[dt.date]:
+    folder = lake.root / table
+    if lake.remote or not folder.is_dir():
+        return []
+    days = [day for child in folder.iterdir() if (day := day_of(child.name)) is not None]
+    return sorted(day for day in days if _in_the_way(lake, table, day))
 
 
 def _check_name(lake: Lake, table: str, day: dt.date, part: str) -> None:
@@ -290,30 +399,39 @@ def _stale_and_undecided(settings: Settings, lake: Lake) -> list[Finding]:
 
 def _failed_runs(settings: Settings) -> list[Finding]:
     """Days whose latest materialization attempt failed, by the instance's own partition status."""
-    import dagster as dg
-
     from seg_assets.instance import instance_folder, open_instance
 
     folder = instance_folder(settings)
     if not (folder / "dagster.yaml").exists():
         return []
-    findings = []
-    with open_instance(folder) as instance:
-        from seg_assets.partitions import daily_partitions
+    try:
+        with open_instance(folder) as instance:
+            return _failed_in(settings, instance)
+    except InstanceError as error:
+        first, last = settings.start_day, settings.end_day or settings.start_day
+        mend = "see there; what is said of the lake holds all the same"
+        return [Finding("instance", "dagster", first, last, str(error), mend)]
 
-        partitions = daily_partitions(settings)
-        for table in TABLES:
-            statuses = instance.get_status_by_partition(dg.AssetKey(table), partitions.get_partition_keys(), partitions)
-            failed = [dt.date.fromisoformat(k) for k, v in (statuses or {}).items() if v and v.name == "FAILED"]
-            findings += [
-                Finding(
-                    "failed run",
-                    table,
-                    a,
-                    b,
-                    "the last run of these days failed; its log says why",
-                    f"seg-assets replay --again --from {a} --to {b}",
-                )
-                for a, b in contiguous(failed)
-            ]
+
+def _failed_in(settings: Settings, instance: Any) -> list[Finding]:
+    import dagster as dg
+
+    from seg_assets.partitions import daily_partitions
+
+    findings = []
+    partitions = daily_partitions(settings)
+    for table in TABLES:
+        statuses = instance.get_status_by_partition(dg.AssetKey(table), partitions.get_partition_keys(), partitions)
+        failed = [dt.date.fromisoformat(k) for k, v in (statuses or {}).items() if v and v.name == "FAILED"]
+        findings += [
+            Finding(
+                "failed run",
+                table,
+                a,
+                b,
+                "the last run of these days failed; its log says why",
+                f"seg-assets replay --again --from {a} --to {b}",
+            )
+            for a, b in contiguous(failed)
+        ]
     return findings

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from seg_assets.errors import DamagedFileError
-from seg_assets.lake import NONE, Lake, Seal, digest
+from seg_assets.lake import NONE, Lake, Provenance, Seal, digest
 from seg_assets.segments.model import SegmentModel
 
 TABLE = "segment_model"
@@ -189,8 +189,7 @@ def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]
         raise DamagedFileError(f"{path}: holds {len(rows)} decisions, its footer says otherwise; {_remedy(day)}")
     found = []
     for row in sorted(rows, key=lambda r: r["sequence"]):
-        texts = {k: v for k, v in row.items() if k not in ("sequence", "decision_id")}
-        said = _hash(texts, day)
+        said = _hash_of(row, day)
         if said != row["decision_id"] or row["strategy"] != strategy:
             raise DamagedFileError(
                 f"{path}: decision {row['decision_id']} (sequence {row['sequence']}): its content has the hash "
@@ -216,6 +215,83 @@ def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]
         SegmentModel.from_document(model, str(path))
         found.append(decision)
     return found
+
+
+def holds_all(lake: Lake, strategy: str, day: dt.date) -> bool:
+    """Whether every decision of a damaged part is what its hash says.
+
+    The damage is then beside the rows: in Parquet's first letters, in padding, in our footer.
+    """
+    return bool(_good_rows(lake, strategy, day))
+
+
+def rescue(lake: Lake, strategy: str, day: dt.date) -> bool:
+    """Write a damaged part anew when every decision in it is what its hash says: whether it was."""
+    rows = _good_rows(lake, strategy, day)
+    if not rows:
+        return False
+    footer = _readable_footer(lake, strategy, day)
+    inputs = footer.inputs if footer else {f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)}
+    extra = footer.extra if footer else None
+    lake.publish_frame(TABLE, day, pd.DataFrame(rows), SCHEMA, inputs=inputs, extra=extra, part=strategy)
+    return True
+
+
+def _good_rows(lake: Lake, strategy: str, day: dt.date) -> list[dict[str, Any]]:
+    """The rows of a part when all of them, and no fewer than there were, are what their hashes say."""
+    rows = _columns(lake.path(TABLE, day, strategy), list(SCHEMA)) or []
+    footer = _readable_footer(lake, strategy, day)
+    if footer is not None and footer.rows != len(rows):
+        return []
+    good = all(_hash_of(row, day) == row["decision_id"] and row["strategy"] == strategy for row in rows)
+    return rows if good else []
+
+
+def _readable_footer(lake: Lake, strategy: str, day: dt.date) -> Provenance | None:
+    try:
+        return lake.provenance(TABLE, day, strategy)
+    except DamagedFileError:
+        return None
+
+
+def lost_by_hand(lake: Lake, strategy: str, day: dt.date) -> str:
+    """What a damaged part holds, or may hold, that someone decided by hand, in words; '' when it holds no such thing.
+
+    Such a decision is nowhere else: made anew, the day would come out without it.
+    """
+    path = lake.path(TABLE, day, strategy)
+    try:
+        if lake.seal(path) is None:
+            return ""
+    except DamagedFileError:
+        return ""  # a folder, a pipe: no decision was ever in there
+    footer = _readable_footer(lake, strategy, day)
+    if footer and footer.day != day.isoformat() and lake.has(TABLE, dt.date.fromisoformat(footer.day), footer.part):
+        return ""  # a copy of another day's, which is in its own place
+    causes = _columns(path, ["cause"])
+    if causes is None:
+        return "it may hold a decision taken by hand, which cannot be told from what is left of it"
+    if all(row["cause"] in CAUSES and row["cause"] not in BY_HAND for row in causes):
+        return ""
+    told = [
+        f"{row['cause']} to model {row['model_id']} ({row['reason']})"
+        for row in _columns(path, ["cause", "model_id", "reason"]) or []
+        if row["cause"] in BY_HAND
+    ]
+    return f"it holds decisions taken by hand: {'; '.join(told) or 'which ones cannot be read'}"
+
+
+def _columns(path: Path, names: list[str]) -> list[dict[str, Any]] | None:
+    """Columns of a part as they are, unchecked; None where they cannot be read."""
+    try:
+        with path.open("rb") as handle:
+            return pq.ParquetFile(handle).read(columns=names).to_pylist()
+    except Exception:  # pyarrow raises several kinds for damaged files
+        return None
+
+
+def _hash_of(row: Mapping[str, Any], day: dt.date) -> str:
+    return _hash({k: v for k, v in row.items() if k not in ("sequence", "decision_id")}, day)
 
 
 def _remedy(day: dt.date) -> str:

@@ -1,5 +1,6 @@
 """doctor on a deliberately broken lake, and what mends it; gc takes leftovers and nothing else."""
 
+import json
 import os
 import shlex
 import shutil
@@ -10,6 +11,7 @@ from upath import UPath
 
 from seg_assets import doctor
 from seg_assets.catalog import TABLES
+from seg_assets.drift import decide
 from seg_assets.lake import Lake
 from seg_assets.segments.decisions import decisions
 from tests.end_to_end.shop import DAYS, contents, day, differences, shop
@@ -173,6 +175,130 @@ def test_a_failed_run_is_found_in_the_instance_and_the_printed_command_clears_it
     assert differences(contents(copy), contents(ranged[0])) == []
 
 
+def roll_back(settings):
+    """A rollback of the last day, and where it is."""
+    assert command(f"seg-assets rollback value --day {day(LAST)} --reason 'a bad week'") == 0
+    obey(doctor.examine(settings))
+    assert doctor.examine(settings) == []
+    lake = Lake.of(settings)
+    assert decisions(lake, "value")[-1].cause == "rollback"
+    return lake, lake.path("segment_model", day(LAST), "value")
+
+
+def test_damage_beside_the_rows_of_a_rollback_is_mended_and_the_rollback_stays(copy):
+    lake, path = roll_back(copy)
+    before = contents(copy)
+    good = path.read_bytes()
+    put(path, b"pAR1" + good[4:])
+    findings = doctor.examine(copy, verify=True)
+    assert [(f.kind, f.table, f.first) for f in findings] == [("damaged", "segment_model", day(LAST))]
+    obey(findings)
+    assert doctor.examine(copy, verify=True) == []
+    assert contents(copy) == before
+    assert decisions(lake, "value")[-1].cause == "rollback"
+
+
+def test_a_file_that_may_hold_a_rollback_is_never_moved_and_what_is_lost_is_said(copy, capsys):
+    _, path = roll_back(copy)
+    good = path.read_bytes()
+    for harmed, lost in (
+        (alter_decision(path), "it holds decisions taken by hand: rollback to model"),
+        (good[:-9], "it may hold a decision taken by hand"),
+    ):
+        put(path, harmed)
+        capsys.readouterr()
+        assert command("seg-assets doctor --verify --mend") == 1
+        told = capsys.readouterr()
+        assert f"{path}: " in told.out
+        assert lost in told.out
+        assert f"seg-assets rollback value --day {day(LAST)}" in told.out
+        assert f"{path}: left in its place, {lost}" in told.err
+        assert path.read_bytes() == harmed
+
+
+def alter_decision(path):
+    """The part's bytes with a byte flipped in the column of the model, the largest one but the reference."""
+    import pyarrow.parquet as pq
+
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    column = next(c for n in range(group.num_columns) if (c := group.column(n)).path_in_schema == "model")
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size // 2] ^= 0x55
+    return bytes(data)
+
+
+def test_a_damaged_decision_of_the_loops_own_is_set_aside_and_made_again(copy, ranged):
+    lake = Lake.of(copy)
+    last = max((d for d in decisions(lake, "value") if not d.by_hand), key=lambda d: d.day)
+    path = lake.path("segment_model", last.day, "value")
+    put(path, alter_decision(path))
+    # Not only with --verify: deciding reads decisions and verdicts.
+    findings = doctor.examine(copy)
+    assert [(f.kind, f.table, f.first) for f in findings] == [("damaged", "segment_model", last.day)]
+    obey(findings)
+    assert doctor.examine(copy, verify=True) == []
+    assert differences(contents(copy), contents(ranged[0])) == []
+
+
+def test_a_damaged_verdict_is_a_finding_of_the_plain_doctor(copy, capsys, monkeypatch):
+    monkeypatch.setattr(decide, "_ROWS", {})  # as a process that just began
+    lake = Lake.of(copy)
+    flipped = alter_rows(lake, "drift_report", day(LAST - 3))
+    assert command("seg-assets doctor --json") == 1
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert (finding["kind"], finding["table"], finding["first"]) == ("damaged", "drift_report", str(day(LAST - 3)))
+    assert str(flipped) in finding["why"]
+
+
+def test_what_is_no_folder_or_no_file_in_a_days_place_is_named_and_the_printed_commands_mend_it(copy, ranged):
+    lake = Lake.of(copy)
+    blocked = lake.path("segment_moves", day(LAST)).parent
+    shutil.rmtree(blocked)
+    blocked.write_text("x")
+    looped = lake.path("segment_profiles", day(LAST))
+    looped.unlink()
+    looped.symlink_to(looped.name)
+    piped = lake.path("segment_evaluation", day(LAST))
+    piped.unlink()
+    os.mkfifo(piped)
+    nowhere = lake.path("segment_validity", day(LAST))
+    nowhere.unlink()
+    nowhere.symlink_to("nowhere")
+    findings = doctor.examine(copy, verify=True)
+    assert {f.kind for f in findings} == {"damaged"}
+    assert {f.why.split(": ")[0] for f in findings} == {str(blocked), str(looped), str(piped)}
+    obey(findings)
+    assert doctor.examine(copy, verify=True) == []
+    assert differences(contents(copy), contents(ranged[0])) == []
+    doctor.collect_garbage(copy, -3600)
+    assert [p for p in (lake.root / doctor.DAMAGED).rglob("*") if not p.is_dir()] == []
+
+
+def test_a_damaged_instance_is_one_finding_beside_those_of_the_lake(copy):
+    from seg_assets.instance import prepare_instance
+
+    folder = prepare_instance(copy)
+    Lake.of(copy).drop("segment_moves", day(LAST))
+    for path in folder.rglob("*.db"):
+        path.write_bytes(b"garbage" * 500)
+    findings = doctor.examine(copy)
+    assert {(f.kind, f.table) for f in findings} >= {("missing", "segment_moves"), ("instance", "dagster")}
+    assert sum(f.kind == "instance" for f in findings) == 1
+
+
+def test_gc_keeps_what_was_set_aside_just_now_however_old_the_file_and_what_a_run_may_be_writing(copy):
+    lake = Lake.of(copy)
+    altered = alter_rows(lake, "segment_moves", day(LAST))
+    os.utime(altered, (0, 0))
+    (moved,) = doctor.set_aside(copy, doctor.examine(copy, verify=True)).moved
+    staged = lake.stage_path()
+    staged.write_bytes(b"x")
+    assert moved not in doctor.collect_garbage(copy, 3600)[0]
+    removed, _ = doctor.collect_garbage(copy, -1)
+    assert moved in removed
+    assert staged not in removed
+
+
 def test_gc_takes_old_leftovers_and_no_published_day(copy):
     lake = Lake.of(copy)
     before = contents(copy)
@@ -198,12 +324,12 @@ def test_on_an_object_store_damage_is_named_and_set_aside_and_gc_takes_it_later(
     for table in tables:
         for n in (LAST - 1, LAST):
             there.root.fs.put_file(str(here.path(table, day(n))), str(there.path(table, day(n))))
-    assert doctor._damaged(there, verify=True) == []
+    assert doctor._damaged(there, there.verify) == []
     altered = alter_rows(here, "raw_events", day(LAST))
     there.root.fs.put_file(str(altered), str(there.path("raw_events", day(LAST))))
-    findings = doctor._damaged(there, verify=True)
+    findings = doctor._damaged(there, there.verify)
     assert [(f.table, f.first) for f in findings] == [("raw_events", day(LAST))]
-    moved = doctor.set_aside(remote, findings)
+    moved = doctor.set_aside(remote, findings).moved
     # With it goes the day that was made from it; what was not is left.
     assert {m.parent.name for m in moved} == {"raw_events", "user_daily_activity"}
     assert there.days("raw_events") == there.days("user_daily_activity") == [day(LAST - 1)]
