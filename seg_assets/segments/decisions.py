@@ -269,6 +269,8 @@ def lost_by_hand(lake: Lake, strategy: str, day: dt.date) -> str:
     if footer and footer.day != day.isoformat() and lake.has(TABLE, dt.date.fromisoformat(footer.day), footer.part):
         return ""  # a copy of another day's, which is in its own place
     causes = _columns(path, ["cause"])
+    if causes is None and not _mark(lake, strategy, day).exists():
+        return ""
     if causes is None:
         return "it may hold a decision taken by hand, which cannot be told from what is left of it"
     if all(row["cause"] in CAUSES and row["cause"] not in BY_HAND for row in causes):
@@ -413,11 +415,24 @@ def refresh_footer(lake: Lake, strategy: str, day: dt.date) -> bool:
     return True
 
 
+def _mark(lake: Lake, strategy: str, day: dt.date) -> Path:
+    """An empty file beside a part that holds, or held, a decision taken by hand.
+
+    Of a part that cannot be read any more it tells whether anything in it was made by a person.
+    """
+    return lake.path(TABLE, day, strategy).with_suffix(".by_hand")
+
+
 def _publish(lake: Lake, strategy: str, day: dt.date, rows: list[Decision], extra: Mapping[str, Any] | None) -> None:
     if not rows:
         lake.drop(TABLE, day, strategy)
         return
     rows = [replace(d, sequence=n) for n, d in enumerate(rows)]
+    mark = _mark(lake, strategy, day)
+    if any(d.by_hand for d in rows):
+        # First: a kill in between leaves a mark too many, never one too few.
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_bytes(b"")
     lake.publish_frame(
         TABLE,
         day,

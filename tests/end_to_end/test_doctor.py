@@ -231,6 +231,10 @@ def test_a_damaged_decision_of_the_loops_own_is_set_aside_and_made_again(copy, r
     lake = Lake.of(copy)
     last = max((d for d in decisions(lake, "value") if not d.by_hand), key=lambda d: d.day)
     path = lake.path("segment_model", last.day, "value")
+    whole = path.read_bytes()
+    put(path, whole[: len(whole) // 2])
+    obey(doctor.examine(copy, verify=True))
+    assert differences(contents(copy), contents(ranged[0])) == [], "nobody decided anything by hand on that day"
     put(path, alter_decision(path))
     # Not only with --verify: deciding reads decisions and verdicts.
     findings = doctor.examine(copy)
