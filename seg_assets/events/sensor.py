@@ -22,6 +22,7 @@ from seg_assets.events.landing import (
     EVENTS,
     LANDING_KEY,
     PRODUCTS,
+    REFUSED_KEY,
     STAT_KEY,
     USERS,
     check_landing,
@@ -85,6 +86,9 @@ def _differs(reader: Reader, lake: Lake, table: str, kind: str, day: dt.date) ->
     contents = reader.contents(day, kind)
     if reader.digest(contents) == found.inputs.get(LANDING_KEY):
         return False
+    if found.extra.get(REFUSED_KEY):
+        # Not one line was accepted: files that are gone are no archive, but a mended delivery.
+        return True
     if not contents and found.extra.get("landing_files"):
         return False
     if not vanished(reader, lake, day).get(kind):

@@ -126,6 +126,18 @@ def test_a_day_of_which_nothing_is_accepted_stops_what_is_downstream(world):
     assert not result.success
 
 
+def test_a_delivery_without_one_accepted_line_that_is_taken_away_re_opens_its_day(world):
+    world.land(1, 2)
+    world.put("orders/2024-03-01.csv", "a,b\n1,2\n")
+    world.run(1, 2)
+    assert world.changed() == [3, 4, 5]
+    (world.landing / "orders/2024-03-01.csv").unlink()
+    assert world.changed() == [1, 3, 4, 5]
+    world.put("orders/2024-03-01.mended.csv", HEAD + "1,u1,2024-03-01 10:00,purchase,1\n")
+    assert world.run(1, 1).success
+    assert world.changed() == [3, 4, 5]
+
+
 def test_a_day_without_a_file_fails_clearly_and_keeps_the_days_before(world):
     world.land(1, 2)
     result = world.run(1, 3)
