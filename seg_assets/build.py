@@ -6,12 +6,12 @@ event made stale). Schedules and sensors are off until someone switches them on,
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from seg_assets.dagster_io import Shop
-from seg_assets.lake import Lake
 from seg_assets.partitions import daily_partitions
 from seg_assets.settings import Settings
 
@@ -86,16 +86,12 @@ def _daily_schedule(job: AssetJob, settings: Settings) -> dg.ScheduleDefinition:
 
 
 def _build_sensors(settings: Settings, jobs: dict[str, AssetJob]) -> Sequence[dg.SensorDefinition]:
+    from seg_assets.drift.decide import is_behind
     from seg_assets.drift.sensor import build_sensors as drift_sensors
     from seg_assets.events.sensor import build_sensors as landing_sensors
 
-    def is_behind(lake: Lake) -> bool:
-        from seg_assets.drift import decide
-        from seg_assets.segments.strategy import strategies_of
-
-        return bool(decide.plan(lake, strategies_of(settings), settings).requests)
-
-    return [*landing_sensors(settings, jobs["daily"], is_behind), *drift_sensors(settings, jobs)]
+    behind = partial(is_behind, settings=settings)
+    return [*landing_sensors(settings, jobs["daily"], behind), *drift_sensors(settings, jobs)]
 
 
 def _with_freshness(assets: list[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:

@@ -372,23 +372,23 @@ def _missing(settings: Settings, lake: Lake) -> list[Finding]:
 
 def _stale_and_undecided(settings: Settings, lake: Lake) -> list[Finding]:
     from seg_assets.drift import decide
-    from seg_assets.drift.staleness import Snapshot, stale
+    from seg_assets.drift.staleness import Snapshot
     from seg_assets.segments.strategy import strategies_of
 
     strategies = strategies_of(settings)
     findings = []
-    for day, why in Snapshot(lake, strategies).refused.items():
+    now = Snapshot(lake, strategies)
+    for day, why in now.refused.items():
         mend = f"mend the source or deliver the file again, then seg-assets replay --from {day} --to {day}"
         findings.append(Finding("refused", "raw_events", day, day, f"{why}; nothing is made of the day", mend))
-    for table, days in stale(lake, strategies).items():
-        reasons: dict[str, list[dt.date]] = {}
-        for day, why in days:
-            reasons.setdefault(why, []).append(day)
-        for why, those in reasons.items():
-            for first, last in contiguous(those):
-                kind: Kind = "stale" if lake.has(table, first) or lake.parts(table, first) else "missing"
-                mend = f"seg-assets replay --from {first} --to {last}"
-                findings.append(Finding(kind, table, first, last, why, mend))
+    reasons: dict[tuple[str, str], list[dt.date]] = {}
+    for item in now.stale():
+        reasons.setdefault((item.table, item.why), []).append(item.day)
+    for (table, why), those in reasons.items():
+        for first, last in contiguous(those):
+            kind: Kind = "stale" if lake.has(table, first) or lake.parts(table, first) else "missing"
+            mend = f"seg-assets replay --from {first} --to {last}"
+            findings.append(Finding(kind, table, first, last, why, mend))
     for request in decide.plan(lake, strategies, settings).requests:
         if request.kind == "recluster":
             mend = f"seg-assets replay --from {request.first} --to {request.last}"

@@ -38,9 +38,14 @@ def parse_range(first: str, last: str) -> tuple[dt.date, dt.date]:
         ConfigError: when one is no day, or the last lies before the first.
     """
     days = parse_day(first), parse_day(last)
-    if days[1] < days[0]:
-        raise ConfigError(f"days = {first} .. {last}: the first is after the last; write the earlier day first")
+    check_order(*days)
     return days
+
+
+def check_order(first: dt.date, last: dt.date) -> None:
+    """Raise ConfigError when the last day lies before the first."""
+    if last < first:
+        raise ConfigError(f"days = {first} .. {last}: the first is after the last; write the earlier day first")
 
 
 def check_in_calendar(day: dt.date, settings: Settings) -> dt.date:

@@ -13,9 +13,9 @@ from typing import Any
 
 import dagster as dg
 
-from seg_assets.errors import ConfigError, SegAssetsError
+from seg_assets.errors import SegAssetsError
 from seg_assets.lake import Lake
-from seg_assets.partitions import ONE_DAY, check_in_calendar, day_range, say_days
+from seg_assets.partitions import ONE_DAY, check_in_calendar, check_order, day_range, say_days
 from seg_assets.settings import Settings
 from seg_assets.tags import of_range
 
@@ -85,12 +85,12 @@ def replay(
         RunFailedError: a run failed.
     """
     from seg_assets.build import build_defs
+    from seg_assets.drift.decide import is_behind
     from seg_assets.events.sensor import LANDED, changed_days, runs_of
 
     check_in_calendar(first, settings)
     check_in_calendar(last, settings)
-    if last < first:
-        raise ConfigError(f"days = {first} .. {last}: the first is after the last")
+    check_order(first, last)
     definitions = definitions or build_defs(settings)
     runner = _Runner(definitions, instance, say, forget_vanished)
     lake = Lake.of(settings)
@@ -100,7 +100,7 @@ def replay(
     ranges = runs_of(todo)
     if not todo:
         say(f"{first} .. {last}: landing files are as they were read")
-    elif _is_behind(settings, lake) or (not live and [tables for *_, tables in ranges] != [LANDED]):
+    elif is_behind(lake, settings) or (not live and [tables for *_, tables in ranges] != [LANDED]):
         # A day of most rooms reads its own yesterday, which a killed run may have left out, or an earlier range makes
         # stale: the loop finds its way.
         for start, end, tables in ranges:
@@ -118,13 +118,6 @@ def replay(
             runner.run("daily", start, end, reason)
     runner.done.resting_because = _settle(settings, lake, runner, None)
     return runner.done
-
-
-def _is_behind(settings: Settings, lake: Lake) -> bool:
-    from seg_assets.drift import decide
-    from seg_assets.segments.strategy import strategies_of
-
-    return bool(decide.plan(lake, strategies_of(settings), settings).requests)
 
 
 def _settle(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date | None) -> str:

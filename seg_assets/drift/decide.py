@@ -23,7 +23,7 @@ from seg_assets.lake import NONE, Lake, digest, literal
 from seg_assets.partitions import ONE_DAY, contiguous, day_range
 from seg_assets.segments.decisions import DRIFT, Decision, decisions_of_day, history_digest
 from seg_assets.segments.fit import FIT_VERSION
-from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy
+from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_of
 from seg_assets.settings import Settings
 
 VERDICTS = "drift_report"
@@ -101,6 +101,11 @@ def plan(lake: Lake, strategies: Mapping[str, Strategy], settings: Settings, las
     if rest:
         return Plan([rest])
     return Plan([], _resting(now))
+
+
+def is_behind(lake: Lake, settings: Settings) -> bool:
+    """Whether something waits to be made or decided."""
+    return bool(plan(lake, strategies_of(settings), settings).requests)
 
 
 def run_config_for(request: Request) -> dict[str, Any]:

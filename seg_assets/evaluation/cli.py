@@ -60,11 +60,11 @@ def run_decisions(args: argparse.Namespace) -> int:
     """Print a strategy's decisions; 1 when there are none."""
     import json
 
-    from seg_assets.errors import ConfigError
+    from seg_assets.errors import ConfigError, did_you_mean
     from seg_assets.evaluation.ledger import ledger, table
     from seg_assets.lake import Lake
     from seg_assets.options import check_number
-    from seg_assets.segments.strategy import did_you_mean, strategies_of
+    from seg_assets.segments.strategy import strategies_of
     from seg_assets.settings import Settings
 
     settings = Settings.from_env()

@@ -32,10 +32,12 @@ def vanished(reader: "Reader", lake: Lake, day: dt.date) -> dict[str, list[str]]
     source, landing = reader.source, reader.landing
     kinds = {EVENTS: set(source.feeds)} | {k: {k} for k in (USERS, PRODUCTS) if getattr(source, k) is not None}
     recorded = [(name, feed) for name, feed, lines, _ in _recorded(lake, day) if lines]
-    if not recorded:
+    away = [(name, feed) for name, feed in recorded if not (landing / name).exists()]
+    if not away:
         return {}
-    there = {file.relative for kind in kinds for file in day_files(source, landing, day, (kind,))}
-    gone = [(name, feed) for name, feed in recorded if name not in there and not (landing / name).exists()]
+    # Under a name that is no text a file is recorded by another one: folders are listed only then.
+    there = {file.relative for file in day_files(source, landing, day, tuple(kinds))}
+    gone = [(name, feed) for name, feed in away if name not in there]
     found = {kind: sorted(name for name, feed in gone if feed in feeds) for kind, feeds in kinds.items()}
     return {kind: names for kind, names in found.items() if names}
 

@@ -42,6 +42,7 @@ from seg_assets.settings import Settings
 MAX_DAYS_OF_A_RUN = 92
 
 _TABLES = (("raw_events", EVENTS), ("raw_users", USERS), ("raw_products", PRODUCTS))
+_CARRIED = {table for table, kind in _TABLES if kind != EVENTS}
 # What a day's landing files become, all of it.
 LANDED = tuple(t.name for t in TABLES.values() if t.room == "events")
 
@@ -71,7 +72,7 @@ def changed_days(
             differ = {table for table, kind in _TABLES if table in absent or _differs(reader, lake, table, kind, day)}
             if not absent and not differ:
                 continue
-            apart = (absent | differ) <= {"raw_users", "raw_products"} and EVENTS in vanished(reader, lake, day)
+            apart = (absent | differ) <= _CARRIED and EVENTS in vanished(reader, lake, day)
             changed[day] = tuple(t for t in LANDED if t in absent | differ) if apart else LANDED
     return changed
 
@@ -99,13 +100,17 @@ def _differs(reader: Reader, lake: Lake, table: str, kind: str, day: dt.date) ->
 
 @dataclass(frozen=True)
 class Range:
-    """Days to ask for in one run, with the fingerprint of their files and why; `tables` alone, or every room."""
+    """Days to ask for in one run of `tables`, with the fingerprint of their files and why.
+
+    whole: whether every room can be made, when nothing else is at work or waits.
+    """
 
     first: dt.date
     last: dt.date
     fingerprint: str
     why: str
-    tables: tuple[str, ...] = ()
+    tables: tuple[str, ...]
+    whole: bool
 
 
 @dataclass
@@ -127,9 +132,7 @@ class Tick:
         return "; ".join(f"{reason}: {say_days(days)}" for reason, days in self.waiting.items())
 
 
-def plan_tick(
-    settings: Settings, lake: Lake, source: Source, cursor: dict[str, Any], days: set[dt.date], held: str = ""
-) -> Tick:
+def plan_tick(settings: Settings, lake: Lake, source: Source, cursor: dict[str, Any], days: set[dt.date]) -> Tick:
     """Decide which days to ask for.
 
     Args:
@@ -138,7 +141,6 @@ def plan_tick(
         source: the mapping.
         cursor: of the last tick: `seen` (day -> fingerprint) and `asked` (day -> fingerprint).
         days: the calendar's days that may be materialized now.
-        held: why only landing tables can be made now, '' when a day can go through every room.
     """
     assert settings.landing is not None
     tick = Tick()
@@ -184,9 +186,9 @@ def plan_tick(
                     tick.wait("waits for the run of the days before it", day)
                 break
             # Rooms of a day read their own yesterday, which the first range makes stale: the drift sensor's part.
-            whole = tables == LANDED and not tick.ranges and not held
+            whole = tables == LANDED and not tick.ranges
             stats = [fingerprints[d.isoformat()] for d in span]
-            tick.ranges.append(Range(first, end, digest(stats), _why(span, have), () if whole else tables))
+            tick.ranges.append(Range(first, end, digest(stats), _why(span, have), tables, whole))
             asked.update({d.isoformat(): fingerprints[d.isoformat()] for d in span})
             first = end + ONE_DAY
     tick.cursor = {"seen": fingerprints, "asked": asked, "done": done}
@@ -267,10 +269,7 @@ def build_sensors(
             days = {dt.date.fromisoformat(k) for k in partitions.get_partition_keys()}
             lake = Lake.of(settings)
             tick = plan_tick(settings, lake, source, cursor, days)
-            if tick.ranges:
-                busy = in_flight(context.instance)
-                held = f"{busy} is at work" if busy else "earlier days are being refreshed" if is_behind(lake) else ""
-                tick = plan_tick(settings, lake, source, cursor, days, held) if held else tick
+            held = bool(tick.ranges) and (bool(in_flight(context.instance)) or is_behind(lake))
         except SegAssetsError as error:
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         text = json.dumps(tick.cursor, sort_keys=True)
@@ -280,14 +279,14 @@ def build_sensors(
             context.log.info(f"asked for: {found.why}")
         if tick.waiting:
             context.log.info(f"left: {tick.why()}")
-        return dg.SensorResult(run_requests=[_request(found) for found in tick.ranges], cursor=text)
+        return dg.SensorResult(run_requests=[_request(found, held) for found in tick.ranges], cursor=text)
 
     return [landing_sensor]
 
 
-def _request(found: Range) -> dg.RunRequest:
+def _request(found: Range, held: bool) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"landing:{found.first}:{found.last}:{found.fingerprint}",
         tags={**tags.of_range(found.first, found.last), tags.CAUSE: "landing", tags.WHY: found.why},
-        asset_selection=[dg.AssetKey(table) for table in found.tables] or None,
+        asset_selection=None if found.whole and not held else [dg.AssetKey(table) for table in found.tables],
     )

@@ -22,7 +22,7 @@ from seg_assets.dagster_io import (
     user_errors,
 )
 from seg_assets.lake import Lake, Provenance
-from seg_assets.partitions import days_of_run
+from seg_assets.partitions import ONE_DAY, days_of_run
 from seg_assets.profiles import facts, manifest, runner
 from seg_assets.profiles.days import DayBuilder
 from seg_assets.profiles.schema import ModelDoc, model_docs
@@ -149,13 +149,13 @@ def run_days(
 
 def _behind(lake: Lake, settings: Settings, day: dt.date) -> str:
     """A likely cause in words: a day before is not what it would be now; '' when all are."""
-    from seg_assets.drift import decide
+    from seg_assets.drift.decide import plan
     from seg_assets.segments.strategy import strategies_of
 
-    before = day - dt.timedelta(days=1)
+    before = day - ONE_DAY
     if before < lake.start_day:
         return ""
-    asked = decide.plan(lake, strategies_of(settings), settings, last_day=before).requests
+    asked = plan(lake, strategies_of(settings), settings, last_day=before).requests
     if not asked:
         return ""
     return (

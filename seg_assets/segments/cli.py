@@ -223,8 +223,8 @@ def _range(text: str | None) -> tuple[int, int] | None:
 
 
 def _strategies(settings: Any, name: str | None, option: str = "--strategy") -> list[Any]:
-    from seg_assets.errors import ConfigError
-    from seg_assets.segments.strategy import did_you_mean, strategies_of
+    from seg_assets.errors import ConfigError, did_you_mean
+    from seg_assets.segments.strategy import strategies_of
 
     known = strategies_of(settings)
     if name is None:

@@ -269,10 +269,9 @@ def lost_by_hand(lake: Lake, strategy: str, day: dt.date) -> str:
     if footer and footer.day != day.isoformat() and lake.has(TABLE, dt.date.fromisoformat(footer.day), footer.part):
         return ""  # a copy of another day's, which is in its own place
     causes = _columns(path, ["cause"])
-    if causes is None and not _mark(lake, strategy, day).exists():
-        return ""
     if causes is None:
-        return "it may hold a decision taken by hand, which cannot be told from what is left of it"
+        unknown = "it may hold a decision taken by hand, which cannot be told from what is left of it"
+        return unknown if _mark(lake, strategy, day).exists() else ""
     if all(row["cause"] in CAUSES and row["cause"] not in BY_HAND for row in causes):
         return ""
     told = [
