@@ -50,13 +50,13 @@ bench: env  ## Measure beside raw DuckDB, pandas and polars (SIZE=small: 3 minut
 	$(BIN)/python -m benchmarks --size $(SIZE)
 
 choosing: env  ## Measure every algorithm for docs/choosing.md (PANEL=home of a lake of the real panel adds it)
-	$(BIN)/python -m seg_assets.cli compare-algorithms --write docs/choosing.md $(if $(PANEL),--panel "$(PANEL)")
+	$(BIN)/python -m studies.compare_cli --write docs/choosing.md $(if $(PANEL),--panel "$(PANEL)")
 
 drift-study: env  ## Simulate shifts for docs/drift.md: delays, false alarms, did it help (about 8 quiet minutes)
-	$(BIN)/python -m seg_assets.drift.study shifts
+	$(BIN)/python -m studies.drift shifts
 
 hysteresis-study: env  ## Weigh moves against validity for docs/moves.md on the lake of the settings (FROM=, TO= days)
-	$(BIN)/python -m seg_assets.drift.hysteresis --from $(FROM) --to $(TO)
+	$(BIN)/python -m studies.hysteresis --from $(FROM) --to $(TO)
 
 lint: env  ## Style, types, SQL
 	$(BIN)/python -m ruff check .

@@ -54,8 +54,8 @@ def simulate(place: Place, users: int, days: int, pace: float) -> dict[str, Any]
 def prepare(place: Place) -> dict[str, Any]:
     """What a first run does once: the instance, and dbt's prepared manifest."""
     from seg_assets.build import build_defs
-    from seg_assets.instance import prepare_instance
-    from seg_assets.settings import Settings
+    from seg_assets.core.settings import Settings
+    from seg_assets.orchestration.instance import prepare_instance
 
     settings = Settings.from_env()
     prepare_instance(settings)
@@ -65,8 +65,8 @@ def prepare(place: Place) -> dict[str, Any]:
 
 def compile_sql(place: Place) -> dict[str, Any]:
     """Write the SQL of each profile table, as dbt compiles it, to `<home>/sql/<table>.sql`."""
+    from seg_assets.core.settings import Settings
     from seg_assets.profiles import asking, dbt_args, runner
-    from seg_assets.settings import Settings
 
     settings = Settings.from_env()
     target = Path(place.home) / "sql"
@@ -87,7 +87,7 @@ def compile_sql(place: Place) -> dict[str, Any]:
 
 def landed(place: Place, first: str, last: str) -> dict[str, Any]:
     """Landing files of a range of days, read in one run."""
-    from seg_assets import partitions
+    from seg_assets.orchestration import partitions
 
     a, b = dt.date.fromisoformat(first), dt.date.fromisoformat(last)
     run_job(a, b, EVENTS)
@@ -99,9 +99,9 @@ def activity(place: Place, first: str, last: str) -> dict[str, Any]:
 
     Without Dagster and without data tests: one of them compares these tables with profiles, which are not made here.
     """
-    from seg_assets import partitions
+    from seg_assets.core.settings import Settings
+    from seg_assets.orchestration import partitions
     from seg_assets.profiles import runner
-    from seg_assets.settings import Settings
 
     days = partitions.day_range(dt.date.fromisoformat(first), dt.date.fromisoformat(last))
     runner.build(Settings.from_env(), days, ACTIVITY)
@@ -124,10 +124,10 @@ def before(place: Place) -> dict[str, Any]:
 
 def plant_past(place: Place, days: Sequence[dt.date]) -> None:
     """Empty profiles, segments and verdicts of days that nothing which is measured reads."""
+    from seg_assets.core.settings import Settings
     from seg_assets.drift.verdict import SCHEMA as VERDICTS
     from seg_assets.profiles.days import DayBuilder
-    from seg_assets.segments.assign import SCHEMA as SEGMENTS
-    from seg_assets.settings import Settings
+    from seg_assets.segments.daily.assign import SCHEMA as SEGMENTS
 
     settings = Settings.from_env()
     profiles = DayBuilder(place_lake(), settings.dbt_project).schemas
@@ -185,8 +185,8 @@ def run_job(
 ) -> None:
     """Run the job `daily` for days, for all its tables or these."""
     from seg_assets.build import build_defs
-    from seg_assets.replay import _Runner
-    from seg_assets.settings import Settings
+    from seg_assets.core.settings import Settings
+    from seg_assets.loop.replay import _Runner
 
     with instance() as found:
         runner = _Runner(build_defs(Settings.from_env()), found, lambda text: None)
@@ -204,8 +204,8 @@ def instance() -> Iterator[Any]:
 
 def place_lake() -> Any:
     """The lake of the environment's shop."""
-    from seg_assets.lake import Lake
-    from seg_assets.settings import Settings
+    from seg_assets.core.settings import Settings
+    from seg_assets.lake.store import Lake
 
     return Lake.of(Settings.from_env())
 
@@ -214,7 +214,7 @@ def plant(table: str, day: dt.date, query: str) -> None:
     """Write a day that nobody computed, with a footer that says what is in it."""
     from dataclasses import replace
 
-    from seg_assets.lake import DATA, Provenance, content_hash_sql, copy_sql
+    from seg_assets.lake.store import DATA, Provenance, content_hash_sql, copy_sql
 
     lake = place_lake()
     with lake.connect() as con:

@@ -45,9 +45,9 @@ def start(place: Place) -> dict[str, Any]:
     import dagster as dg
 
     from seg_assets.build import build_defs
-    from seg_assets.replay import QUIET
-    from seg_assets.settings import Settings
-    from seg_assets.tags import of_range
+    from seg_assets.core.settings import Settings
+    from seg_assets.loop.replay import QUIET
+    from seg_assets.orchestration.tags import of_range
 
     job = build_defs(Settings.from_env()).get_repository_def().get_job("daily")
     day = place.day.isoformat()
@@ -68,8 +68,8 @@ def start(place: Place) -> dict[str, Any]:
 
 def dbt(place: Place) -> dict[str, Any]:
     """One invocation of dbt for the smallest table, with dbt's imports and after them."""
+    from seg_assets.core.settings import Settings
     from seg_assets.profiles import runner
-    from seg_assets.settings import Settings
 
     found: dict[str, Any] = {}
     for name in ("dbt_first_of_a_process", "dbt_next"):
@@ -80,10 +80,10 @@ def dbt(place: Place) -> dict[str, Any]:
 
 def tick(place: Place) -> dict[str, Any]:
     """One plan of the drift sensor over a lake of three years in which every table has every day."""
-    from seg_assets.catalog import TABLES
-    from seg_assets.drift import decide
+    from seg_assets.core.settings import Settings
+    from seg_assets.core.tables import TABLES
+    from seg_assets.loop import planner
     from seg_assets.segments.strategy import strategies_of
-    from seg_assets.settings import Settings
 
     settings = Settings.from_env()
     start = dt.date.fromisoformat(place.first)
@@ -93,7 +93,7 @@ def tick(place: Place) -> dict[str, Any]:
     for name in ("tick_first_of_a_process", "tick_next"):
         # The sensor makes its own lake object on each tick.
         with clock(found, name):
-            plan = decide.plan(place_lake(), strategies_of(settings), settings)
+            plan = planner.plan(place_lake(), strategies_of(settings), settings)
     found["tick_days"] = len(days)
     found["tick_files"] = len(days) * sum(t.required for t in TABLES.values())
     found["tick_said"] = plan.resting_because or plan.requests[0].reason
@@ -105,11 +105,11 @@ def plant_years(days: list[dt.date]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from seg_assets.catalog import TABLES
-    from seg_assets.lake import DATA, FOOTER_KEY, Provenance
-    from seg_assets.segments.decisions import baseline_digest, champion_digest
+    from seg_assets.core.settings import Settings
+    from seg_assets.core.tables import TABLES
+    from seg_assets.lake.store import DATA, FOOTER_KEY, Provenance
+    from seg_assets.segments.decisions.store import baseline_digest, champion_digest
     from seg_assets.segments.strategy import STRATEGIES_KEY, strategies_digest, strategies_of
-    from seg_assets.settings import Settings
 
     lake, strategies = place_lake(), strategies_of(Settings.from_env())
     verdicts = quiet_verdicts(strategies)

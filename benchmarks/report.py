@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.shop import ROOT, SIZES
-from seg_assets.markers import put_between
+from studies.markers import put_between
 
 FOLDER = ROOT
 RESULTS = ROOT / "results.json"

@@ -109,7 +109,7 @@ def same_profiles(place: Place, path: Path) -> list[str]:
 def champion(place: Place) -> Any:
     """Our model as of the day."""
     from benchmarks.ours import place_lake
-    from seg_assets.segments.decisions import champion_as_of
+    from seg_assets.segments.decisions.store import champion_as_of
 
     found = champion_as_of(place_lake(), STRATEGY, place.day)
     if found is None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import dagster as dg
 
-from seg_assets.dagster_io import Shop
-from seg_assets.partitions import daily_partitions
-from seg_assets.settings import Settings
+from seg_assets.core.settings import Settings
+from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.partitions import daily_partitions
 
 # Dagster does not export the type of an asset job that is not yet bound to assets.
 AssetJob = Any
@@ -86,9 +86,9 @@ def _daily_schedule(job: AssetJob, settings: Settings) -> dg.ScheduleDefinition:
 
 
 def _build_sensors(settings: Settings, jobs: dict[str, AssetJob]) -> Sequence[dg.SensorDefinition]:
-    from seg_assets.drift.decide import is_behind
-    from seg_assets.drift.sensor import build_sensors as drift_sensors
     from seg_assets.events.sensor import build_sensors as landing_sensors
+    from seg_assets.loop.planner import is_behind
+    from seg_assets.loop.sensor import build_sensors as drift_sensors
 
     behind = partial(is_behind, settings=settings)
     return [*landing_sensors(settings, jobs["daily"], behind), *drift_sensors(settings, jobs)]

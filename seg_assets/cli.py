@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from seg_assets import __version__
-from seg_assets.errors import SegAssetsError
+from seg_assets.core.errors import SegAssetsError
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -6,9 +6,10 @@ import os
 import sys
 import time
 
-from seg_assets.options import check_number
-from seg_assets.partitions import check_in_calendar, day_range, parse_range
-from seg_assets.settings import Settings
+from seg_assets.core.calendar import check_in_calendar
+from seg_assets.core.days import day_range, parse_range
+from seg_assets.core.options import check_number
+from seg_assets.core.settings import Settings
 
 DEMO_FIRST = dt.date(2017, 1, 1)
 DEMO_LAST = dt.date(2017, 4, 2)
@@ -60,8 +61,8 @@ def run_replay(args: argparse.Namespace) -> int:
 
 def run_demo(args: argparse.Namespace) -> int:
     """`seg-assets demo`."""
-    from seg_assets.events.complete_journey import write_landing
-    from seg_assets.lake import Lake
+    from seg_assets.demo import write_landing
+    from seg_assets.lake.store import Lake
     from seg_assets.reports.summary import summarize
     from seg_assets.segments.strategy import strategies_of
 
@@ -79,7 +80,7 @@ def run_demo(args: argparse.Namespace) -> int:
 
 def run_ui(args: argparse.Namespace) -> int:
     """`seg-assets ui`: this process becomes `dagster dev` on this shop, so that whoever stops it stops all."""
-    from seg_assets.instance import prepare_instance
+    from seg_assets.orchestration.instance import prepare_instance
 
     check_number("--port", args.port, 1, 65_535)
     settings = Settings.from_env()
@@ -96,7 +97,7 @@ def run_doctor(args: argparse.Namespace) -> int:
     """`seg-assets doctor`: 0 healthy, 1 something was found."""
     import json
 
-    from seg_assets.doctor import examine, set_aside
+    from seg_assets.loop.doctor import examine, set_aside
 
     settings = Settings.from_env()
     findings = examine(settings, verify=args.verify)
@@ -119,7 +120,7 @@ def run_doctor(args: argparse.Namespace) -> int:
 
 def run_gc(args: argparse.Namespace) -> int:
     """`seg-assets gc`."""
-    from seg_assets.doctor import collect_garbage
+    from seg_assets.loop.doctor import collect_garbage
 
     check_number("--older-than-hours", args.older_than_hours, 0, 1_000_000)
     removed, size = collect_garbage(Settings.from_env(), args.older_than_hours * 3600, dry_run=args.dry_run)
@@ -132,7 +133,7 @@ def run_gc(args: argparse.Namespace) -> int:
 
 def run_views(args: argparse.Namespace) -> int:
     """`seg-assets views`."""
-    from seg_assets.lake import Lake
+    from seg_assets.lake.store import Lake
 
     print(Lake.of(Settings.from_env()).views_sql(), end="")
     return 0
@@ -141,13 +142,13 @@ def run_views(args: argparse.Namespace) -> int:
 def _replay(
     settings: Settings, first: dt.date, last: dt.date, *, live: bool, again: bool = False, forget_vanished: bool = False
 ) -> None:
-    from seg_assets import dagster_io
-    from seg_assets.instance import open_instance, prepare_instance
-    from seg_assets.replay import replay
+    from seg_assets.loop.replay import replay
+    from seg_assets.orchestration import assets as orchestration
+    from seg_assets.orchestration.instance import open_instance, prepare_instance
 
     folder = prepare_instance(settings)
     bar = _ProgressBar()
-    dagster_io.on_progress = bar.show
+    orchestration.on_progress = bar.show
     try:
         with open_instance(folder) as instance:
             done = replay(
@@ -156,7 +157,7 @@ def _replay(
             )  # fmt: skip
     finally:
         bar.close()
-        dagster_io.on_progress = None
+        orchestration.on_progress = None
     seconds = sum(step.seconds for step in done.steps)
     _say(
         f"{len(day_range(first, last))} days, {len(done.steps)} runs ({done.count('daily')} daily, "

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from seg_assets.build import build_defs
-from seg_assets.catalog import TABLES
-from seg_assets.settings import Settings
+from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
 
 HEAVY = ("sklearn", "evidently", "dbt", "dagster_dbt", "scipy", "plotly", "sqlalchemy")
 
@@ -83,7 +83,7 @@ def test_a_backfill_of_five_days_is_five_days_in_every_room(repository):
 def test_loading_the_code_location_imports_nothing_heavy(repository, tmp_path):
     """With the dbt manifest prepared, as it is from the second load on."""
     code = (
-        "import sys; from seg_assets.settings import Settings; from seg_assets.build import build_defs;"
+        "import sys; from seg_assets.core.settings import Settings; from seg_assets.build import build_defs;"
         f"s = Settings.from_env({{}}, home={str(tmp_path)!r}); build_defs(s).get_repository_def();"
         "print(sorted({m.split('.')[0] for m in sys.modules}))"
     )

@@ -6,7 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from seg_assets.dagster_io import (
+from seg_assets.core.settings import Settings
+from seg_assets.drift.daily import TABLE, publish_day
+from seg_assets.drift.verdict import DESCRIPTIONS, SCHEMA
+from seg_assets.orchestration.assets import (
     HEAVY_POOL,
     IO_RETRY,
     OWNER,
@@ -19,11 +22,8 @@ from seg_assets.dagster_io import (
     report_days,
     user_errors,
 )
-from seg_assets.drift.daily import TABLE, publish_day
-from seg_assets.drift.verdict import DESCRIPTIONS, SCHEMA
-from seg_assets.partitions import days_of_run
+from seg_assets.orchestration.partitions import days_of_run
 from seg_assets.segments.strategy import strategies_of
-from seg_assets.settings import Settings
 
 MATCHES = "profiles_match_the_fit_day"
 

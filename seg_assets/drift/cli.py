@@ -27,10 +27,11 @@ def run_show(args: argparse.Namespace) -> int:
     """Print what drift_report holds of a day; 1 when it holds nothing for the strategy."""
     import json
 
+    from seg_assets.core.calendar import check_in_calendar
+    from seg_assets.core.days import parse_day
+    from seg_assets.core.settings import Settings
     from seg_assets.drift.daily import TABLE, read_rows
-    from seg_assets.lake import Lake
-    from seg_assets.partitions import check_in_calendar, parse_day
-    from seg_assets.settings import Settings
+    from seg_assets.lake.store import Lake
 
     settings = Settings.from_env()
     day = check_in_calendar(parse_day(args.day), settings)
@@ -52,12 +53,13 @@ def run_show(args: argparse.Namespace) -> int:
 
 def run_html(args: argparse.Namespace) -> int:
     """Write the page and print its path."""
+    from seg_assets.core.calendar import check_in_calendar
+    from seg_assets.core.days import parse_day
+    from seg_assets.core.errors import ConfigError
+    from seg_assets.core.settings import Settings
     from seg_assets.drift.daily import render_html
-    from seg_assets.errors import ConfigError
-    from seg_assets.lake import Lake
-    from seg_assets.partitions import check_in_calendar, parse_day
+    from seg_assets.lake.store import Lake
     from seg_assets.segments.strategy import strategies_of
-    from seg_assets.settings import Settings
 
     settings = Settings.from_env()
     day = check_in_calendar(parse_day(args.day), settings)
@@ -70,10 +72,10 @@ def run_html(args: argparse.Namespace) -> int:
 
 def run_plan(args: argparse.Namespace) -> int:
     """Print the requests of the next plan; 1 when there are any."""
-    from seg_assets.drift.decide import plan
-    from seg_assets.lake import Lake
+    from seg_assets.core.settings import Settings
+    from seg_assets.lake.store import Lake
+    from seg_assets.loop.planner import plan
     from seg_assets.segments.strategy import strategies_of
-    from seg_assets.settings import Settings
 
     settings = Settings.from_env()
     found = plan(Lake.of(settings), strategies_of(settings), settings)

@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 
+from seg_assets.core.days import ONE_DAY
+from seg_assets.core.errors import ConfigError, SegAssetsError
+from seg_assets.core.settings import Settings
 from seg_assets.drift import evidently_report
 from seg_assets.drift.verdict import SCHEMA, Verdict, Yesterday, judge_day, limits_for
-from seg_assets.errors import ConfigError, SegAssetsError
-from seg_assets.lake import Lake, Provenance
-from seg_assets.partitions import ONE_DAY
-from seg_assets.segments.decisions import Decision, baseline_before, baseline_digest, champion_before
+from seg_assets.lake.store import Lake, Provenance
+from seg_assets.segments.decisions.store import Decision, baseline_before, baseline_digest, champion_before
 from seg_assets.segments.features import load_features
-from seg_assets.segments.reference import describe, population
+from seg_assets.segments.fitting.reference import describe, population
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest
-from seg_assets.settings import Settings
 
 TABLE = "drift_report"
 _COLUMNS_JSON = json.dumps(
@@ -203,7 +203,7 @@ def _still_holds(
 
 
 def _code_version() -> str:
-    from seg_assets.catalog import TABLES
+    from seg_assets.core.tables import TABLES
 
     return TABLES[TABLE].code_version
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seg_assets.imports import quick_imports
-from seg_assets.segments.reference import MISSING
+from seg_assets.seams.imports import quick_imports
+from seg_assets.segments.fitting.reference import MISSING
 
 WASSERSTEIN = "wasserstein"
 JENSEN_SHANNON = "jensenshannon"

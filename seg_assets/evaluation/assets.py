@@ -7,8 +7,11 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from seg_assets.catalog import TABLES
-from seg_assets.dagster_io import (
+from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
+from seg_assets.evaluation.daily import DESCRIPTIONS, SCHEMA, TABLE, evaluate_day
+from seg_assets.lake.store import Lake
+from seg_assets.orchestration.assets import (
     HEAVY_POOL,
     IO_RETRY,
     OWNER,
@@ -21,13 +24,10 @@ from seg_assets.dagster_io import (
     report_days,
     user_errors,
 )
-from seg_assets.evaluation import stability
-from seg_assets.evaluation.daily import DESCRIPTIONS, SCHEMA, TABLE, evaluate_day
-from seg_assets.lake import Lake
-from seg_assets.partitions import days_of_run
-from seg_assets.segments.decisions import champion_as_of, champion_digest
+from seg_assets.orchestration.partitions import days_of_run
+from seg_assets.segments.decisions.store import champion_as_of, champion_digest
+from seg_assets.segments.fitting import stability
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest, strategies_of
-from seg_assets.settings import Settings
 
 GROUP = "evaluation"
 REAL = "segmentation_beats_its_null"

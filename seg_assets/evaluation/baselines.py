@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from seg_assets.core.threads import one_thread
 from seg_assets.segments.algorithms.tiers import cum_root_cuts
-from seg_assets.threads import one_thread
 
 # Columns of user_profiles that the baselines read.
 COLUMNS = ("recency_days", "tenure_days", "orders_90d", "orders_all", "monetary_90d", "monetary_all")

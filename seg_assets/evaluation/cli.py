@@ -23,13 +23,14 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """Print what segment_evaluation holds of the day; 1 when nothing is there for the strategy."""
     import json
 
-    from seg_assets.errors import ConfigError
+    from seg_assets.core.calendar import check_in_calendar
+    from seg_assets.core.days import parse_day
+    from seg_assets.core.errors import ConfigError
+    from seg_assets.core.settings import Settings
     from seg_assets.evaluation.daily import FLOW_DAY, FLOW_WEEK, TABLE
-    from seg_assets.evaluation.stability import band
-    from seg_assets.lake import Lake
-    from seg_assets.partitions import check_in_calendar, parse_day
+    from seg_assets.lake.store import Lake
+    from seg_assets.segments.fitting.stability import band
     from seg_assets.segments.strategy import strategies_of
-    from seg_assets.settings import Settings
 
     settings = Settings.from_env()
     day = check_in_calendar(parse_day(args.day), settings)
@@ -60,12 +61,12 @@ def run_decisions(args: argparse.Namespace) -> int:
     """Print a strategy's decisions; 1 when there are none."""
     import json
 
-    from seg_assets.errors import ConfigError, did_you_mean
+    from seg_assets.core.errors import ConfigError, did_you_mean
+    from seg_assets.core.options import check_number
+    from seg_assets.core.settings import Settings
     from seg_assets.evaluation.ledger import ledger, table
-    from seg_assets.lake import Lake
-    from seg_assets.options import check_number
+    from seg_assets.lake.store import Lake
     from seg_assets.segments.strategy import strategies_of
-    from seg_assets.settings import Settings
 
     settings = Settings.from_env()
     known = strategies_of(settings)

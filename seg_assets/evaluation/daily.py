@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seg_assets.evaluation import internal, null, stability
-from seg_assets.lake import Lake, digest
-from seg_assets.segments.assign import index_in, texts
-from seg_assets.segments.decisions import Decision, champion_as_of
-from seg_assets.segments.members import NOBODY, Flows, Segmented, flows_between, segmented
+from seg_assets.core.settings import Settings
+from seg_assets.core.threads import one_thread
+from seg_assets.evaluation import internal, null
+from seg_assets.lake.store import Lake, digest
+from seg_assets.segments.daily.assign import index_in, texts
+from seg_assets.segments.daily.members import NOBODY, Flows, Segmented, flows_between, segmented
+from seg_assets.segments.decisions.store import Decision, champion_as_of
+from seg_assets.segments.fitting import stability
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
-from seg_assets.settings import Settings
-from seg_assets.threads import one_thread
 
 TABLE = "segment_evaluation"
 SCHEMA = {"strategy": "VARCHAR", "segment_id": "VARCHAR", "metric": "VARCHAR", "value": "DOUBLE"}

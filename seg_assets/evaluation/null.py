@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from seg_assets.core.threads import one_thread
 from seg_assets.evaluation.internal import silhouette
-from seg_assets.threads import one_thread
 
 # Silhouette of 1,500 users has an sd of about .004; structure that small is of no use to a marketer either.
 NULL_SAMPLE = 1_500

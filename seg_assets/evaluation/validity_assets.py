@@ -8,7 +8,10 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from seg_assets.dagster_io import (
+from seg_assets.core.settings import Settings
+from seg_assets.core.threads import one_thread
+from seg_assets.lake.store import Lake
+from seg_assets.orchestration.assets import (
     HEAVY_POOL,
     IO_RETRY,
     OWNER,
@@ -21,11 +24,8 @@ from seg_assets.dagster_io import (
     report_days,
     user_errors,
 )
-from seg_assets.lake import Lake
-from seg_assets.partitions import days_of_run
+from seg_assets.orchestration.partitions import days_of_run
 from seg_assets.segments.strategy import Strategy, strategies_of
-from seg_assets.settings import Settings
-from seg_assets.threads import one_thread
 
 TABLE = "segment_validity"
 GROUP = "evaluation"

@@ -7,8 +7,6 @@ import math
 import sys
 from typing import Any
 
-from seg_assets.evaluation import compare_cli
-
 SHOWN = ("r2", "r2_crossfit", "spearman", "lapse_auc", "active_r2", "mix", "coupon_auc")
 
 
@@ -28,18 +26,18 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--ceiling", action="store_true", help="also a boosted forecast that knows other users' future")
     parser.add_argument("--json", action="store_true", help="records instead of a table")
     parser.set_defaults(run=run_validate)
-    compare_cli.add_commands(subparsers)
 
 
 def run_validate(args: argparse.Namespace) -> int:
     """Refit the recipe at each origin and print one row per predictor and group count."""
-    from seg_assets.errors import ConfigError
+    from seg_assets.core.calendar import check_in_calendar
+    from seg_assets.core.days import parse_range
+    from seg_assets.core.errors import ConfigError
+    from seg_assets.core.options import check_number
+    from seg_assets.core.settings import Settings
     from seg_assets.evaluation.validity_lake import origin_days
-    from seg_assets.lake import Lake
-    from seg_assets.options import check_number
-    from seg_assets.partitions import check_in_calendar, parse_range
+    from seg_assets.lake.store import Lake
     from seg_assets.segments.strategy import strategies_of
-    from seg_assets.settings import Settings
 
     settings = Settings.from_env()
     strategies = strategies_of(settings)
@@ -74,7 +72,7 @@ def run_validate(args: argparse.Namespace) -> int:
 
 
 def _counts(text: str) -> list[int]:
-    from seg_assets.errors import ConfigError
+    from seg_assets.core.errors import ConfigError
 
     try:
         counts = sorted({int(part) for part in text.split(",")})
@@ -87,8 +85,8 @@ def _counts(text: str) -> list[int]:
 
 def require_profiles(lake: Any, days: list[dt.date], horizon_days: int) -> None:
     """Raise MissingDaysError naming the days whose profiles are missing, and the command that makes them."""
-    from seg_assets.errors import MissingDaysError
-    from seg_assets.partitions import say_days
+    from seg_assets.core.days import say_days
+    from seg_assets.core.errors import MissingDaysError
 
     wanted = sorted({*days, *(d + dt.timedelta(days=horizon_days) for d in days)})
     gone = lake.missing("user_profiles", wanted)

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from seg_assets.core.threads import one_thread
 from seg_assets.evaluation import baselines
 from seg_assets.evaluation.validity import Outcomes, outcomes_between
-from seg_assets.lake import Lake
+from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.features import load_columns, load_features
+from seg_assets.segments.fitting.reference import population
 from seg_assets.segments.model import SegmentModel
-from seg_assets.segments.reference import population
 from seg_assets.segments.strategy import PROFILE_COLUMNS, Clusters, Strategy
-from seg_assets.threads import one_thread
 
 PROFILES = "user_profiles"
 CATEGORIES = "user_category_profiles"
@@ -116,7 +116,7 @@ def fitted_labels(lake: Lake, strategy: Strategy, day: dt.date, users: pd.Series
     Raises:
         MissingDaysError: when a day that the recipe learns from was never materialized.
     """
-    from seg_assets.segments.fit import fit_challenger, fit_seed
+    from seg_assets.segments.fitting.fit import fit_challenger, fit_seed
 
     frame = load_features(lake, strategy, day)
     outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
@@ -141,7 +141,7 @@ class Labels:
 
 
 def _with_rules(strategy: Strategy, frame: pd.DataFrame, model: SegmentModel, day: dt.date) -> np.ndarray:
-    from seg_assets.segments.assign import assign_day
+    from seg_assets.segments.daily.assign import assign_day
 
     return assign_day(strategy, frame, model, None, day)["segment_id"].to_numpy(dtype=object).astype(str)
 
@@ -153,7 +153,7 @@ def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, r
     """
     from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
     from seg_assets.segments.features import clustered_mask
-    from seg_assets.segments.fit import fit_seed
+    from seg_assets.segments.fitting.fit import fit_seed
 
     if labels.model is None or labels.frame is None or replications < 1:
         return float("nan")

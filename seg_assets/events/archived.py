@@ -7,15 +7,15 @@ person asks for refuses it unless told that they are to be forgotten.
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from seg_assets.errors import DamagedFileError, LandingError
+from seg_assets.core.errors import DamagedFileError, LandingError
 from seg_assets.events.landing import EVENTS, day_files
 from seg_assets.events.source import PRODUCTS, USERS
-from seg_assets.lake import Lake
+from seg_assets.lake.store import Lake
 
 if TYPE_CHECKING:
     import duckdb
 
-    from seg_assets.events.read import Reader
+    from seg_assets.events.reader import Reader
 
 FILES, RAW = "landed_files", "raw_events"
 # Files named in a message.

@@ -12,7 +12,21 @@ import dagster as dg
 import duckdb
 from pydantic import Field
 
-from seg_assets.dagster_io import (
+from seg_assets.core.days import ONE_DAY
+from seg_assets.core.settings import Settings
+from seg_assets.events.archived import refuse_losses, refuse_lost_table
+from seg_assets.events.contract import (
+    LANDED_FILES,
+    RAW_EVENTS,
+    RAW_EVENTS_DESCRIPTIONS,
+    RAW_PRODUCTS,
+    RAW_USERS,
+    REJECTED_EVENTS,
+)
+from seg_assets.events.landing import LANDING_KEY, PRODUCTS, REFUSED_KEY, STAT_KEY, USERS, kinds_of_table
+from seg_assets.events.reader import DayRead, FileAccount, Reader, TableRead, seal, small_steps
+from seg_assets.lake.store import Lake
+from seg_assets.orchestration.assets import (
     IO_RETRY,
     OWNER,
     SINGLE_RUN,
@@ -24,20 +38,7 @@ from seg_assets.dagster_io import (
     report_days,
     user_errors,
 )
-from seg_assets.events.archived import refuse_losses, refuse_lost_table
-from seg_assets.events.contract import (
-    LANDED_FILES,
-    RAW_EVENTS,
-    RAW_EVENTS_DESCRIPTIONS,
-    RAW_PRODUCTS,
-    RAW_USERS,
-    REJECTED_EVENTS,
-)
-from seg_assets.events.landing import LANDING_KEY, PRODUCTS, REFUSED_KEY, STAT_KEY, USERS, kinds_of_table
-from seg_assets.events.read import DayRead, FileAccount, Reader, TableRead, seal, small_steps
-from seg_assets.lake import Lake
-from seg_assets.partitions import ONE_DAY, days_of_run
-from seg_assets.settings import Settings
+from seg_assets.orchestration.partitions import days_of_run
 
 GROUP = "events"
 # Which step reads each table of the room from landing files.

@@ -9,9 +9,9 @@ from typing import Any
 
 import duckdb
 
-from seg_assets.errors import ConfigError
+from seg_assets.core.errors import ConfigError
 from seg_assets.events.contract import RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
-from seg_assets.events.read import Reader, seal
+from seg_assets.events.reader import Reader, seal
 from seg_assets.events.source import PRODUCTS, USERS, DayFrom, EventFeed, FilePattern, Source, TableFeed
 
 

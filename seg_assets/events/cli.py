@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seg_assets.errors import LandingError
+from seg_assets.core.errors import LandingError
 
 
 def add_commands(subparsers: Any) -> None:
@@ -51,9 +51,9 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_load(args: argparse.Namespace) -> int:
     """`seg-assets load complete_journey`."""
-    from seg_assets.events import complete_journey
-    from seg_assets.partitions import parse_range
-    from seg_assets.settings import Settings
+    from seg_assets import demo as complete_journey
+    from seg_assets.core.days import parse_range
+    from seg_assets.core.settings import Settings
 
     landing = args.landing or Settings.from_env().landing
     assert landing is not None
@@ -71,10 +71,10 @@ def run_load(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """`seg-assets source check`: 0 something was accepted, 1 nothing was."""
+    from seg_assets.core.options import check_number
+    from seg_assets.core.settings import Settings
     from seg_assets.events.check import check_sample
     from seg_assets.events.source import load_source
-    from seg_assets.options import check_number
-    from seg_assets.settings import Settings
 
     source = load_source(args.source)
     sample = Path(args.sample).expanduser()

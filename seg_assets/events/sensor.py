@@ -14,9 +14,10 @@ from typing import Any
 
 import dagster as dg
 
-from seg_assets import tags
-from seg_assets.catalog import TABLES
-from seg_assets.errors import SegAssetsError
+from seg_assets.core.days import ONE_DAY, contiguous, day_range, say_days
+from seg_assets.core.errors import SegAssetsError
+from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
 from seg_assets.events.archived import read_before, vanished
 from seg_assets.events.landing import (
     EVENTS,
@@ -31,12 +32,12 @@ from seg_assets.events.landing import (
     required_feeds,
     undated_files,
 )
-from seg_assets.events.read import Reader
+from seg_assets.events.reader import Reader
 from seg_assets.events.source import Source, load_source
-from seg_assets.lake import Lake, digest
-from seg_assets.partitions import ONE_DAY, contiguous, daily_partitions, day_range, say_days
-from seg_assets.runs import in_flight
-from seg_assets.settings import Settings
+from seg_assets.lake.store import Lake, digest
+from seg_assets.orchestration import tags
+from seg_assets.orchestration.partitions import daily_partitions
+from seg_assets.orchestration.runs import in_flight
 
 # A range is one run; a run of a quarter is long enough to show progress and short enough to repeat.
 MAX_DAYS_OF_A_RUN = 92

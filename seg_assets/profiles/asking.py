@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seg_assets.lake import Provenance
-from seg_assets.settings import Settings
+from seg_assets.core.settings import Settings
+from seg_assets.lake.store import Provenance
 
 
 def _silent(table: str, day: dt.date, provenance: Provenance) -> None:

@@ -9,8 +9,11 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from seg_assets import dagster_io
-from seg_assets.dagster_io import (
+from seg_assets.core.days import ONE_DAY
+from seg_assets.core.settings import Settings
+from seg_assets.lake.store import Lake, Provenance
+from seg_assets.orchestration import assets as orchestration
+from seg_assets.orchestration.assets import (
     IO_RETRY,
     OWNER,
     SINGLE_RUN,
@@ -21,12 +24,10 @@ from seg_assets.dagster_io import (
     report_days,
     user_errors,
 )
-from seg_assets.lake import Lake, Provenance
-from seg_assets.partitions import ONE_DAY, days_of_run
+from seg_assets.orchestration.partitions import days_of_run
 from seg_assets.profiles import facts, manifest, runner
 from seg_assets.profiles.days import DayBuilder
 from seg_assets.profiles.schema import ModelDoc, model_docs
-from seg_assets.settings import Settings
 
 GROUP = "profiles"
 # Days of one dbt call: bounds the rows that a test looks at, and what a failure of dbt itself can cost.
@@ -72,7 +73,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
 
 def asset_spec(model: manifest.DbtModel, doc: ModelDoc, partitions: dg.DailyPartitionsDefinition) -> dg.AssetSpec:
     """One table of the dbt project as an asset."""
-    from seg_assets.catalog import TABLES
+    from seg_assets.core.tables import TABLES
 
     trailing = {i.table: i.days for i in TABLES[model.name].inputs if i.window == "trailing"}
     deps: list[dg.AssetDep] = []
@@ -149,7 +150,7 @@ def run_days(
 
 def _behind(lake: Lake, settings: Settings, day: dt.date) -> str:
     """A likely cause in words: a day before is not what it would be now; '' when all are."""
-    from seg_assets.drift.decide import plan
+    from seg_assets.loop.planner import plan
     from seg_assets.segments.strategy import strategies_of
 
     before = day - ONE_DAY
@@ -203,8 +204,8 @@ class _Progress:
     def published(self, table: str, day: dt.date, provenance: Provenance) -> None:
         """Count one published day of one table."""
         self.done += 1
-        if dagster_io.on_progress:
-            dagster_io.on_progress("dbt_profiles", self.done, self.total)
+        if orchestration.on_progress:
+            orchestration.on_progress("dbt_profiles", self.done, self.total)
         now = self.clock()
         if now - self.last >= 2 or self.done == self.total:
             rate = self.done / max(now - self.started, 1e-9)

@@ -14,13 +14,13 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from duckdb import DuckDBPyConnection
 
-from seg_assets.catalog import TABLES
-from seg_assets.errors import ConfigError
-from seg_assets.lake import Lake, literal
-from seg_assets.partitions import day_range, parse_day
+from seg_assets.core.days import day_range, parse_day
+from seg_assets.core.errors import ConfigError
+from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
+from seg_assets.lake.store import Lake, literal
 from seg_assets.profiles import asking
 from seg_assets.profiles.days import DayBuilder, check_days
-from seg_assets.settings import Settings
 
 
 class Plugin(BasePlugin):

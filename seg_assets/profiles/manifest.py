@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from seg_assets.errors import ConfigError
-from seg_assets.settings import Settings
+from seg_assets.core.errors import ConfigError
+from seg_assets.core.settings import Settings
 
 SUMMARY = "project.json"
 MANIFEST = "manifest.msgpack"

@@ -5,9 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from seg_assets.errors import ConfigError
-from seg_assets.settings import Settings
-from seg_assets.yaml_file import read_yaml
+from seg_assets.core.errors import ConfigError
+from seg_assets.core.settings import Settings
+from seg_assets.core.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 import dagster as dg
 
-from seg_assets.dagster_io import (
+from seg_assets.core.settings import Settings
+from seg_assets.lake.store import Lake, digest
+from seg_assets.orchestration.assets import (
     IO_RETRY,
     OWNER,
     SINGLE_RUN,
@@ -12,15 +14,13 @@ from seg_assets.dagster_io import (
     report_days,
     user_errors,
 )
-from seg_assets.lake import Lake, digest
-from seg_assets.partitions import days_of_run
+from seg_assets.orchestration.partitions import days_of_run
 from seg_assets.reports.charts import number, percent
-from seg_assets.reports.model import Report
+from seg_assets.reports.contents import Report
+from seg_assets.reports.gather import PROFILES, build_report, load_history
 from seg_assets.reports.page import render
-from seg_assets.reports.read import PROFILES, build_report, load_history
 from seg_assets.reports.write import index_path, page_path, write_index, write_text
 from seg_assets.segments.strategy import strategies_of
-from seg_assets.settings import Settings
 
 KEY = "segment_report"
 # Days whose small tables are held at once: bounds memory in a range of a year, and a quarter of past is re-read each.

@@ -26,14 +26,15 @@ def run_report(args: argparse.Namespace) -> int:
     import webbrowser
     from pathlib import Path
 
-    from seg_assets.errors import ConfigError, did_you_mean
-    from seg_assets.lake import Lake
-    from seg_assets.partitions import check_in_calendar, parse_day
+    from seg_assets.core.calendar import check_in_calendar
+    from seg_assets.core.days import parse_day
+    from seg_assets.core.errors import ConfigError, did_you_mean
+    from seg_assets.core.settings import Settings
+    from seg_assets.lake.store import Lake
+    from seg_assets.reports.gather import PROFILES, build_report, load_history
     from seg_assets.reports.page import render
-    from seg_assets.reports.read import PROFILES, build_report, load_history
     from seg_assets.reports.write import page_path, write_index, write_text
     from seg_assets.segments.strategy import strategies_of
-    from seg_assets.settings import Settings
 
     settings = Settings.from_env()
     day = check_in_calendar(parse_day(args.day), settings)

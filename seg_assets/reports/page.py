@@ -13,9 +13,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from seg_assets.evaluation.stability import band
 from seg_assets.reports import charts, words
-from seg_assets.reports.model import DecisionRow, Flow, Report, SegmentRow, Validity, Week
+from seg_assets.reports.contents import DecisionRow, Flow, Report, SegmentRow, Validity, Week
+from seg_assets.segments.fitting.stability import band
 
 TEMPLATES = Path(__file__).parent / "templates"
 CLASSES = (*(f"c{n}" for n in range(charts.PALETTE)), "g0", "g1", "g2")

@@ -4,16 +4,16 @@ import datetime as dt
 import textwrap
 from collections.abc import Mapping
 
-from seg_assets.lake import Lake
-from seg_assets.partitions import say_days
+from seg_assets.core.days import say_days
+from seg_assets.core.settings import Settings
+from seg_assets.lake.store import Lake
 from seg_assets.reports import words
 from seg_assets.reports.charts import number, percent, short
-from seg_assets.reports.model import Report
-from seg_assets.reports.read import PROFILES, build_report, load_history
+from seg_assets.reports.contents import Report
+from seg_assets.reports.gather import PROFILES, build_report, load_history
 from seg_assets.reports.write import index_path, page_path
-from seg_assets.segments.decisions import decisions
+from seg_assets.segments.decisions.store import decisions
 from seg_assets.segments.strategy import Strategy
-from seg_assets.settings import Settings
 
 WIDTH = 110
 # Longer names of a shop's own are cut, so that columns stay in line.

@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from seg_assets.core.settings import Settings
 from seg_assets.reports.page import render_index
-from seg_assets.settings import Settings
 
 FOLDER = "segments"
 

@@ -17,7 +17,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seg_assets.dagster_io import (
+from seg_assets.core.days import ONE_DAY
+from seg_assets.core.settings import Settings
+from seg_assets.lake.columns import is_increasing, text_array
+from seg_assets.lake.store import Lake, Provenance, identifier
+from seg_assets.orchestration.assets import (
     IO_RETRY,
     OWNER,
     SINGLE_RUN,
@@ -29,15 +33,12 @@ from seg_assets.dagster_io import (
     report_days,
     user_errors,
 )
-from seg_assets.lake import Lake, Provenance, identifier
-from seg_assets.partitions import ONE_DAY, days_of_run
-from seg_assets.segments import assign, moves, summaries
-from seg_assets.segments.columns import is_increasing, text_array
-from seg_assets.segments.decisions import Decision, champion_as_of, champion_digest
-from seg_assets.segments.members import NOBODY, flows_between, segmented
+from seg_assets.orchestration.partitions import days_of_run
+from seg_assets.segments.daily import assign, moves, summaries
+from seg_assets.segments.daily.members import NOBODY, flows_between, segmented
+from seg_assets.segments.decisions.store import Decision, champion_as_of, champion_digest
 from seg_assets.segments.rules import marked_names
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest, strategies_of
-from seg_assets.settings import Settings
 
 ROOM = "segments"
 KINDS = {"python", "parquet"}
@@ -52,7 +53,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
     """The three daily segment tables."""
 
     def table(name: str, schema: Mapping[str, str], descriptions: Mapping[str, str], deps: Sequence, checks: Sequence):
-        from seg_assets.catalog import TABLES
+        from seg_assets.core.tables import TABLES
 
         return dg.asset(
             key=dg.AssetKey(name),

@@ -64,10 +64,11 @@ def add_commands(subparsers: Any) -> None:
 
 def run_explain(args: argparse.Namespace) -> int:
     """Print a user's segments of a day."""
-    from seg_assets.lake import Lake
-    from seg_assets.partitions import check_in_calendar, parse_day
-    from seg_assets.segments.explain import explain_user, say
-    from seg_assets.settings import Settings
+    from seg_assets.core.calendar import check_in_calendar
+    from seg_assets.core.days import parse_day
+    from seg_assets.core.settings import Settings
+    from seg_assets.lake.store import Lake
+    from seg_assets.segments.explaining.explain import explain_user, say
 
     settings = Settings.from_env()
     day = check_in_calendar(parse_day(args.day), settings)
@@ -81,12 +82,13 @@ def run_migration(args: argparse.Namespace) -> int:
     """Print a migration matrix."""
     from pathlib import Path
 
-    from seg_assets.lake import Lake
-    from seg_assets.partitions import check_in_calendar, parse_range
-    from seg_assets.segments.decisions import champion_as_of
-    from seg_assets.segments.migration import heat_map_svg, load_migration, say
+    from seg_assets.core.calendar import check_in_calendar
+    from seg_assets.core.days import parse_range
+    from seg_assets.core.settings import Settings
+    from seg_assets.lake.store import Lake
+    from seg_assets.segments.daily.migration import heat_map_svg, load_migration, say
+    from seg_assets.segments.decisions.store import champion_as_of
     from seg_assets.segments.rules import DORMANT, marked_names, rule_id
-    from seg_assets.settings import Settings
 
     settings = Settings.from_env()
     first, last = (check_in_calendar(day, settings) for day in parse_range(args.first, args.last))
@@ -112,11 +114,12 @@ def run_tune(args: argparse.Namespace) -> int:
     """Print the choice of k and what each feature adds."""
     from pathlib import Path
 
-    from seg_assets.errors import ConfigError
-    from seg_assets.lake import Lake
-    from seg_assets.partitions import check_in_calendar, parse_day
-    from seg_assets.segments import tuning
-    from seg_assets.settings import Settings
+    from seg_assets.core.calendar import check_in_calendar
+    from seg_assets.core.days import parse_day
+    from seg_assets.core.errors import ConfigError
+    from seg_assets.core.settings import Settings
+    from seg_assets.lake.store import Lake
+    from seg_assets.segments.fitting import tuning
 
     settings = Settings.from_env()
     day = check_in_calendar(parse_day(args.day), settings)
@@ -139,11 +142,13 @@ def run_tune(args: argparse.Namespace) -> int:
 
 def run_rollback(args: argparse.Namespace) -> int:
     """Make the decision, in a run that the UI shows, and say what is stale now."""
-    from seg_assets.errors import ConfigError
-    from seg_assets.lake import Lake
-    from seg_assets.partitions import check_in_calendar, parse_day
-    from seg_assets.segments import decisions, fit
-    from seg_assets.settings import Settings
+    from seg_assets.core.calendar import check_in_calendar
+    from seg_assets.core.days import parse_day
+    from seg_assets.core.errors import ConfigError
+    from seg_assets.core.settings import Settings
+    from seg_assets.lake.store import Lake
+    from seg_assets.segments.decisions import store as decisions
+    from seg_assets.segments.fitting import fit
 
     settings = Settings.from_env()
     strategy = _strategies(settings, args.strategy, "STRATEGY")[0]
@@ -179,8 +184,8 @@ def _run_request(settings: Any, request: Any) -> None:
     import dagster as dg
 
     from seg_assets.build import build_defs
-    from seg_assets.errors import SegAssetsError
-    from seg_assets.instance import open_instance, prepare_instance
+    from seg_assets.core.errors import SegAssetsError
+    from seg_assets.orchestration.instance import open_instance, prepare_instance
 
     asked = {
         "strategy": request.strategy,
@@ -212,7 +217,7 @@ def _run_request(settings: Any, request: Any) -> None:
 
 
 def _range(text: str | None) -> tuple[int, int] | None:
-    from seg_assets.errors import ConfigError
+    from seg_assets.core.errors import ConfigError
 
     if text is None:
         return None
@@ -223,7 +228,7 @@ def _range(text: str | None) -> tuple[int, int] | None:
 
 
 def _strategies(settings: Any, name: str | None, option: str = "--strategy") -> list[Any]:
-    from seg_assets.errors import ConfigError, did_you_mean
+    from seg_assets.core.errors import ConfigError, did_you_mean
     from seg_assets.segments.strategy import strategies_of
 
     known = strategies_of(settings)

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from seg_assets.errors import DamagedFileError
+from seg_assets.core.errors import DamagedFileError
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Fitted, rounded
+from seg_assets.segments.fitting.stability import TRUSTED, Stability
 from seg_assets.segments.space import FeatureSpace
-from seg_assets.segments.stability import TRUSTED, Stability
 
 FORMAT = 1
 OUTLIER = "outlier"

@@ -7,7 +7,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from seg_assets.dagster_io import (
+from seg_assets.core.days import parse_day
+from seg_assets.core.errors import ConfigError
+from seg_assets.core.settings import Settings
+from seg_assets.lake.store import Lake
+from seg_assets.orchestration.assets import (
     IO_RETRY,
     OWNER,
     SINGLE_RUN,
@@ -19,16 +23,13 @@ from seg_assets.dagster_io import (
     report_days,
     user_errors,
 )
-from seg_assets.errors import ConfigError
-from seg_assets.lake import Lake
-from seg_assets.partitions import days_of_run, parse_day
-from seg_assets.segments import decisions
-from seg_assets.segments.choosing import CRITERIA, said
-from seg_assets.segments.decisions import Decision
-from seg_assets.segments.fit import Request, Settled, settle_day
-from seg_assets.segments.stability import band
+from seg_assets.orchestration.partitions import days_of_run
+from seg_assets.segments.decisions import store as decisions
+from seg_assets.segments.decisions.store import Decision
+from seg_assets.segments.fitting.choosing import CRITERIA, said
+from seg_assets.segments.fitting.fit import Request, Settled, settle_day
+from seg_assets.segments.fitting.stability import band
 from seg_assets.segments.strategy import Strategy, did_you_mean, strategies_of
-from seg_assets.settings import Settings
 
 KEY = dg.AssetKey("segment_model")
 CHAMPION_FITS = "every_champion_can_score_the_profiles_of_the_day"
@@ -193,7 +194,7 @@ def day_metadata(settled: Sequence[Settled]) -> dict[str, Any]:
 
 def champion_check(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date) -> Check:
     """Whether the profiles of the day still hold what the champions read."""
-    from seg_assets.lake import literal
+    from seg_assets.lake.store import literal
 
     found: dict[str, Any] = {}
     path = literal(str(lake.path("user_profiles", day)))
@@ -212,7 +213,7 @@ def champion_check(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date)
 
 
 def _code_version() -> str:
-    from seg_assets.catalog import TABLES
+    from seg_assets.core.tables import TABLES
 
     return TABLES[decisions.TABLE].code_version
 

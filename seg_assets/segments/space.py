@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from seg_assets.core.threads import one_thread
 from seg_assets.segments.algorithms import FLAT, rounded
 from seg_assets.segments.strategy import CATEGORY_PREFIX, LARGEST, Feature, Strategy
-from seg_assets.threads import one_thread
 
 MISSING_LEVEL = "(missing)"
 # Points of a stored rank transform. Between two points ranks are interpolated.

@@ -45,7 +45,7 @@ def add_commands(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate, list scenarios, or deliver late files; 1 when there was nothing to deliver."""
-    from seg_assets.settings import Settings
+    from seg_assets.core.settings import Settings
     from seg_assets.simulator.config import SimulationConfig, read_scenario, scenario_names
 
     settings = Settings.from_env()
@@ -88,7 +88,7 @@ def _simulate(landing: Path, config: Any) -> int:
 
 
 def _deliver(landing: Path, which: str) -> int:
-    from seg_assets.partitions import parse_day
+    from seg_assets.core.days import parse_day
     from seg_assets.simulator.landing import deliver_late
     from seg_assets.simulator.truth import Truth
 

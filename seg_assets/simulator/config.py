@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
-from seg_assets.days import LAST_YEAR
-from seg_assets.days import Day as CalendarDay
-from seg_assets.errors import ConfigError
-from seg_assets.settings import describe_validation
+from seg_assets.core.days import LAST_YEAR, zone_names
+from seg_assets.core.days import Day as CalendarDay
+from seg_assets.core.errors import ConfigError
+from seg_assets.core.settings import describe_validation
+from seg_assets.core.yaml_file import read_yaml
 from seg_assets.simulator.behaviours import BEHAVIOURS, BOT, GONE, SHOPS, Behaviour, Shop
-from seg_assets.yaml_file import read_yaml
-from seg_assets.zones import zone_names
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 Day = Annotated[int, Field(ge=0, le=20_000, description="Day of the run, 0 is the first")]

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from seg_assets.errors import ConfigError, LandingError
+from seg_assets.core.errors import ConfigError, LandingError
 from seg_assets.events.contract import CHANNELS, DEVICES, EVENT_TYPES
 from seg_assets.simulator.behaviours import AGE_BANDS, INCOME_BANDS, REGIONS, SEXES
 from seg_assets.simulator.day import Catalogue

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from seg_assets.errors import ConfigError
+from seg_assets.core.errors import ConfigError
 from seg_assets.simulator.landing import MARKER, TRUTH
 
 

@@ -7,16 +7,16 @@ import pytest
 
 from benchmarks import by_pandas, by_polars, floor, ours, verify
 from benchmarks.shop import Place
+from seg_assets.core.settings import Settings
 from seg_assets.drift.daily import publish_day as judge
 from seg_assets.evaluation.daily import SCHEMA, TABLE, evaluate_day
 from seg_assets.events.assets import publish_table_day, read_and_publish, sealed
-from seg_assets.events.read import Reader
-from seg_assets.lake import Lake
+from seg_assets.events.reader import Reader
+from seg_assets.lake.store import Lake
 from seg_assets.profiles import runner
 from seg_assets.segments.assets import assign_lake_day
-from seg_assets.segments.fit import Request, settle_day
+from seg_assets.segments.fitting.fit import Request, settle_day
 from seg_assets.segments.strategy import strategies_of
-from seg_assets.settings import Settings
 
 USERS, DAYS, PACE = 150, 21, 0.6
 OTHERS = {"floor": floor, "pandas": by_pandas, "polars": by_polars}

@@ -14,18 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.stats import wasserstein_distance
 
-from seg_assets.catalog import TABLES
-from seg_assets.drift import decide
+from seg_assets.core.days import day_range
+from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
 from seg_assets.drift.daily import publish_day
 from seg_assets.drift.evidently_report import ColumnDrift, Comparison
-from seg_assets.drift.staleness import derived_tables
-from seg_assets.lake import DATA, FOOTER_KEY, Lake, Provenance, digest
-from seg_assets.partitions import day_range
-from seg_assets.segments.decisions import champion_digest
-from seg_assets.segments.fit import Request as Asked
-from seg_assets.segments.fit import settle_day
+from seg_assets.lake.store import DATA, FOOTER_KEY, Lake, Provenance, digest
+from seg_assets.loop import planner
+from seg_assets.loop.staleness import derived_tables
+from seg_assets.segments.decisions.store import champion_digest
+from seg_assets.segments.fitting.fit import Request as Asked
+from seg_assets.segments.fitting.fit import settle_day
 from seg_assets.segments.strategy import Strategy, parse_strategy
-from seg_assets.settings import Settings
 
 START = dt.date(2024, 1, 1)
 SPEC = {
@@ -94,7 +94,7 @@ class Shop:
         self.strategies = {s.name: s for s in strategies or (strategy(),)}
         self.shift = shift
         self.late: dict[dt.date, str] = {}
-        self.done: list[decide.Request] = []
+        self.done: list[planner.Request] = []
 
     def land(self, days: Iterable[dt.date], text: str = "") -> None:
         """Raw events of these days; another `text` is another content, as late events make it."""
@@ -152,14 +152,14 @@ class Shop:
         pq.write_table(rows, staged)
         staged.replace(path)
 
-    def plan(self, last: int | None = None) -> decide.Plan:
-        return decide.plan(self.lake, self.strategies, self.settings, None if last is None else day(last))
+    def plan(self, last: int | None = None) -> planner.Plan:
+        return planner.plan(self.lake, self.strategies, self.settings, None if last is None else day(last))
 
-    def run(self, request: decide.Request) -> None:
+    def run(self, request: planner.Request) -> None:
         """What the run of a request does."""
         self.done.append(request)
         if request.kind == "recluster":
-            asked = decide.run_config_for(request)["ops"]["segment_model"]["config"]["requests"]
+            asked = planner.run_config_for(request)["ops"]["segment_model"]["config"]["requests"]
             for one in asked:
                 wanted = Asked(**{**one, "day": dt.date.fromisoformat(one["day"])})
                 settle_day(self.lake, self.strategies[one["strategy"]], wanted.day, self.settings.seed, wanted)
@@ -168,7 +168,7 @@ class Shop:
             for d in day_range(request.first, request.last):
                 self.make(table, d)
 
-    def settle(self, last: int | None = None, most: int = 40) -> decide.Plan:
+    def settle(self, last: int | None = None, most: int = 40) -> planner.Plan:
         """Plan and run until the loop rests."""
         for _ in range(most):
             plan = self.plan(last)

@@ -7,16 +7,17 @@ import dagster as dg
 import pytest
 import yaml
 
-from seg_assets.catalog import TABLES
-from seg_assets.dagster_io import Shop as ShopResource
+from seg_assets.core.days import day_range
+from seg_assets.core.errors import ConfigError, MissingDaysError
+from seg_assets.core.tables import TABLES
 from seg_assets.drift import daily
 from seg_assets.drift.assets import MATCHES, build_assets
 from seg_assets.drift.cli import add_commands
 from seg_assets.drift.daily import json_path, page_path, publish_day, read_rows, render_html
 from seg_assets.drift.verdict import SCHEMA
-from seg_assets.errors import ConfigError, MissingDaysError
-from seg_assets.lake import Lake
-from seg_assets.partitions import daily_partitions, day_range
+from seg_assets.lake.store import Lake
+from seg_assets.orchestration.assets import Shop as ShopResource
+from seg_assets.orchestration.partitions import daily_partitions
 from tests.drift.small_shop import SPEC, Shop, day, decide_order, strategy
 
 SHIFT, LAST = 6, 8

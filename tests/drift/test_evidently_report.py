@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from seg_assets.drift.evidently_report import Limits, column_of, compare, pairs_of, render_html, write_json
-from seg_assets.segments.reference import describe
+from seg_assets.segments.fitting.reference import describe
 from tests.drift.small_shop import strategy
 
 LIMITS = Limits(0.1, 0.02)

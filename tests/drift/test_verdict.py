@@ -8,9 +8,9 @@ import pytest
 
 from seg_assets.drift.verdict import Yesterday, judge_day, limits_for, settled_after, total_variation
 from seg_assets.segments import algorithms
-from seg_assets.segments.decisions import Decision
+from seg_assets.segments.decisions.store import Decision
+from seg_assets.segments.fitting.reference import make_reference
 from seg_assets.segments.model import Segment, SegmentModel, settled
-from seg_assets.segments.reference import make_reference
 from seg_assets.segments.space import FeatureSpace
 from tests.drift.small_shop import strategy, users
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from seg_assets.drift import decide
-from seg_assets.lake import Lake
+from seg_assets.core.settings import Settings
+from seg_assets.lake.store import Lake
+from seg_assets.loop import planner
 from seg_assets.segments.strategy import strategies_of
-from seg_assets.settings import Settings
 
 PATIENCE = 900
 SENSOR_SECONDS = 5
@@ -56,7 +56,7 @@ def wait_for_rest(settings: Settings, instance: dg.DagsterInstance, process: sub
         assert process.poll() is None, log.read_text()[-3000:]
         busy = [r for r in instance.get_runs() if not r.is_finished]
         complete = len(lake.days("drift_report")) == days
-        if busy or not complete or decide.plan(lake, strategies_of(settings), settings).requests:
+        if busy or not complete or planner.plan(lake, strategies_of(settings), settings).requests:
             quiet_since = None
         elif quiet_since is None:
             quiet_since = time.monotonic()

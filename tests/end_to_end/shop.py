@@ -5,10 +5,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from seg_assets.catalog import TABLES
-from seg_assets.lake import Lake
-from seg_assets.replay import Replayed, replay
-from seg_assets.settings import Settings
+from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
+from seg_assets.lake.store import Lake
+from seg_assets.loop.replay import Replayed, replay
 from seg_assets.simulator import SimulationConfig, Truth, simulate
 
 START = dt.date(2024, 1, 1)

@@ -5,9 +5,9 @@ import collections
 import dagster as dg
 import pytest
 
-from seg_assets.instance import prepare_instance
-from seg_assets.lake import Lake
-from seg_assets.segments.decisions import decisions
+from seg_assets.lake.store import Lake
+from seg_assets.orchestration.instance import prepare_instance
+from seg_assets.segments.decisions.store import decisions
 from tests.end_to_end.daemon import SENSOR_SECONDS, daemon, wait_for_rest
 from tests.end_to_end.shop import contents, day, differences, land, run, shop
 

@@ -9,11 +9,10 @@ import dagster as dg
 import pytest
 from upath import UPath
 
-from seg_assets import doctor
-from seg_assets.catalog import TABLES
-from seg_assets.drift import decide
-from seg_assets.lake import Lake
-from seg_assets.segments.decisions import decisions
+from seg_assets.core.tables import TABLES
+from seg_assets.lake.store import Lake
+from seg_assets.loop import doctor, planner
+from seg_assets.segments.decisions.store import decisions
 from tests.end_to_end.shop import DAYS, contents, day, differences, shop
 
 LAST = DAYS - 1
@@ -152,9 +151,9 @@ def test_a_run_refuses_altered_rows_by_name_and_the_printed_commands_mend_them(c
 
 def test_a_failed_run_is_found_in_the_instance_and_the_printed_command_clears_it(copy, ranged, tmp_path, monkeypatch):
     from seg_assets.build import build_defs
-    from seg_assets.instance import prepare_instance
-    from seg_assets.replay import QUIET
-    from seg_assets.tags import of_range
+    from seg_assets.loop.replay import QUIET
+    from seg_assets.orchestration.instance import prepare_instance
+    from seg_assets.orchestration.tags import of_range
 
     folder = prepare_instance(copy)
     assert doctor.examine(copy) == []
@@ -245,7 +244,7 @@ def test_a_damaged_decision_of_the_loops_own_is_set_aside_and_made_again(copy, r
 
 
 def test_a_damaged_verdict_is_a_finding_of_the_plain_doctor(copy, capsys, monkeypatch):
-    monkeypatch.setattr(decide, "_ROWS", {})  # as a process that just began
+    monkeypatch.setattr(planner, "_ROWS", {})  # as a process that just began
     lake = Lake.of(copy)
     flipped = alter_rows(lake, "drift_report", day(LAST - 3))
     assert command("seg-assets doctor --json") == 1
@@ -279,7 +278,7 @@ def test_what_is_no_folder_or_no_file_in_a_days_place_is_named_and_the_printed_c
 
 
 def test_a_damaged_instance_is_one_finding_beside_those_of_the_lake(copy):
-    from seg_assets.instance import prepare_instance
+    from seg_assets.orchestration.instance import prepare_instance
 
     folder = prepare_instance(copy)
     Lake.of(copy).drop("segment_moves", day(LAST))

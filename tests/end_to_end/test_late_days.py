@@ -5,10 +5,10 @@ import datetime as dt
 import dagster as dg
 import pytest
 
-from seg_assets import doctor
 from seg_assets.build import build_defs
-from seg_assets.lake import Lake
-from seg_assets.replay import RunFailedError, _Runner, replay
+from seg_assets.lake.store import Lake
+from seg_assets.loop import doctor
+from seg_assets.loop.replay import RunFailedError, _Runner, replay
 from tests.end_to_end.shop import BY_FILE, START, contents, day, differences, shop
 
 SOURCE = """

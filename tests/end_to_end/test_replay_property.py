@@ -15,11 +15,11 @@ import dagster as dg
 import pytest
 
 from seg_assets.build import build_defs
-from seg_assets.lake import Lake
-from seg_assets.replay import QUIET, replay
-from seg_assets.segments.decisions import decisions
+from seg_assets.lake.store import Lake
+from seg_assets.loop.replay import QUIET, replay
+from seg_assets.orchestration.tags import of_range
+from seg_assets.segments.decisions.store import decisions
 from seg_assets.simulator import deliver_late
-from seg_assets.tags import of_range
 from tests.end_to_end.shop import contents, day, differences, land, shop
 from tests.soak.bench import STRATEGIES
 
@@ -139,7 +139,8 @@ def two_processes(lived):
         (half, {"SEG_ASSETS_THREADS": "4", "TZ": "America/St_Johns", "PYTHONHASHSEED": "2"}),
     ]
     script = (
-        "import sys; from seg_assets.settings import Settings; from tests.end_to_end import test_replay_property as t; "
+        "import sys; from seg_assets.core.settings import Settings; "
+        "from tests.end_to_end import test_replay_property as t; "
         f"sys.exit(''.join(t.launched(Settings.from_env(), int(sys.argv[1]), {DAYS - 1})) or None)"
     )
     running = [

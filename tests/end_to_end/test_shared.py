@@ -17,8 +17,8 @@ import pytest
 
 import seg_assets
 from seg_assets.build import build_defs
-from seg_assets.lake import Lake
-from seg_assets.segments.decisions import decisions
+from seg_assets.lake.store import Lake
+from seg_assets.segments.decisions.store import decisions
 from tests.end_to_end.daemon import SENSOR_SECONDS, daemon, wait_for_rest
 from tests.end_to_end.shop import contents, day, differences, land, run, shop
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from seg_assets.lake import Lake
+from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
-from seg_assets.segments.assign import SCHEMA as SEGMENTS_SCHEMA
-from seg_assets.segments.assign import assign_day
-from seg_assets.segments.decisions import Decision, champion_as_of, write_decision
+from seg_assets.segments.daily.assign import SCHEMA as SEGMENTS_SCHEMA
+from seg_assets.segments.daily.assign import assign_day
+from seg_assets.segments.decisions.store import Decision, champion_as_of, write_decision
 from seg_assets.segments.features import clustered_mask, load_features
 from seg_assets.segments.model import Segment, SegmentModel, settled
 from seg_assets.segments.space import FeatureSpace

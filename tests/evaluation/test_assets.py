@@ -6,15 +6,15 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from seg_assets.dagster_io import Shop
-from seg_assets.errors import MissingDaysError
+from seg_assets.core.errors import MissingDaysError
+from seg_assets.core.settings import Settings
 from seg_assets.evaluation import assets, daily, internal
 from seg_assets.evaluation.daily import SCHEMA, TABLE, evaluate_day, model_quality
-from seg_assets.lake import Lake
-from seg_assets.partitions import daily_partitions
-from seg_assets.segments.decisions import champion_as_of
-from seg_assets.settings import Settings
-from seg_assets.tags import of_range
+from seg_assets.lake.store import Lake
+from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.partitions import daily_partitions
+from seg_assets.orchestration.tags import of_range
+from seg_assets.segments.decisions.store import champion_as_of
 from tests.evaluation.small_shop import START, profiles, publish_profiles, publish_segments, shop
 
 STRATEGY = """
@@ -165,7 +165,7 @@ def test_moves_flips_and_weekly_agreement_count_the_users_that_moved(tmp_path):
 
 
 def daily_schema():
-    from seg_assets.segments.assign import SCHEMA as SEGMENTS
+    from seg_assets.segments.daily.assign import SCHEMA as SEGMENTS
 
     return SEGMENTS
 

@@ -8,8 +8,8 @@ import pytest
 
 from seg_assets.evaluation.ledger import ledger, table
 from seg_assets.evaluation.validity import Outcomes, difference
-from seg_assets.segments.decisions import MANUAL
-from seg_assets.segments.fit import Request, settle_day
+from seg_assets.segments.decisions.store import MANUAL
+from seg_assets.segments.fitting.fit import Request, settle_day
 from tests.segments.fit_shop import DAY, GROUPS, lake_at, publish, strategy, users
 
 NEXT, HORIZON = DAY + dt.timedelta(days=1), 30

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import yaml
 
-from seg_assets.dagster_io import Shop
-from seg_assets.errors import ConfigError, MissingDaysError
-from seg_assets.evaluation import shops, validity_assets, validity_cli
+from seg_assets.core.errors import ConfigError, MissingDaysError
+from seg_assets.core.settings import Settings
+from seg_assets.evaluation import validity_assets, validity_cli
 from seg_assets.evaluation.baselines import monetary_tiers
 from seg_assets.evaluation.validity_assets import SCHEMA, validity_of_day
-from seg_assets.lake import Lake
-from seg_assets.partitions import daily_partitions
+from seg_assets.lake.store import Lake
+from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.segments.strategy import parse_strategy, strategies_of
-from seg_assets.settings import Settings
+from studies import shops
 from tests.segments.daily_shop import BareLake, publish_profiles, publish_segments
 
 START = dt.date(2024, 1, 1)

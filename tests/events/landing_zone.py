@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from seg_assets.events.read import DayRead, Reader, seal
+from seg_assets.events.reader import DayRead, Reader, seal
 from seg_assets.events.source import Source, load_source
 
 DAY = dt.date(2024, 3, 4)

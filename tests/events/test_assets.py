@@ -8,13 +8,13 @@ import dagster as dg
 import pytest
 from dagster._core.utils import make_new_run_id
 
-from seg_assets.dagster_io import Shop
-from seg_assets.drift.staleness import Snapshot
+from seg_assets.core.settings import Settings
 from seg_assets.events import assets, sensor
-from seg_assets.lake import Lake
-from seg_assets.partitions import daily_partitions
-from seg_assets.settings import Settings
-from seg_assets.tags import RANGE_END, RANGE_START, of_range
+from seg_assets.lake.store import Lake
+from seg_assets.loop.staleness import Snapshot
+from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.partitions import daily_partitions
+from seg_assets.orchestration.tags import RANGE_END, RANGE_START, of_range
 from tests.events.landing_zone import ORDERS
 
 YAML = (

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from seg_assets.errors import LandingError
+from seg_assets.core.errors import LandingError
 from tests.events.landing_zone import DAY, EVENTS, ORDERS, Landing
 
 HEAD = "id,customer,at,kind,amount\n"
@@ -594,7 +594,7 @@ def test_a_damaged_parquet_file_is_named(tmp_path):
 
 
 def test_users_are_updated_by_dated_files_and_carried_forward(tmp_path):
-    from seg_assets.lake import Lake
+    from seg_assets.lake.store import Lake
 
     shop = Landing(
         tmp_path,

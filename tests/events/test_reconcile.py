@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seg_assets.events.lines import CsvFile
-from seg_assets.events.read import SMALL_DAY, SMALL_TABLE, small_steps
+from seg_assets.events.formats.lines import CsvFile
+from seg_assets.events.reader import SMALL_DAY, SMALL_TABLE, small_steps
 from seg_assets.events.source import CsvOptions
 from tests.events.landing_zone import EVENTS, ORDERS, Landing, sealed
 
@@ -69,7 +69,7 @@ def _lines(raw: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("quote", ['"', "'", ""])
 def test_promise_04_blocks_cut_files_anywhere_without_losing_a_line(tmp_path, monkeypatch, quote):
-    from seg_assets.events import lines
+    from seg_assets.events.formats import lines
 
     path = tmp_path / "f.csv"
     rows = [f"{n},{quote}text {n}{chr(10) if quote and n % 7 == 0 else ''}{quote},é{n}" for n in range(400)]
@@ -127,7 +127,7 @@ def test_a_large_day_keeps_the_optimizer_and_its_threads():
 
 def test_many_small_files_are_mapped_at_once_and_give_what_each_alone_gives(tmp_path, monkeypatch):
     # Two thousand files of one line took 153 s: each was planned and stored alone.
-    from seg_assets.events import read
+    from seg_assets.events import reader
     from seg_assets.events.mapping import FeedMapping
 
     mapped = []
@@ -145,7 +145,7 @@ def test_many_small_files_are_mapped_at_once_and_give_what_each_alone_gives(tmp_
         shop.put(f"orders/2024-03-04.{n:02}.csv", b"".join(r + b"\n" for r in [header, *(r + more for r in rows)]))
     together = shop.read()
     assert len(mapped) == 2
-    monkeypatch.setattr(read, "TOGETHER", 1)
+    monkeypatch.setattr(reader, "TOGETHER", 1)
     alone = shop.read()
     assert len(mapped) == 22
     assert together == alone

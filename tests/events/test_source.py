@@ -3,9 +3,9 @@
 import duckdb
 import pytest
 
-from seg_assets.errors import ConfigError
+from seg_assets.core.errors import ConfigError
 from seg_assets.events.expressions import Expression, ExpressionError
-from seg_assets.events.read import seal
+from seg_assets.events.reader import seal
 from seg_assets.events.source import FilePattern, load_source, shipped_sources
 from tests.events.landing_zone import EVENTS, ORDERS, source_of
 
@@ -157,7 +157,8 @@ def test_the_docs_name_every_key_and_every_reason():
     import re
     from pathlib import Path
 
-    from seg_assets.events import lines, mapping
+    from seg_assets.events import mapping
+    from seg_assets.events.formats import lines
     from seg_assets.events.source import CsvOptions, EventFeed, Source
 
     docs = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")

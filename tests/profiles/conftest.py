@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from seg_assets.lake import Lake
+from seg_assets.core.settings import Settings
+from seg_assets.lake.store import Lake
 from seg_assets.profiles import manifest, runner
-from seg_assets.settings import Settings
 from tests.profiles.shop import History, settings_of
 
 DAYS = 97

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pandas as pd
 
+from seg_assets.core.settings import Settings
 from seg_assets.events.contract import CHANNELS, DEVICES, EVENT_TYPES, RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
-from seg_assets.lake import Lake
-from seg_assets.settings import Settings
+from seg_assets.lake.store import Lake
 
 START = dt.date(2024, 1, 1)
 LANDED = {"landing:files": "test"}

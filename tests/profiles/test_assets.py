@@ -7,10 +7,10 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from seg_assets.catalog import TABLES
-from seg_assets.dagster_io import Shop
-from seg_assets.lake import Lake
-from seg_assets.partitions import daily_partitions
+from seg_assets.core.tables import TABLES
+from seg_assets.lake.store import Lake
+from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.profiles import assets, facts, manifest
 from seg_assets.profiles.schema import model_docs
 from tests.profiles.shop import START, History, day_of, put_day, settings_of
@@ -43,7 +43,7 @@ def latest(instance, asset, check) -> dg.AssetCheckEvaluation:
 @pytest.fixture(scope="module")
 def ran(home, tmp_path_factory):
     """A range of three days, in one run, on a fresh instance."""
-    from seg_assets.settings import Settings
+    from seg_assets.core.settings import Settings
 
     settings = Settings(home=home, lake=tmp_path_factory.mktemp("assets"), start_day=START)
     history = History(seed=3, days=3, users=4)
@@ -135,7 +135,7 @@ def test_a_share_outside_of_0_to_1_is_found_in_any_column_and_null_is_allowed(ra
 
 
 def test_a_missing_input_day_fails_the_run_at_once_and_names_the_days(home, tmp_path):
-    from seg_assets.settings import Settings
+    from seg_assets.core.settings import Settings
 
     settings = Settings(home=home, lake=tmp_path / "lake", start_day=START)
     put_day(Lake.of(settings), day_of(0))
@@ -148,7 +148,7 @@ def test_a_missing_input_day_fails_the_run_at_once_and_names_the_days(home, tmp_
 
 
 def test_dependencies_in_the_ui_are_what_the_catalog_says_a_table_reads(home):
-    from seg_assets.settings import Settings
+    from seg_assets.core.settings import Settings
 
     settings = Settings(home=home, start_day=START)
     for definition in assets.build_assets(settings, daily_partitions(settings)):
@@ -159,7 +159,7 @@ def test_dependencies_in_the_ui_are_what_the_catalog_says_a_table_reads(home):
 
 
 def test_every_model_and_column_is_described(home):
-    from seg_assets.settings import Settings
+    from seg_assets.core.settings import Settings
 
     docs = model_docs(Settings(home=home).dbt_project)
     assert {name for name, table in TABLES.items() if table.room == "profiles"} <= set(docs)
@@ -172,8 +172,8 @@ def test_the_assets_load_without_dbt_once_the_manifest_is_prepared(home):
     code = (
         "import sys, datetime as dt;"
         "from pathlib import Path;"
-        "from seg_assets.settings import Settings;"
-        "from seg_assets.partitions import daily_partitions;"
+        "from seg_assets.core.settings import Settings;"
+        "from seg_assets.orchestration.partitions import daily_partitions;"
         "from seg_assets.profiles import assets;"
         "s = Settings(home=Path(sys.argv[1]), start_day=dt.date(2024, 1, 1));"
         "assets.build_assets(s, daily_partitions(s));"
@@ -187,7 +187,7 @@ def test_the_assets_load_without_dbt_once_the_manifest_is_prepared(home):
 def test_a_changed_model_is_parsed_again_and_the_project_folder_is_never_written_to(home, tmp_path):
     import shutil
 
-    from seg_assets.settings import Settings
+    from seg_assets.core.settings import Settings
 
     settings = Settings(home=home)
     project = tmp_path / "project with a space"
@@ -203,8 +203,8 @@ def test_a_changed_model_is_parsed_again_and_the_project_folder_is_never_written
 
 
 def test_a_folder_that_is_no_dbt_project_is_refused_by_name(home, tmp_path):
-    from seg_assets.errors import ConfigError
-    from seg_assets.settings import Settings
+    from seg_assets.core.errors import ConfigError
+    from seg_assets.core.settings import Settings
 
     with pytest.raises(ConfigError, match=r"no dbt_project\.yml there"):
         manifest.load_project(Settings(home=home, dbt_project=tmp_path))

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from seg_assets.lake import Lake
+from seg_assets.lake.store import Lake
 from seg_assets.profiles import runner
 from seg_assets.profiles.days import SQL_KEY, DayBuilder
 from tests.profiles.shop import History, day_of, event, put_day, settings_of

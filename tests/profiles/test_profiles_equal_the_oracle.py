@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from seg_assets.lake import Lake
+from seg_assets.lake.store import Lake
 from seg_assets.profiles import runner
 from seg_assets.profiles.schema import profile_columns
 from tests.profiles import oracle

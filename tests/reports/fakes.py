@@ -4,9 +4,9 @@ import datetime as dt
 import math
 from dataclasses import replace
 
-from seg_assets.evaluation.stability import band
 from seg_assets.reports.charts import colours
-from seg_assets.reports.model import Apart, DecisionRow, DriftDay, Flow, MoveReason, Report, SegmentRow, Validity
+from seg_assets.reports.contents import Apart, DecisionRow, DriftDay, Flow, MoveReason, Report, SegmentRow, Validity
+from seg_assets.segments.fitting.stability import band
 
 DAY = dt.date(2024, 6, 14)
 

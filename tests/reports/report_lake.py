@@ -7,8 +7,8 @@ import pandas as pd
 
 from seg_assets.drift.verdict import SCHEMA as DRIFT
 from seg_assets.evaluation.daily import SCHEMA as EVALUATION
-from seg_assets.segments.moves import SCHEMA as MOVES
-from seg_assets.segments.summaries import SCHEMA as PROFILES
+from seg_assets.segments.daily.moves import SCHEMA as MOVES
+from seg_assets.segments.daily.summaries import SCHEMA as PROFILES
 from tests.evaluation.small_shop import START, bare_lake, fit_champion, profiles, publish_profiles, strategy
 
 NAMES = {"value-001": "Big spenders", "value-002": "Browsers", "value-003": "Small spenders", "value-new": "New"}

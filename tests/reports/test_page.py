@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from seg_assets.reports import charts, words
-from seg_assets.reports.model import Apart, DecisionRow, DriftDay, Flow, MoveReason, SegmentRow
+from seg_assets.reports.contents import Apart, DecisionRow, DriftDay, Flow, MoveReason, SegmentRow
 from seg_assets.reports.page import render, render_index
 from tests.reports.fakes import bare_report, full_report
 

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="module")
 def few_resamples(request):
-    from seg_assets.segments import stability
+    from seg_assets.segments.fitting import stability
 
     patch = pytest.MonkeyPatch()
     if not request.module.__name__.endswith("test_stability"):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seg_assets.lake import Lake
+from seg_assets.lake.store import Lake
 from seg_assets.segments.algorithms.kmeans import KMeansFitted
-from seg_assets.segments.decisions import Decision, write_decision
+from seg_assets.segments.decisions.store import Decision, write_decision
 from seg_assets.segments.model import Segment, SegmentModel
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import Strategy, parse_strategy

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from seg_assets.lake import Lake
+from seg_assets.lake.store import Lake
 from seg_assets.segments.strategy import Strategy, parse_strategy
 
 START = dt.date(2024, 1, 1)

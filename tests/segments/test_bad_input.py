@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seg_assets.errors import ConfigError
-from seg_assets.lake import Lake
-from seg_assets.segments import decisions, tuning
-from seg_assets.segments.fit import Request, fit_challenger, settle_day
+from seg_assets.core.errors import ConfigError
+from seg_assets.lake.store import Lake
+from seg_assets.segments.decisions import store as decisions
+from seg_assets.segments.fitting import tuning
+from seg_assets.segments.fitting.fit import Request, fit_challenger, settle_day
 from seg_assets.segments.strategy import parse_strategy
 from tests.segments.fit_shop import DAY, SPEC, lake_at, publish, strategy, users
 

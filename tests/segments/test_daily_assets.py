@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from seg_assets.dagster_io import Shop
-from seg_assets.lake import Lake
-from seg_assets.partitions import daily_partitions
+from seg_assets.core.settings import Settings
+from seg_assets.lake.store import Lake
+from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.segments import assets as room
-from seg_assets.segments.decisions import champion_digest
+from seg_assets.segments.decisions.store import champion_digest
 from seg_assets.segments.strategy import strategies_of
-from seg_assets.settings import Settings
 from tests.segments.daily_shop import DAY, FEATURES, make_frame, make_model, promote, publish_day
 
 ONE = dt.timedelta(days=1)
@@ -242,7 +242,7 @@ def test_a_small_segment_and_a_restless_day_are_warned_of(settings, lake):
 def test_the_command_line_explains_and_migrates(ranged, monkeypatch, capsys):
     import argparse
 
-    from seg_assets.errors import ConfigError
+    from seg_assets.core.errors import ConfigError
     from seg_assets.segments import cli
 
     for name, value in ranged.settings.environment().items():

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import yaml
 
-from seg_assets.dagster_io import Shop
-from seg_assets.partitions import daily_partitions
-from seg_assets.segments import decisions
+from seg_assets.core.settings import Settings
+from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.partitions import daily_partitions
+from seg_assets.orchestration.tags import of_range
+from seg_assets.segments.decisions import store as decisions
 from seg_assets.segments.model_assets import KEY, SegmentModelConfig, build_assets
-from seg_assets.settings import Settings
-from seg_assets.tags import of_range
 from tests.segments.fit_shop import DAY, SPEC, START, lake_at, publish, publish_verdict, users
 
 DAYS = [DAY + dt.timedelta(days=n) for n in range(4)]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seg_assets.errors import MissingDaysError
+from seg_assets.core.errors import MissingDaysError
 from seg_assets.segments.features import clustered_mask, load_features
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import parse_strategy

@@ -5,9 +5,9 @@ import copy
 import pytest
 import yaml
 
-from seg_assets.errors import ConfigError
+from seg_assets.core.errors import ConfigError
+from seg_assets.core.settings import Settings
 from seg_assets.segments.strategy import PROFILE_COLUMNS, load_strategies, parse_strategy, read_strategy
-from seg_assets.settings import Settings
 from tests.segments.fit_shop import SPEC
 
 

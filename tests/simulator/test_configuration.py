@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from seg_assets.errors import ConfigError
+from seg_assets.core.errors import ConfigError
 from seg_assets.simulator import SimulationConfig, Truth, cli
 
 TOO_MUCH = {"a": {"share": 0.7}, "b": {"share": 0.7}}

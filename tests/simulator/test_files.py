@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 
-from seg_assets.errors import ConfigError
+from seg_assets.core.errors import ConfigError
 from seg_assets.events import contract
 from seg_assets.simulator import SimulationConfig, Truth, copy_day, deliver_late, simulate
 from tests.simulator.reading import accepted, events_of, hashes, lines_of

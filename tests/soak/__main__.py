@@ -12,7 +12,7 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from seg_assets.markers import put_between
+from studies.markers import put_between
 from tests.soak.bench import Bench, MissError
 from tests.soak.faults import FAULTS
 

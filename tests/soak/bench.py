@@ -21,12 +21,12 @@ from typing import Any
 import dagster as dg
 
 from seg_assets.build import build_defs
-from seg_assets.catalog import TABLES
-from seg_assets.lake import Lake
-from seg_assets.replay import QUIET, replay
-from seg_assets.settings import Settings
+from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
+from seg_assets.lake.store import Lake
+from seg_assets.loop.replay import QUIET, replay
+from seg_assets.orchestration.tags import of_range
 from seg_assets.simulator import SimulationConfig, deliver_late, simulate
-from seg_assets.tags import of_range
 from tests.end_to_end.shop import START, contents, day, differences
 
 USERS = 200
@@ -276,7 +276,7 @@ class Bench:
 
     def mend(self, odd: Odd, lake: Path | None = None) -> list[str]:
         """`seg-assets doctor --verify --mend`: the damaged files it named, relative to the lake."""
-        from seg_assets import doctor
+        from seg_assets.loop import doctor
 
         settings = self.settings(lake, odd)
         findings = doctor.examine(settings, verify=True)

@@ -20,9 +20,9 @@ from pathlib import Path
 import dagster as dg
 
 from seg_assets.build import build_defs
-from seg_assets.catalog import TABLES
-from seg_assets.lake import Lake
-from seg_assets.replay import QUIET
+from seg_assets.core.tables import TABLES
+from seg_assets.lake.store import Lake
+from seg_assets.loop.replay import QUIET
 from tests.end_to_end.shop import contents, day
 from tests.soak.bench import THREADS, ZONES, Bench, MissError, Odd, ended_within, tail, wait
 

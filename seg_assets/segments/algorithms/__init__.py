@@ -26,8 +26,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 
-from seg_assets.errors import ConfigError
-from seg_assets.threads import one_thread
+from seg_assets.core.errors import ConfigError
+from seg_assets.core.threads import one_thread
 
 # Digits kept of every number of a model. BLAS kernels differ in the last bits between machines; data must not.
 SIGNIFICANT_DIGITS = 12

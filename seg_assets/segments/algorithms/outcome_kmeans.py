@@ -14,7 +14,7 @@ import numpy as np
 from seg_assets.segments.algorithms import Outcome, Parameter, kmeans, parameters_of, rounded
 from seg_assets.segments.algorithms.outcome_tiers import score_weights, stabilized
 from seg_assets.segments.algorithms.prototypes import Prototypes
-from seg_assets.segments.outcome import OUTCOME_PARAMETERS, check_outcome, load_outcome, outcome_columns
+from seg_assets.segments.fitting.outcome import OUTCOME_PARAMETERS, check_outcome, load_outcome, outcome_columns
 
 PARAMETERS: dict[str, Parameter] = {**OUTCOME_PARAMETERS, **kmeans.PARAMETERS}
 # Users below which a forecast is not learned: five folds of two.

@@ -14,7 +14,7 @@ import numpy as np
 
 from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of, spreads, tiers
 from seg_assets.segments.algorithms.tiers import TiersFitted, cut_points
-from seg_assets.segments.outcome import OUTCOME_PARAMETERS, check_outcome, load_outcome, outcome_columns
+from seg_assets.segments.fitting.outcome import OUTCOME_PARAMETERS, check_outcome, load_outcome, outcome_columns
 
 PARAMETERS: dict[str, Parameter] = {**OUTCOME_PARAMETERS, **tiers.PARAMETERS}
 

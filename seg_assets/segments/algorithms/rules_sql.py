@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from seg_assets.errors import ConfigError
-from seg_assets.lake import identifier
+from seg_assets.core.errors import ConfigError
+from seg_assets.lake.store import identifier
 from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of, rounded
 
 PARAMETERS: dict[str, Parameter] = {"columns": Parameter(()), "segments": Parameter(())}

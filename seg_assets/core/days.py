@@ -1,0 +1,101 @@
+"""Days of the calendar as values and texts, ranges of days, and the names of time zones.
+
+Not here: which days a shop has (`core.calendar`), and Dagster's partitions (`orchestration.partitions`).
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from pydantic import BeforeValidator
+
+from seg_assets.core.errors import ConfigError
+
+# No shop's history leaves them, every day before and after exists, and nanoseconds since 1970 hold each (to 2262).
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+ONE_DAY = dt.timedelta(days=1)
+
+# Files of the time zone folder that name no place: what they say differs from machine to machine, or is no time.
+NO_ZONES = {"localtime", "posixrules", "Factory"}
+
+
+def _only_days(value: Any) -> dt.date:
+    """A date, or its `YYYY-MM-DD` text: no number of seconds, no time of day, no other way to write it."""
+    day = None
+    if type(value) is dt.date:
+        day = value
+    elif isinstance(value, str):
+        try:
+            day = dt.date.fromisoformat(value)
+        except ValueError:
+            day = None
+        if day is not None and day.isoformat() != value:
+            day = None
+    if day is None:
+        raise ValueError("not a day; write it as YYYY-MM-DD, for example 2024-01-31")
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError(f"a day of the years {FIRST_YEAR} to {LAST_YEAR}")
+    return day
+
+
+# A field of a configuration that is a day.
+Day = Annotated[dt.date, BeforeValidator(_only_days)]
+
+
+def parse_day(text: str) -> dt.date:
+    """A `YYYY-MM-DD` text as a date.
+
+    Raises:
+        ConfigError: for anything else, also for valid dates written in another way.
+    """
+    try:
+        return _only_days(text)
+    except ValueError as error:
+        raise ConfigError(f"day = {text!r}: {error}") from None
+
+
+def parse_range(first: str, last: str) -> tuple[dt.date, dt.date]:
+    """The first and last day that a command was given, as `YYYY-MM-DD` texts.
+
+    Raises:
+        ConfigError: when one is no day, or the last lies before the first.
+    """
+    days = parse_day(first), parse_day(last)
+    check_order(*days)
+    return days
+
+
+def check_order(first: dt.date, last: dt.date) -> None:
+    """Raise ConfigError when the last day lies before the first."""
+    if last < first:
+        raise ConfigError(f"days = {first} .. {last}: the first is after the last; write the earlier day first")
+
+
+def day_range(first: dt.date, last: dt.date) -> list[dt.date]:
+    """Every day from `first` to `last`, both included; empty when `last` is before `first`."""
+    return [first + ONE_DAY * n for n in range((last - first).days + 1)]
+
+
+def contiguous(days: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
+    """Sorted (first, last) ranges that cover `days` and nothing else."""
+    ranges: list[tuple[dt.date, dt.date]] = []
+    for day in sorted(set(days)):
+        if ranges and ranges[-1][1] + ONE_DAY == day:
+            ranges[-1] = (ranges[-1][0], day)
+        else:
+            ranges.append((day, day))
+    return ranges
+
+
+def say_days(days: Sequence[dt.date]) -> str:
+    """Days as text for a message: ranges, at most five of them."""
+    parts = [f"{a}" if a == b else f"{a} .. {b}" for a, b in contiguous(days)]
+    return ", ".join(parts[:5]) + (f" and {len(parts) - 5} more ranges" if len(parts) > 5 else "")
+
+
+@cache
+def zone_names() -> frozenset[str]:
+    """The IANA names this machine knows. Looked up once in a process: each time walks a folder of 500 files."""
+    return frozenset(available_timezones()) - NO_ZONES

@@ -1,0 +1,157 @@
+"""Parquet files as tables of records: every row comes out once, and a value that no engine can hold refuses its row.
+
+Arrow reads texts that are no UTF-8 and times beyond what a microsecond timestamp reaches as they stand; in DuckDB one
+of them fails the query, some the whole database. So they are looked for here, taken out, and their rows refused.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from seg_assets.core.errors import LandingError
+from seg_assets.events.formats.lines import LINE, NOT_TEXT, PROBLEM, TEXT, unique_names
+
+OUT_OF_RANGE = "time_out_of_range"
+ROWS = 500_000
+# Microseconds of the first instant that DuckDB holds (290309 BC), without the sign; the last one is later.
+_REACH = 9_223_372_022_400_000_000
+_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_UNITS_OF_A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+
+
+def parquet_tables(path: Path, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[pa.Table, dict[str, str]]]:
+    """Rows of a file with their numbers, problems and the texts of refused ones; column types as DuckDB calls them.
+
+    Raises:
+        LandingError: the file cannot be read, or has a column of a type that DuckDB does not know.
+    """
+    try:
+        with pq.ParquetFile(path) as handle:
+            names = unique_names(handle.schema_arrow.names)
+            line = 1
+            for batch in handle.iter_batches(batch_size=ROWS):
+                table = _records(names, batch, line)
+                line += len(batch)
+                yield table, _types(path, table, names, con)
+    except (OSError, pa.ArrowException) as error:
+        raise LandingError(f"{path}: cannot be read as Parquet: {error}; deliver it again") from None
+
+
+def _records(names: list[str], batch: pa.RecordBatch, first: int) -> pa.Table:
+    n = len(batch)
+    columns = [_plain(c) for c in batch.columns]
+    problems: dict[int, str] = {}
+    sound = []
+    for column in columns:
+        bad = np.zeros(n, dtype=bool)
+        for reason, rows in _faults(column).items():
+            bad |= rows
+            problems = {**dict.fromkeys(np.flatnonzero(rows).tolist(), reason), **problems}
+        sound.append(column.take(pa.array(np.arange(n), mask=bad)) if bad.any() else column)
+    texts = {i: _row_text({c: v[i] for c, v in zip(names, columns, strict=True)}) for i in problems}
+    data = {
+        LINE: pa.array(np.arange(first, first + n, dtype=np.int64)),
+        TEXT: pa.array(map(texts.get, range(n)), pa.large_string()) if texts else pa.nulls(n, pa.large_string()),
+        PROBLEM: pa.array(map(problems.get, range(n)), pa.string()) if problems else pa.nulls(n, pa.string()),
+    }
+    return pa.table(data | dict(zip(names, sound, strict=True)))
+
+
+def _row_text(row: dict[str, pa.Scalar]) -> str:
+    return json.dumps({name: _said(value) for name, value in row.items()}, ensure_ascii=False, default=str)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Times with a zone in microseconds: DuckDB's nanosecond type with one has no arithmetic and few casts."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns" and kind.tz is not None:
+        return column.cast(pa.timestamp("us", kind.tz), safe=False)
+    return column
+
+
+def _faults(array: pa.Array) -> dict[str, np.ndarray]:
+    """Rows that hold a value which DuckDB cannot, by reason."""
+    kind = array.type
+    if pa.types.is_struct(kind):
+        found: dict[str, np.ndarray] = {}
+        for child in array.flatten():
+            for reason, rows in _faults(child).items():
+                found[reason] = found.get(reason, np.zeros(len(array), dtype=bool)) | rows
+        return found
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        parents = pc.list_parent_indices(array).to_numpy()
+        return {
+            reason: np.isin(np.arange(len(array)), parents[rows]) for reason, rows in _faults(array.flatten()).items()
+        }
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        try:
+            array.validate(full=True)
+        except pa.ArrowInvalid:
+            return {NOT_TEXT: np.array([value.is_valid and not _is_text(value) for value in array])}
+        return {}
+    limits: tuple[int, int] | None = None
+    if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit in _UNITS:
+        limits = -(_REACH // _UNITS[kind.unit]), _REACH // _UNITS[kind.unit]
+    elif pa.types.is_time(kind):
+        limits = 0, _UNITS_OF_A_DAY[kind.unit]
+    if limits is None:
+        return {}
+    number = array.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
+    outside = pc.or_(pc.less(number, limits[0]), pc.greater(number, limits[1])).fill_null(False)
+    rows = outside.to_numpy(zero_copy_only=False)
+    return {OUT_OF_RANGE: rows} if rows.any() else {}
+
+
+def _is_text(value: pa.Scalar) -> bool:
+    try:
+        value.as_py()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _said(value: pa.Scalar) -> Any:
+    """A value as it can be told, also one that is none."""
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        if isinstance(value, pa.StringScalar | pa.LargeStringScalar | pa.StringViewScalar):
+            return value.as_buffer().to_pybytes().decode("utf-8", "backslashreplace")
+    except (ValueError, OverflowError):
+        if isinstance(value, pa.TimestampScalar | pa.DurationScalar | pa.Time32Scalar | pa.Time64Scalar):
+            return f"{value.value} {value.type}"
+    return f"[a {value.type} that cannot be told]"
+
+
+def _types(path: Path, table: pa.Table, names: list[str], con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    try:
+        return _described(table, con)
+    except duckdb.Error:
+        for name in names:
+            try:
+                _described(table.select([name]), con)
+            except duckdb.Error:
+                raise LandingError(
+                    f"{path}: column {name} is of type {table.schema.field(name).type}, which DuckDB cannot read; "
+                    "cast it on export, for example to double, decimal(38, 2) or text"
+                ) from None
+        raise
+
+
+def _described(table: pa.Table, con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    con.register("seg_shape", table)
+    try:
+        return {
+            name: kind
+            for name, kind, *_ in con.execute("describe seg_shape").fetchall()
+            if name not in (LINE, TEXT, PROBLEM)
+        }
+    finally:
+        con.unregister("seg_shape")

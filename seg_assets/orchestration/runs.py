@@ -1,0 +1,31 @@
+"""Runs of our tables in a Dagster instance."""
+
+import dagster as dg
+
+from seg_assets.core.tables import TABLES
+
+IN_FLIGHT = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+
+def in_flight(instance: dg.DagsterInstance) -> str:
+    """What is materializing our tables right now, '' when nothing is.
+
+    Deciding in the middle of a run or a backfill would see half of what it makes.
+    """
+    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=list(IN_FLIGHT)), limit=100):
+        run = record.dagster_run
+        chosen = run.asset_selection
+        if chosen is None or any(key.to_user_string() in TABLES for key in chosen):
+            return f"run {run.run_id[:8]} ({run.job_name})"
+    # Dagster exports neither; the queries they make are public.
+    from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]), limit=10):
+        return f"backfill {backfill.backfill_id}"
+    return ""

@@ -1,0 +1,134 @@
+"""Everybody's segment of a day as codes, and how users flowed between two days: counts without a join of texts.
+
+At 475,607 users three joins of user_segments with itself took 0.9 s, and the same counts from codes 0.2.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from seg_assets.core.errors import DamagedFileError
+from seg_assets.lake.cache import Kept
+from seg_assets.lake.columns import text_array
+from seg_assets.lake.store import Lake
+from seg_assets.segments.daily.assign import CLUSTER, TABLE
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """The users of one strategy in user_segments of a day, by user_id.
+
+    users: (n,) ids; codes: (n,) position of each one's segment in `names`, which are sorted; cluster: (n,) whether that
+    is a cluster.
+    """
+
+    users: pa.Array
+    codes: np.ndarray
+    names: list[str]
+    cluster: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.users.nbytes + self.codes.nbytes + self.cluster.nbytes
+
+    def sizes(self) -> list[tuple[str, bool, int]]:
+        """(segment, whether it is a cluster, users), by segment, rules first."""
+        counts = np.bincount(2 * self.codes + self.cluster, minlength=2 * len(self.names))
+        return [(self.names[n // 2], bool(n % 2), int(counts[n])) for n in np.flatnonzero(counts)]
+
+
+NOBODY = Segmented(pa.array([], pa.large_string()), np.zeros(0, dtype=np.int64), [], np.zeros(0, dtype=bool))
+
+
+# Versions of days that this process has read, the last asked for last. A range reads a day as today, as yesterday, as a
+# week ago, and in two rooms. Three days of 475,607 users, or a hundred of 10,000.
+_KEPT: Kept[dict[str, Segmented]] = Kept(lambda found: sum(mine.nbytes for mine in found.values()))
+MOST_BYTES = 64 * 2**20
+
+
+def segmented(lake: Lake, day: dt.date) -> dict[str, Segmented]:
+    """Everybody's segment on a day, by strategy; a row without one is left out. Empty before the calendar.
+
+    Raises:
+        MissingDaysError: the day was never segmented. DamagedFileError: see `Lake.check`.
+    """
+    if day < lake.start_day:
+        return {}
+    version = lake.version(TABLE, day)
+    found = _KEPT.get(version)
+    if found is None:
+        found = _read(lake, day)
+        # A day that was replaced in between is not what this version holds.
+        if lake.version(TABLE, day) != version:
+            return found
+    _KEPT.keep(version, found, MOST_BYTES)
+    return dict(found)
+
+
+def _read(lake: Lake, day: dt.date) -> dict[str, Segmented]:
+    coded = ["strategy", "segment_id", "kind"]
+    table = lake.read_arrow(TABLE, day, ["user_id", *coded], codes=coded)
+    if table["segment_id"].null_count:
+        table = table.filter(table["segment_id"].is_valid())
+    users = text_array(table["user_id"])
+    of, segment, kind = (_codes(table[name]) for name in coded)
+    # A published day is in order of its key: strategy, then user.
+    if (of.codes[1:] < of.codes[:-1]).any():
+        raise DamagedFileError(f"user_segments of {day} is not in order of strategy; re-materialize it for that day")
+    found = {}
+    for n, name in enumerate(of.names):
+        low, high = np.searchsorted(of.codes, [n, n + 1])
+        codes = segment.codes[low:high]
+        present = np.bincount(codes, minlength=len(segment.names)) > 0
+        its_codes = (np.cumsum(present) - 1)[codes]
+        cluster = np.array([k == CLUSTER for k in kind.names], dtype=bool)[kind.codes[low:high]]
+        for array in (its_codes, cluster):
+            array.flags.writeable = False
+        found[name] = Segmented(
+            users[low:high], its_codes, [segment.names[c] for c in np.flatnonzero(present)], cluster
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """A column of few texts: (n,) position of each row's in `names`, which are sorted."""
+
+    codes: np.ndarray
+    names: list[str]
+
+
+def _codes(column: pa.ChunkedArray) -> _Codes:
+    array = column.combine_chunks()
+    names = array.dictionary.to_pylist()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    return _Codes(rank[array.indices.to_numpy()], [names[n] for n in order])
+
+
+@dataclass(frozen=True)
+class Flows:
+    """Users that are on both days by (segment then, segment now), and those of them in a cluster on both days."""
+
+    every: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    clusters: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+def flows_between(now: Segmented, then: Segmented, at: np.ndarray) -> Flows:
+    """Flows between two days; `at` is the position of each of today's users in `then`, -1 for none."""
+    here = np.flatnonzero(at >= 0)
+    there = at[here]
+    pairs = then.codes[there] * len(now.names) + now.codes[here]
+    clusters = pairs[now.cluster[here] & then.cluster[there]]
+
+    def counted(codes: np.ndarray) -> dict[tuple[str, str], int]:
+        counts = np.bincount(codes)
+        names = ((then.names[n // len(now.names)], now.names[n % len(now.names)]) for n in np.flatnonzero(counts))
+        return dict(zip(names, counts[counts > 0].tolist(), strict=True))
+
+    return Flows(counted(pairs), counted(clusters))

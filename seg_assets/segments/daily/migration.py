@@ -1,0 +1,460 @@
+"""Migration between segments over a window: who flowed where, with intervals, what is unusual, what it is worth.
+
+Reads `user_segments` of the window's two days, and of earlier windows of the same length as the null. Pure: takes
+counts and returns frames; `load_*` functions read the lake. Segment ids are permanent, so that counts of before and
+after a re-clustering can be put side by side.
+
+Intervals: Wilson (1927) by default, Clopper and Pearson (1934) on request; Brown, Cai and DasGupta (2001) compare.
+Null: a stationary first-order Markov chain (Anderson and Goodman 1957), its transition shares pooled from earlier
+windows. A cell's count is tested against the null by the exact conditional (hypergeometric) test where counts are
+small and the two-proportion score test where they are large. Users react to the same promotions, so shares vary from
+window to window more than independent users would: z is divided by the root of the Pearson overdispersion that the
+earlier windows show among themselves. All tested cells are controlled together (Holm 1979).
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from seg_assets.core.errors import ConfigError, MissingDaysError
+from seg_assets.lake.store import Lake, literal
+
+# Where a user was not known on one of the two days. Parentheses cannot occur in a segment id.
+ENTERED = "(entered)"
+LEFT = "(left)"
+
+# A year of monthly windows says little more about the null than these, and the shop of long ago is another shop.
+MAX_EARLIER = 8
+# Overdispersion needs windows that can differ from each other.
+MIN_EARLIER_TO_FLAG = 2
+FAMILY_ERROR = 0.05
+# Below this expected count the normal approximation of the score test is not trusted.
+EXACT_BELOW = 25.0
+
+Interval = Literal["wilson", "clopper-pearson"]
+
+CELL_COLUMNS = (
+    "from_segment",
+    "to_segment",
+    "users",
+    "from_users",
+    "share",
+    "low",
+    "high",
+    "expected_share",
+    "expected_users",
+    "excess",
+    "z",
+    "p_value",
+    "p_adjusted",
+    "unusual",
+    "spend",
+    "at_risk",
+)
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A migration matrix in long form.
+
+    Attributes:
+        strategy: whose segments.
+        first: day the users start from.
+        last: day they end on.
+        cells: one row per (from, to) with `CELL_COLUMNS`; money in shop currency.
+        values: mean 90-day net spend of a segment's users, by segment; orders "higher" and "lower".
+        windows: earlier windows that the null was pooled from, newest first.
+        overdispersion: factor of variance beyond independent users, from those windows; nan when fewer than two.
+    """
+
+    strategy: str
+    first: dt.date
+    last: dt.date
+    cells: pd.DataFrame
+    values: Mapping[str, float]
+    windows: tuple[tuple[dt.date, dt.date], ...]
+    overdispersion: float
+
+    @property
+    def value_at_risk(self) -> float:
+        """90-day spend (as of `first`) of users who flowed to a lower-value segment, to dormant, or left."""
+        cents = np.rint(self.cells.loc[self.cells["at_risk"], "spend"].to_numpy(float) * 100).astype(np.int64)
+        return int(cents.sum()) / 100
+
+    @property
+    def unusual(self) -> pd.DataFrame:
+        """The flagged flows, strongest first."""
+        flagged = self.cells[self.cells["unusual"]]
+        return flagged.reindex(flagged["z"].abs().sort_values(ascending=False, kind="stable").index)
+
+    def matrix(self, value: str = "share") -> pd.DataFrame:
+        """One column of the cells as a square-ish table, segments in order of value, highest first."""
+        wide = self.cells.pivot_table(index="from_segment", columns="to_segment", values=value, aggfunc="first")
+        return wide.reindex(index=sorted(wide.index, key=self._order), columns=sorted(wide.columns, key=self._order))
+
+    def _order(self, segment: str) -> tuple[int, float, str]:
+        if segment in (ENTERED, LEFT):
+            return (1, 0.0, segment)
+        value = self.values.get(segment, np.nan)
+        return (0, -value if np.isfinite(value) else np.inf, segment)
+
+
+def wilson(hits: np.ndarray, trials: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson score interval of shares; nan where there were no trials."""
+    from scipy.special import ndtri
+
+    z = float(ndtri(0.5 + confidence / 2))
+    hits, trials = np.asarray(hits, float), np.asarray(trials, float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = hits / trials
+        centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+        half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
+    low = np.where(hits == 0, 0.0, np.clip(centre - half, 0, 1))
+    high = np.where(hits == trials, 1.0, np.clip(centre + half, 0, 1))
+    return np.where(trials > 0, low, np.nan), np.where(trials > 0, high, np.nan)
+
+
+def clopper_pearson(hits: np.ndarray, trials: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Clopper-Pearson interval of shares (never below its confidence); nan where there were no trials."""
+    from scipy.special import betaincinv
+
+    tail = (1 - confidence) / 2
+    hits, trials = np.asarray(hits, float), np.asarray(trials, float)
+    misses = trials - hits
+    low = np.where(hits > 0, betaincinv(np.maximum(hits, 1), misses + 1, tail), 0.0)
+    high = np.where(misses > 0, betaincinv(hits + 1, np.maximum(misses, 1), 1 - tail), 1.0)
+    return np.where(trials > 0, low, np.nan), np.where(trials > 0, high, np.nan)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's step-down adjusted p-values; nan (not tested) stays nan and does not count."""
+    p_values = np.asarray(p_values, float)
+    adjusted = np.full(len(p_values), np.nan)
+    tested = np.flatnonzero(np.isfinite(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    steps = p_values[order] * (len(order) - np.arange(len(order)))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def migrate(
+    strategy: str,
+    first: dt.date,
+    last: dt.date,
+    flows: pd.DataFrame,
+    earlier: Sequence[tuple[tuple[dt.date, dt.date], pd.DataFrame | Mapping[tuple[str, str], int]]],
+    values: Mapping[str, float],
+    *,
+    dormant: str | None = None,
+    interval: Interval = "wilson",
+    confidence: float = 0.95,
+) -> Migration:
+    """The migration matrix of one window against the null of the earlier ones.
+
+    Args:
+        strategy: name of the strategy.
+        first: first day of the window.
+        last: last day of the window.
+        flows: columns from_segment, to_segment, users, spend_cents.
+        earlier: earlier windows of the same length with their flows, or only the users by (from, to).
+        values: mean spend by segment.
+        dormant: id of the rule segment that counts as lost whatever its value.
+        interval: method of the intervals of the shares.
+        confidence: of the intervals.
+
+    Raises:
+        ConfigError: when `interval` is unknown.
+    """
+    methods = {"wilson": wilson, "clopper-pearson": clopper_pearson}
+    if interval not in methods:
+        raise ConfigError(f"interval = {interval!r}: unknown; one of {', '.join(methods)}")
+    now, cents = _grid(flows, "users"), _grid(flows, "spend_cents")
+    past = [_grid(f, "users") if isinstance(f, pd.DataFrame) else f for _, f in earlier]
+    pairs = set(now).union(*past)
+    rows, columns = sorted({f for f, _ in pairs}), sorted({t for _, t in pairs})
+    O = _counts(now, rows, columns)  # noqa: E741 - O and E are the field's names for observed and expected
+    before = [_counts(t, rows, columns) for t in past]
+    pooled = np.sum(before, axis=0) if before else np.zeros_like(O)
+    dispersion = overdispersion(before)
+    n = O.sum(axis=1, keepdims=True)
+    N = pooled.sum(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = O / n
+        null = np.where(N > 0, pooled / N, np.nan)
+    p_values, z = _tests(O, n, pooled, N, dispersion)
+    low, high = methods[interval](O, np.broadcast_to(n, O.shape), confidence)
+    adjusted = holm(p_values.ravel()).reshape(O.shape)
+    grid = [(i, j) for i in range(len(rows)) for j in range(len(columns)) if O[i, j] or pooled[i, j]]
+    # By column: a frame of one dict per cell, and its columns cast afterwards, take ten times as long.
+    i, j = np.array(grid, dtype=np.int64).reshape(-1, 2).T
+    of, to = [rows[at] for at in i], [columns[at] for at in j]
+    users, from_users, expected = O[i, j], n[i, 0], null[i, j]
+    flagged = adjusted[i, j] < FAMILY_ERROR if len(earlier) >= MIN_EARLIER_TO_FLAG else np.zeros(len(grid), dtype=bool)
+    risky = [_at_risk(*pair, values, dormant) for pair in zip(of, to, strict=True)]
+    cells = pd.DataFrame(
+        {
+            "from_segment": of,
+            "to_segment": to,
+            "users": users.astype(np.int64),
+            "from_users": from_users.astype(np.int64),
+            "share": share[i, j],
+            "low": low[i, j],
+            "high": high[i, j],
+            "expected_share": expected,
+            "expected_users": expected * from_users,
+            "excess": users - expected * from_users,
+            "z": z[i, j],
+            "p_value": p_values[i, j],
+            "p_adjusted": adjusted[i, j],
+            "unusual": flagged,
+            "spend": np.array([cents.get(pair, 0) for pair in zip(of, to, strict=True)], dtype=np.int64) / 100,
+            "at_risk": np.array(risky, dtype=bool) & (users > 0),
+        },
+        columns=list(CELL_COLUMNS),
+    )
+    return Migration(strategy, first, last, cells, dict(values), tuple(w for w, _ in earlier), dispersion)
+
+
+def overdispersion(windows: Sequence[np.ndarray]) -> float:
+    """Pearson chi-square of homogeneity of the windows over its degrees of freedom, at least 1; nan for fewer than two.
+
+    Each window is a matrix of counts; a row is compared with itself in the other windows.
+    """
+    if len(windows) < 2:
+        return float("nan")
+    counts = np.stack(windows).astype(float)
+    trials = counts.sum(axis=2, keepdims=True)
+    pooled_rows = trials.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        null = np.where(pooled_rows > 0, counts.sum(axis=0) / pooled_rows, 0.0)
+        E = trials * null
+        # Cells that expect less than one user blow the statistic up and say nothing.
+        used = E >= 1
+        statistic = np.where(used, (counts - E) ** 2 / np.where(used, E, 1.0), 0.0).sum()
+    alive = (trials > 0).sum(axis=0)[:, 0]
+    cells = used.any(axis=0).sum(axis=1)
+    freedom = float((np.maximum(alive - 1, 0) * np.maximum(cells - 1, 0)).sum())
+    return max(1.0, float(statistic) / freedom) if freedom > 0 else 1.0
+
+
+def _tests(
+    O: np.ndarray,  # noqa: E741
+    n: np.ndarray,
+    pooled: np.ndarray,
+    N: np.ndarray,
+    dispersion: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two-sided p and z per cell; nan where the row has no past or no present, or the cell is always empty."""
+    from scipy.special import ndtr, ndtri
+    from scipy.stats import hypergeom
+
+    total, hits = n + N, O + pooled
+    tested = (n > 0) & (N > 0) & (hits > 0) & (hits < total)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = hits / total
+        error = np.sqrt(share * (1 - share) * (1 / n + 1 / N))
+        z = (O / n - pooled / N) / error
+    small = tested & (np.minimum(share * n, (1 - share) * n) < EXACT_BELOW)
+    if small.any():
+        i, j = np.nonzero(small)
+        law = hypergeom(total[i, 0].astype(int), hits[i, j].astype(int), n[i, 0].astype(int))
+        below, above = law.cdf(O[i, j]), law.sf(O[i, j] - 1)
+        p = np.minimum(1.0, 2 * np.minimum(below, above))
+        z[i, j] = np.where(above < below, 1, -1) * -ndtri(np.clip(p / 2, 1e-300, 0.5))
+    z = z / np.sqrt(dispersion if np.isfinite(dispersion) else 1.0)
+    return np.where(tested, 2 * ndtr(-np.abs(z)), np.nan), np.where(tested, z, np.nan)
+
+
+def _at_risk(origin: str, target: str, values: Mapping[str, float], dormant: str | None) -> bool:
+    if origin in (ENTERED, target, dormant):
+        return False
+    if target in (LEFT, dormant):
+        return True
+    return values.get(target, np.nan) < values.get(origin, np.nan)
+
+
+def _grid(flows: pd.DataFrame, column: str) -> dict[tuple[str, str], int]:
+    return {(f, t): int(n) for f, t, n in zip(flows["from_segment"], flows["to_segment"], flows[column], strict=True)}
+
+
+def _counts(grid: Mapping[tuple[str, str], int], rows: list[str], columns: list[str]) -> np.ndarray:
+    return np.array([[grid.get((f, t), 0) for t in columns] for f in rows], float).reshape(len(rows), len(columns))
+
+
+# ---- reading the lake -----------------------------------------------------------------------------------------
+
+
+def load_flows(lake: Lake, strategy: str, first: dt.date, last: dt.date, *, spend: bool = True) -> pd.DataFrame:
+    """Users and their 90-day spend as of `first`, by (from, to), both days' segments of one strategy.
+
+    Raises:
+        MissingDaysError: when a day was never materialized.
+    """
+    lake.require("user_segments", [first, last], "migration")
+    money = "sum(coalesce(round(p.monetary_90d * 100), 0)::bigint)::bigint" if spend else "0::bigint"
+    joined = ""
+    if spend:
+        lake.require("user_profiles", [first], "migration")
+        joined = f"left join {lake.scan('user_profiles', [first])} p using (user_id)"
+    side = "select user_id, segment_id from {} where strategy = " + literal(strategy)
+    with lake.connect() as con:
+        return con.execute(
+            f"""
+            with
+                before as ({side.format(lake.scan("user_segments", [first]))}),
+                after as ({side.format(lake.scan("user_segments", [last]))}),
+                both_days as (
+                    select user_id, before.segment_id as origin, after.segment_id as target
+                    from before full join after using (user_id)
+                )
+            select
+                coalesce(origin, {literal(ENTERED)}) as from_segment,
+                coalesce(target, {literal(LEFT)}) as to_segment,
+                count(*)::bigint as users,
+                {money} as spend_cents
+            from both_days {joined}
+            group by all
+            order by all
+            """
+        ).df()
+
+
+def load_values(lake: Lake, strategy: str, first: dt.date, last: dt.date) -> dict[str, float]:
+    """Mean 90-day net spend of each segment's users as of `first`; of `last` for segments that are newer."""
+    found: dict[str, float] = {}
+    with lake.connect() as con:
+        for day in (last, first):
+            lake.require("user_profiles", [day], "migration")
+            rows = con.execute(
+                f"""
+                select segment_id, sum(coalesce(round(p.monetary_90d * 100), 0)::bigint)::bigint, count(*)
+                from {lake.scan("user_segments", [day])} s
+                join {lake.scan("user_profiles", [day])} p using (user_id)
+                where s.strategy = {literal(strategy)}
+                group by all
+                order by all
+                """
+            ).fetchall()
+            found.update({segment: cents / users / 100 for segment, cents, users in rows})
+    return found
+
+
+def load_migration(
+    lake: Lake,
+    strategy: str,
+    first: dt.date,
+    last: dt.date,
+    *,
+    dormant: str | None = None,
+    interval: Interval = "wilson",
+    max_earlier: int = MAX_EARLIER,
+) -> Migration:
+    """The migration matrix of `first`..`last` from the lake; earlier windows are those that the lake holds whole.
+
+    Raises:
+        ConfigError: when `last` is not after `first`, or the strategy has no rows on one of the days.
+        MissingDaysError: when a day was never materialized.
+    """
+    if last <= first:
+        raise ConfigError(f"migration --from {first} --to {last}: the window must end after it starts")
+    flows = load_flows(lake, strategy, first, last)
+    if not len(flows) and lake.provenance("user_segments", first):
+        known = sorted(lake.read("user_segments", first, ["strategy"])["strategy"].unique())
+        if known and strategy not in known:
+            raise ConfigError(f"strategy = {strategy!r}: no rows on {first}; the lake has {', '.join(known)}")
+    span = last - first
+    earlier = []
+    start = first
+    while len(earlier) < max_earlier and start - span >= lake.start_day:
+        start, end = start - span, start
+        try:
+            past = load_flows(lake, strategy, start, end, spend=False)
+        except MissingDaysError:
+            break
+        earlier.append(((start, end), past))
+    values = load_values(lake, strategy, first, last)
+    return migrate(strategy, first, last, flows, earlier, values, dormant=dormant, interval=interval)
+
+
+# ---- showing --------------------------------------------------------------------------------------------------
+
+
+def say(found: Migration, names: Mapping[str, str] | None = None) -> str:
+    """The matrix in words and as a text table."""
+    names = names or {}
+    days = (found.last - found.first).days
+    lines = [f"{found.strategy}: migration {found.first} -> {found.last} ({days} days)"]
+    if not len(found.cells):
+        return lines[0] + "\nno users on either day"
+    shares = found.matrix("share")
+    users = found.cells.groupby("from_segment")["users"].sum()
+    width = max(len(s) for s in [*shares.index, *shares.columns, "from \\ to"]) + 2
+    lines.append("".join(t.rjust(width) for t in ["from \\ to", "users", *shares.columns]))
+    for origin, row in shares.iterrows():
+        cells = ["" if not np.isfinite(v) or v == 0 else f"{v:.1%}" for v in row.to_numpy(float)]
+        lines.append("".join(t.rjust(width) for t in [str(origin), str(users[origin]), *cells]))
+    lines += [f"  {segment} = {name}" for segment, name in sorted(names.items()) if segment in set(shares.index)]
+    if found.windows:
+        spread = (
+            f", shares vary {found.overdispersion:.2f} times as much between windows as independent users would"
+            if np.isfinite(found.overdispersion)
+            else "; one window shows no variation, so nothing is flagged"
+        )
+        lines.append(f"null: pooled from {len(found.windows)} earlier window(s) of {days} days{spread}")
+    else:
+        lines.append("null: no earlier window of this length in the lake, so nothing is tested or flagged")
+    flagged = found.unusual
+    lines.append(f"unusual flows (family error {FAMILY_ERROR:.0%}, Holm): {len(flagged) or 'none'}")
+    for cell in flagged.itertuples():
+        lines.append(
+            f"  {cell.from_segment} -> {cell.to_segment}: {cell.users} users, {cell.share:.1%} "
+            f"[{cell.low:.1%}, {cell.high:.1%}], expected {cell.expected_share:.1%}, "
+            f"excess {cell.excess:+.0f} users, adjusted p {cell.p_adjusted:.2g}"
+        )
+    lines.append(f"value at risk: {found.value_at_risk:,.2f} of 90-day spend moved to lower value, dormant or left")
+    risky = found.cells[found.cells["at_risk"]].sort_values("spend", ascending=False, kind="stable")
+    for cell in risky.head(5).itertuples():
+        lines.append(f"  {cell.from_segment} -> {cell.to_segment}: {cell.users} users, {cell.spend:,.2f}")
+    return "\n".join(lines)
+
+
+def heat_map_svg(found: Migration, names: Mapping[str, str] | None = None, cell: int = 56) -> str:
+    """The matrix as an inline SVG: darker is a larger share of the row; a red frame marks an unusual flow."""
+    names = names or {}
+    shares = found.matrix("share")
+    flagged = {(c.from_segment, c.to_segment) for c in found.unusual.itertuples()}
+    left, top = 190, 120
+    width, height = left + cell * len(shares.columns) + 10, top + 34 * len(shares.index) + 10
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
+        f'font-size="11" role="img" aria-label="Migration {found.first} to {found.last}">'
+    ]
+
+    def label(segment: str) -> str:
+        return escape((names.get(segment) or segment)[:28])
+
+    for j, target in enumerate(shares.columns):
+        x = left + cell * j + cell // 2
+        parts.append(f'<text x="{x}" y="{top - 6}" transform="rotate(-40 {x} {top - 6})">{label(target)}</text>')
+    grid = shares.to_numpy(float)
+    for i, origin in enumerate(shares.index):
+        y = top + 34 * i
+        parts.append(f'<text x="{left - 6}" y="{y + 20}" text-anchor="end">{label(origin)}</text>')
+        for j, target in enumerate(shares.columns):
+            value = grid[i, j]
+            if not np.isfinite(value) or value == 0:
+                continue
+            frame = ' stroke="#c0392b" stroke-width="2"' if (origin, target) in flagged else ""
+            ink = "#fff" if value > 0.5 else "#222"
+            x = left + cell * j
+            parts.append(
+                f'<rect x="{x + 1}" y="{y + 1}" width="{cell - 2}" height="32" fill="#1f5fa8" '
+                f'fill-opacity="{0.08 + 0.92 * value:.3f}"{frame}/>'
+                f'<text x="{x + cell // 2}" y="{y + 20}" text-anchor="middle" fill="{ink}">{value:.1%}</text>'
+            )
+    return "".join(parts) + "</svg>"

@@ -1,0 +1,451 @@
+"""Decisions: which model was fitted when, why, and whether it was promoted. Nothing else says who is champion.
+
+A decision and the model it fitted are one row of `segment_model`, one file per day and strategy, so they are
+atomic. Everything read here is checked: a row's `decision_id` is the hash of what it holds.
+"""
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from seg_assets.core.errors import DamagedFileError
+from seg_assets.lake.store import NONE, Lake, Provenance, Seal, digest
+from seg_assets.segments.model import SegmentModel
+
+TABLE = "segment_model"
+BOOTSTRAP, DRIFT, AGE, MANUAL, ROLLBACK = "bootstrap", "drift", "age", "manual", "rollback"
+CAUSES = (BOOTSTRAP, DRIFT, AGE, MANUAL, ROLLBACK)
+# Inputs, not derived: someone asked for them, so they stay when the past changes.
+BY_HAND = (MANUAL, ROLLBACK)
+
+SCHEMA = {
+    "strategy": "VARCHAR",
+    "sequence": "INTEGER",
+    "cause": "VARCHAR",
+    "against_model_id": "VARCHAR",
+    "model_id": "VARCHAR",
+    "promoted": "BOOLEAN",
+    "reason": "VARCHAR",
+    "numbers": "VARCHAR",
+    "lineage": "VARCHAR",
+    "model": "VARCHAR",
+    "reference": "VARCHAR",
+    "inputs": "VARCHAR",
+    "decision_id": "VARCHAR",
+}
+DESCRIPTIONS = {
+    "strategy": "Strategy that was decided on",
+    "sequence": "0, 1, .. within the day; the derived decision comes first, those made by hand after it",
+    "cause": "bootstrap, drift, age, manual or rollback",
+    "against_model_id": "Champion that the challenger was held against; empty at a bootstrap",
+    "model_id": "Content hash of the fitted model",
+    "promoted": "Whether the fitted model became champion",
+    "reason": "Why, in words",
+    "numbers": "What the gate measured (JSON)",
+    "lineage": "Which segment survived, split, merged, was born or died (JSON)",
+    "model": "The model as data: transforms, clusters, segments (JSON, checked by hash when read)",
+    "reference": "The fit day's distributions, what drift is measured against (JSON)",
+    "inputs": "Digests of all that the decision was made from (JSON)",
+    "decision_id": "Hash of everything above but the sequence",
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision. `model` and `reference` are plain data; `segment_model()` gives the model to use."""
+
+    strategy: str
+    day: dt.date
+    cause: str
+    model: Mapping[str, Any]
+    promoted: bool
+    reason: str
+    sequence: int = 0
+    against_model_id: str = ""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    lineage: list[Mapping[str, Any]] = field(default_factory=list)
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def model_id(self) -> str:
+        """Id of the fitted model."""
+        return str(self.model["model_id"])
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether someone asked for it, so that it is kept when the past changes."""
+        return self.cause in BY_HAND
+
+    @cached_property
+    def decision_id(self) -> str:
+        """Hash of everything but the sequence."""
+        return _hash(self._texts(), self.day)
+
+    @cached_property
+    def _parsed(self) -> SegmentModel:
+        return SegmentModel.from_document(self.model, f"{TABLE} of {self.day}, strategy {self.strategy}")
+
+    def segment_model(self) -> SegmentModel:
+        """The fitted model, ready to assign. Checked by hash."""
+        return self._parsed
+
+    def _texts(self) -> dict[str, Any]:
+        stored = self.reference
+        reference = stored.text() if isinstance(stored, StoredReference) else _json(stored)
+        return {
+            "strategy": self.strategy,
+            "cause": self.cause,
+            "against_model_id": self.against_model_id,
+            "model_id": self.model_id,
+            "promoted": bool(self.promoted),
+            "reason": self.reason,
+            "numbers": _json(self.numbers),
+            "lineage": _json(list(self.lineage)),
+            "model": _json(self.model),
+            "reference": reference,
+            "inputs": _json(self.inputs),
+        }
+
+    def _row(self) -> dict[str, Any]:
+        return {**self._texts(), "sequence": self.sequence, "decision_id": self.decision_id}
+
+
+class StoredReference(Mapping[str, Any]):
+    """The reference of a stored decision, parsed when it is first looked at: it is most of a file."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._content: dict[str, Any] | None = None
+
+    def text(self) -> str:
+        """The JSON as stored."""
+        return self._text
+
+    def _load(self) -> dict[str, Any]:
+        if self._content is None:
+            self._content = json.loads(self._text)
+        return self._content or {}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._load()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._load())
+
+    def __len__(self) -> int:
+        return len(self._load())
+
+
+# Parsed part files by path, with the seal (mtime, size, inode) they were read at.
+_CACHE: dict[Path, tuple[Seal, list[Decision]]] = {}
+_CACHE_FILES = 2000
+
+
+def decisions(lake: Lake, strategy: str) -> list[Decision]:
+    """Every decision of a strategy, oldest first.
+
+    Raises:
+        DamagedFileError: naming the file that does not hold what it says.
+    """
+    return [d for day in lake.days(TABLE) for d in decisions_of_day(lake, strategy, day)]
+
+
+def decisions_of_day(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
+    """The decisions of one day, by sequence."""
+    path = lake.path(TABLE, day, strategy)
+    seal = lake.seal(path)
+    if seal is None:
+        return []
+    cached = _CACHE.get(path)
+    if cached and cached[0] == seal:
+        return list(cached[1])
+    found = _read(lake, path, day, strategy)
+    if len(_CACHE) >= _CACHE_FILES:
+        _CACHE.clear()
+    _CACHE[path] = (seal, found)
+    return list(found)
+
+
+def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]:
+    lake.check(TABLE, day, strategy)
+    footer = lake.provenance(TABLE, day, strategy)
+    try:
+        with path.open("rb") as handle:
+            rows = pq.ParquetFile(handle).read(columns=list(SCHEMA)).to_pylist()
+    except FileNotFoundError:
+        return []
+    except Exception as error:  # pyarrow raises several kinds for damaged files
+        raise DamagedFileError(f"{path}: cannot be read ({error}); {_remedy(day)}") from None
+    if footer is None or footer.rows != len(rows):
+        raise DamagedFileError(f"{path}: holds {len(rows)} decisions, its footer says otherwise; {_remedy(day)}")
+    found = []
+    for row in sorted(rows, key=lambda r: r["sequence"]):
+        said = _hash_of(row, day)
+        if said != row["decision_id"] or row["strategy"] != strategy:
+            raise DamagedFileError(
+                f"{path}: decision {row['decision_id']} (sequence {row['sequence']}): its content has the hash "
+                f"{said}; the file was changed after it was written; {_remedy(day)}"
+            )
+        model = json.loads(row["model"])
+        decision = Decision(
+            strategy=strategy,
+            day=day,
+            cause=row["cause"],
+            model=model,
+            promoted=row["promoted"],
+            reason=row["reason"],
+            sequence=row["sequence"],
+            against_model_id=row["against_model_id"],
+            numbers=json.loads(row["numbers"]),
+            lineage=json.loads(row["lineage"]),
+            reference=StoredReference(row["reference"]),
+            inputs=json.loads(row["inputs"]),
+        )
+        if row["model_id"] != model.get("model_id"):
+            raise DamagedFileError(f"{path}: model_id = {row['model_id']}: not the model of this row; {_remedy(day)}")
+        SegmentModel.from_document(model, str(path))
+        found.append(decision)
+    return found
+
+
+def holds_all(lake: Lake, strategy: str, day: dt.date) -> bool:
+    """Whether every decision of a damaged part is what its hash says.
+
+    The damage is then beside the rows: in Parquet's first letters, in padding, in our footer.
+    """
+    return bool(_good_rows(lake, strategy, day))
+
+
+def rescue(lake: Lake, strategy: str, day: dt.date) -> bool:
+    """Write a damaged part anew when every decision in it is what its hash says: whether it was."""
+    rows = _good_rows(lake, strategy, day)
+    if not rows:
+        return False
+    footer = _readable_footer(lake, strategy, day)
+    inputs = footer.inputs if footer else {f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)}
+    extra = footer.extra if footer else None
+    lake.publish_frame(TABLE, day, pd.DataFrame(rows), SCHEMA, inputs=inputs, extra=extra, part=strategy)
+    return True
+
+
+def _good_rows(lake: Lake, strategy: str, day: dt.date) -> list[dict[str, Any]]:
+    """The rows of a part when all of them, and no fewer than there were, are what their hashes say."""
+    rows = _columns(lake.path(TABLE, day, strategy), list(SCHEMA)) or []
+    footer = _readable_footer(lake, strategy, day)
+    if footer is not None and footer.rows != len(rows):
+        return []
+    good = all(_hash_of(row, day) == row["decision_id"] and row["strategy"] == strategy for row in rows)
+    return rows if good else []
+
+
+def _readable_footer(lake: Lake, strategy: str, day: dt.date) -> Provenance | None:
+    try:
+        return lake.provenance(TABLE, day, strategy)
+    except DamagedFileError:
+        return None
+
+
+def lost_by_hand(lake: Lake, strategy: str, day: dt.date) -> str:
+    """What a damaged part holds, or may hold, that someone decided by hand, in words; '' when it holds no such thing.
+
+    Such a decision is nowhere else: made anew, the day would come out without it.
+    """
+    path = lake.path(TABLE, day, strategy)
+    try:
+        if lake.seal(path) is None:
+            return ""
+    except DamagedFileError:
+        return ""  # a folder, a pipe: no decision was ever in there
+    footer = _readable_footer(lake, strategy, day)
+    if footer and footer.day != day.isoformat() and lake.has(TABLE, dt.date.fromisoformat(footer.day), footer.part):
+        return ""  # a copy of another day's, which is in its own place
+    causes = _columns(path, ["cause"])
+    if causes is None:
+        unknown = "it may hold a decision taken by hand, which cannot be told from what is left of it"
+        return unknown if _mark(lake, strategy, day).exists() else ""
+    if all(row["cause"] in CAUSES and row["cause"] not in BY_HAND for row in causes):
+        return ""
+    told = [
+        f"{row['cause']} to model {row['model_id']} ({row['reason']})"
+        for row in _columns(path, ["cause", "model_id", "reason"]) or []
+        if row["cause"] in BY_HAND
+    ]
+    return f"it holds decisions taken by hand: {'; '.join(told) or 'which ones cannot be read'}"
+
+
+def _columns(path: Path, names: list[str]) -> list[dict[str, Any]] | None:
+    """Columns of a part as they are, unchecked; None where they cannot be read."""
+    try:
+        with path.open("rb") as handle:
+            return pq.ParquetFile(handle).read(columns=names).to_pylist()
+    except Exception:  # pyarrow raises several kinds for damaged files
+        return None
+
+
+def _hash_of(row: Mapping[str, Any], day: dt.date) -> str:
+    return _hash({k: v for k, v in row.items() if k not in ("sequence", "decision_id")}, day)
+
+
+def _remedy(day: dt.date) -> str:
+    return f"remove the file and re-materialize {TABLE} for {day}, or restore it from a copy"
+
+
+def champion_as_of(lake: Lake, strategy: str, day: dt.date) -> Decision | None:
+    """The latest promoted decision on or before `day`; None before the first fit."""
+    return _latest(lake, strategy, lambda d: d <= day, promoted=True)
+
+
+def champion_before(lake: Lake, strategy: str, day: dt.date) -> Decision | None:
+    """The latest promoted decision strictly before `day`."""
+    return _latest(lake, strategy, lambda d: d < day, promoted=True)
+
+
+def baseline_before(lake: Lake, strategy: str, day: dt.date) -> Decision | None:
+    """The latest decision strictly before `day`, promoted or not: what drift of `day` is measured against."""
+    return _latest(lake, strategy, lambda d: d < day, promoted=False)
+
+
+def _latest(lake: Lake, strategy: str, within, promoted: bool) -> Decision | None:
+    for day in reversed(lake.days(TABLE)):
+        if within(day):
+            for decision in reversed(decisions_of_day(lake, strategy, day)):
+                if decision.promoted or not promoted:
+                    return decision
+    return None
+
+
+def champion_digest(lake: Lake, strategies: Iterable[str], day: dt.date) -> str:
+    """The `champion` input of a footer: which model each strategy has as of `day`. `strategies`: their names."""
+    found = [(s, champion_as_of(lake, s, day)) for s in sorted(strategies)]
+    return digest([(s, d.model_id if d else NONE) for s, d in found])
+
+
+def baseline_digest(lake: Lake, strategies: Iterable[str], day: dt.date) -> str:
+    """The `baseline` input of a footer: last decision and champion of each strategy strictly before `day`."""
+    rows = []
+    for name in sorted(strategies):
+        last, champion = baseline_before(lake, name, day), champion_before(lake, name, day)
+        rows.append((name, last.decision_id if last else NONE, champion.model_id if champion else NONE))
+    return digest(rows)
+
+
+def history_digest(lake: Lake, strategy: str, day: dt.date) -> str:
+    """The `to_yesterday` input of a decision: every decision strictly before `day`."""
+    before = [d.decision_id for d in decisions(lake, strategy) if d.day < day]
+    return digest(before) if before else NONE
+
+
+def used_ids(lake: Lake, strategy: str, day: dt.date) -> set[str]:
+    """Every segment id that is taken on `day`: given before it, promoted or not, or by hand at any time.
+
+    Decisions made by hand stay when the past is made anew, so their ids stay taken too.
+    """
+    known = [d for d in decisions(lake, strategy) if d.day < day or d.by_hand]
+    return {segment["id"] for d in known for segment in d.model["segments"]}
+
+
+def write_decision(lake: Lake, decision: Decision, extra: Mapping[str, Any] | None = None) -> bool:
+    """Write a decision; False when the lake holds just this one already, and nothing was done.
+
+    A derived decision replaces the derived one of its day; one made by hand is added after those of its day.
+    Derived decisions of later days rested on a past that is now another: they go first, newest first, so that a
+    kill in between leaves a lake from which the loop finds its way.
+
+    Args:
+        lake: the lake.
+        decision: its `sequence` is set here.
+        extra: facts about the making (seconds) for the footer.
+    """
+    there = decisions_of_day(lake, decision.strategy, decision.day)
+    if any(d.decision_id == decision.decision_id for d in there):
+        return False
+    drop_after(lake, decision.strategy, decision.day)
+    kept = [d for d in there if d.by_hand]
+    derived = [d for d in there if not d.by_hand] if decision.by_hand else []
+    rows = [*derived, *kept, decision] if decision.by_hand else [decision, *kept]
+    _publish(lake, decision.strategy, decision.day, rows, extra)
+    return True
+
+
+def withdraw(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
+    """Remove the derived decision of a day, and with it the derived ones after it. Returns what went."""
+    there = decisions_of_day(lake, strategy, day)
+    derived = [d for d in there if not d.by_hand]
+    if not derived:
+        return []
+    gone = drop_after(lake, strategy, day)
+    _publish(lake, strategy, day, [d for d in there if d.by_hand], None)
+    return [*derived, *gone]
+
+
+def drop_after(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
+    """Drop every derived decision of a strategy on days after `day`; those made by hand stay. Newest first."""
+    gone: list[Decision] = []
+    for later in reversed([d for d in lake.days(TABLE) if d > day]):
+        there = decisions_of_day(lake, strategy, later)
+        derived = [d for d in there if not d.by_hand]
+        if derived:
+            _publish(lake, strategy, later, [d for d in there if d.by_hand], None)
+            gone += derived
+    return gone[::-1]
+
+
+def refresh_footer(lake: Lake, strategy: str, day: dt.date) -> bool:
+    """Write a day's rows again, unchanged, when its footer names other inputs than there are now.
+
+    For a day whose decisions were looked at and stand: it is not stale any more.
+    """
+    found = lake.provenance(TABLE, day, strategy)
+    if found is None:
+        return False
+    now = {**lake.inputs_of(TABLE, day), f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)}
+    if dict(found.inputs) == now:
+        return False
+    _publish(lake, strategy, day, decisions_of_day(lake, strategy, day), found.extra)
+    return True
+
+
+def _mark(lake: Lake, strategy: str, day: dt.date) -> Path:
+    """An empty file beside a part that holds, or held, a decision taken by hand.
+
+    Of a part that cannot be read any more it tells whether anything in it was made by a person.
+    """
+    return lake.path(TABLE, day, strategy).with_suffix(".by_hand")
+
+
+def _publish(lake: Lake, strategy: str, day: dt.date, rows: list[Decision], extra: Mapping[str, Any] | None) -> None:
+    if not rows:
+        lake.drop(TABLE, day, strategy)
+        return
+    rows = [replace(d, sequence=n) for n, d in enumerate(rows)]
+    mark = _mark(lake, strategy, day)
+    if any(d.by_hand for d in rows):
+        # First: a kill in between leaves a mark too many, never one too few.
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_bytes(b"")
+    lake.publish_frame(
+        TABLE,
+        day,
+        pd.DataFrame([d._row() for d in rows]),
+        SCHEMA,
+        inputs={f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)},
+        extra=extra,
+        part=strategy,
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, default=str)
+
+
+def _hash(texts: Mapping[str, Any], day: dt.date) -> str:
+    return hashlib.sha256(_json({**texts, "day": day.isoformat()}).encode()).hexdigest()[:16]

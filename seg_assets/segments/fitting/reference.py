@@ -1,0 +1,248 @@
+"""What a day looked like to a model: the frame of reference that later days are compared with.
+
+A decision carries the reference of its day, so that drift is measured against data in the lake and not against
+users who have changed since. It is small whatever the number of users: exact quantiles per numeric column, exact
+shares per category, segment shares, and how much a refit would have gained on that very day. Nothing here decides.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from seg_assets.core.threads import one_thread
+from seg_assets.segments.algorithms.prototypes import CHUNK
+from seg_assets.segments.features import clustered_mask
+from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
+
+if TYPE_CHECKING:
+    from seg_assets.segments.model import SegmentModel
+
+MISSING = "(missing)"
+# A category beyond the most frequent ones is one of many small ones; a shop has thousands of them.
+MAXIMUM_CATEGORIES = 200
+OTHER = "(other)"
+# 20 k users predicted the gain of a full refit with an AUC of 0.98, in milliseconds (docs/drift.md).
+SHADOW_USERS = 20_000
+SHADOW_STEPS = 10
+# Under this many users per segment and half, a held-out gain is noise.
+SHADOW_USERS_PER_SEGMENT = 10
+
+
+def make_reference(
+    strategy: Strategy, frame: pd.DataFrame, model: "SegmentModel | None", labels: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Describe `frame` as `model` sees it, as JSON data.
+
+    Args:
+        strategy: names the columns to watch and the number of quantile positions.
+        frame: as `load_features` gives it; only users that take part in clustering count.
+        model: the model in force after the decision; None: columns are compared on a signed log scale.
+        labels: (n,) what `model.labels` says of those users, where it is known already.
+
+    Returns:
+        `users`, `model_id`, `numeric` (column to `quantiles` in model space and `missing` share), `categories` (column
+        to `shares` and `missing`), `segments` (id to share) and `shadow_gain` (held-out gain of regrouping
+        this day's users; later gains are read above it).
+    """
+    frame = population(strategy, frame)
+    reference = describe(strategy, frame, model, labels)
+    reference["shadow_gain"] = shadow_gain(frame, model, seed=0)
+    return reference
+
+
+def population(strategy: Strategy, frame: pd.DataFrame) -> pd.DataFrame:
+    """The users that take part in clustering, index 0..n-1. Dormant users pile up day by day; that is not drift."""
+    keep = clustered_mask(strategy, frame) if len(frame) else np.ones(0, dtype=bool)
+    # Asked again of the population itself: the same frame, not a copy of 24 columns.
+    return frame if keep.all() else frame[keep].reset_index(drop=True)
+
+
+def watched_columns(strategy: Strategy, frame: pd.DataFrame) -> list[str]:
+    """The strategy's `drift.columns`, or its features when it names none. A column the frame lacks stays listed."""
+    if strategy.drift.columns:
+        return list(strategy.drift.columns)
+    shares = [c for c in frame.columns if c.startswith(CATEGORY_PREFIX)]
+    named = [f.column for f in strategy.features if f.column]
+    return named + (shares if strategy.category_top is not None else [])
+
+
+def describe(
+    strategy: Strategy, frame: pd.DataFrame, model: "SegmentModel | None", labels: np.ndarray | None = None
+) -> dict[str, Any]:
+    """The part of a reference that is made again for each later day: columns and segment shares.
+
+    `frame` holds the population only, `labels` what the model says of it where that is known.
+    """
+    numeric: dict[str, Any] = {}
+    categories: dict[str, Any] = {}
+    space = _model_space(frame, model)
+    for column in watched_columns(strategy, frame):
+        if column not in frame.columns:
+            numeric[column] = {"quantiles": [], "missing": 1.0}
+            continue
+        values = as_numbers(frame[column])
+        if values is None:
+            categories[column] = _category_shares(frame[column])
+            continue
+        present = np.isfinite(values)
+        known = space[column][present] if column in space else signed_log(values[present])
+        numeric[column] = {
+            "quantiles": quantiles(known, strategy.drift.positions),
+            "missing": _share(len(values) - int(present.sum()), len(values)),
+        }
+    return {
+        "users": len(frame),
+        "model_id": model.model_id if model else "",
+        "numeric": numeric,
+        "categories": categories,
+        "segments": segment_shares(frame, model, labels),
+    }
+
+
+def as_numbers(column: pd.Series) -> np.ndarray | None:
+    """The column as float64 with NaN for null and infinite; None when it holds categories.
+
+    Unsigned, nullable and boolean columns are numbers too: Evidently skips them without a word when left as they are.
+    """
+    if column.dtype == np.float64:
+        numbers = column.to_numpy()
+        return np.where(np.isfinite(numbers), numbers, np.nan)
+    if pd.api.types.is_datetime64_any_dtype(column):
+        days = (column - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
+        return days.to_numpy(dtype=np.float64, na_value=np.nan)
+    if not pd.api.types.is_numeric_dtype(column) and not _holds_decimals(column):
+        return None
+    numbers = pd.to_numeric(column, errors="coerce").astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def _holds_decimals(column: pd.Series) -> bool:
+    """An object column of Decimals, or of nothing at all, is numeric."""
+    if column.dtype != object:
+        return False
+    known = column.dropna()
+    return (
+        known.map(lambda value: not isinstance(value, str) and np.isscalar(float(value))).all() if len(known) else True
+    )
+
+
+def signed_log(values: np.ndarray) -> np.ndarray:
+    """`log(1 + |x|)` with the sign of x: tames the tails of columns that are watched but not clustered on."""
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def quantiles(values: np.ndarray, positions: int) -> list[float]:
+    """Exact quantiles at the midpoints of `positions` equal shares; fewer values are kept as they are, sorted."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    if len(ordered) > positions:
+        at = np.floor((np.arange(positions) + 0.5) / positions * len(ordered)).astype(np.int64)
+        ordered = ordered[at]
+    # Equal values, told apart by their bits, are rounded once: counts have a few among 2,000 positions.
+    distinct, at = np.unique(ordered.view(np.int64), return_inverse=True)
+    return np.array([_rounded(value) for value in distinct.view(np.float64)])[at].tolist()
+
+
+def segment_shares(
+    frame: pd.DataFrame, model: "SegmentModel | None", labels: np.ndarray | None = None
+) -> dict[str, float]:
+    """Share of users per segment id that the model gives, without hysteresis."""
+    if model is None or frame.empty:
+        return {}
+    from seg_assets.segments.model import OUTLIER
+
+    labels = model.labels(frame) if labels is None else labels
+    counts = np.bincount(labels + 1, minlength=model.n_clusters + 1)
+    found = sorted(zip([OUTLIER, *model.segment_ids], counts.tolist(), strict=True))
+    return {name: _share(count, len(frame)) for name, count in found if count}
+
+
+def shadow_gain(frame: pd.DataFrame, model: "SegmentModel | None", seed: int) -> float | None:
+    """Share of the squared distance that regrouping the users would save out of sample.
+
+    At most 20,000 users are split in halves. The mean of each of the model's labels is taken on one half, Lloyd steps
+    from there give the regrouping; the other half is measured by its distance to the mean of its label and to the
+    nearest moved mean. Both ways, pooled. Means are taken anew on the day, so that what is alike for everyone (windows
+    that fill, tenure, all prices up) is no gain: it moves the means and asks for no other groups.
+
+    Returns:
+        A gain under 1 (negative: regrouping is worse), or None when there is no model or there are too few users.
+    """
+    if model is None:
+        return None
+    most = min(len(frame), SHADOW_USERS)
+    if most < 2 * SHADOW_USERS_PER_SEGMENT * max(len(model.segment_ids), 2):
+        return None
+    with one_thread():
+        X, labels = _sampled(frame, model, seed)
+        found, codes = np.unique(labels, return_inverse=True)
+        order = np.random.default_rng(seed).permutation(len(X))
+        halves = order[: len(order) // 2], order[len(order) // 2 :]
+        before = after = 0.0
+        for here, there in (halves, halves[::-1]):
+            everyone = X[here].mean(axis=0)
+            inside = [here[codes[here] == n] for n in range(len(found))]
+            means = np.array([X[rows].mean(axis=0) if len(rows) else everyone for rows in inside])
+            before += float(((X[there] - means[codes[there]]) ** 2).sum())
+            after += float(_squared_distances(X[there], _lloyd(X[here], means)).min(axis=1).sum())
+    return round(1 - after / before, 6) if before > 0 else 0.0
+
+
+def _lloyd(X: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    for _ in range(SHADOW_STEPS):
+        nearest = _squared_distances(X, centers).argmin(axis=1)
+        moved = np.array(
+            [X[nearest == n].mean(axis=0) if (nearest == n).any() else centers[n] for n in range(len(centers))]
+        )
+        if np.array_equal(moved, centers):
+            break
+        centers = moved
+    return centers
+
+
+def _squared_distances(X: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    found = np.empty((len(X), len(centers)))
+    gaps = np.empty((min(len(X), CHUNK), X.shape[1]))
+    for start in range(0, len(X), CHUNK):
+        rows = X[start : start + CHUNK]
+        gap = gaps[: len(rows)]
+        for j, center in enumerate(centers):
+            np.subtract(rows, center, out=gap)
+            np.square(gap, out=gap)
+            gap.sum(axis=1, out=found[start : start + CHUNK, j])
+    return found
+
+
+def _sampled(frame: pd.DataFrame, model: "SegmentModel", seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows in model space, labels) of at most SHADOW_USERS users."""
+    if len(frame) > SHADOW_USERS:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(frame), SHADOW_USERS, replace=False))
+        frame = frame.iloc[chosen].reset_index(drop=True)
+    return np.asarray(model.space.transform(frame)), model.labels(frame)
+
+
+def _model_space(frame: pd.DataFrame, model: "SegmentModel | None") -> dict[str, np.ndarray]:
+    """Tamed and scaled columns, without weight and projection: a column is compared by itself."""
+    if model is None or frame.empty:
+        return {}
+    return {axis.name: (axis.raw(frame) - axis.center) / axis.scale for axis in model.space.axes if axis.level is None}
+
+
+def _category_shares(column: pd.Series) -> dict[str, Any]:
+    known = column.dropna().astype(str)
+    counts = known.value_counts()
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shares = {str(name): _share(int(count), len(column)) for name, count in ordered[:MAXIMUM_CATEGORIES]}
+    rest = sum(int(count) for _, count in ordered[MAXIMUM_CATEGORIES:])
+    if rest:
+        shares[OTHER] = _share(rest, len(column))
+    return {"shares": shares, "missing": _share(len(column) - len(known), len(column))}
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 9) if whole else 0.0
+
+
+def _rounded(value: float) -> float:
+    # Seven digits are what float32 holds: enough for a distance, half the bytes in the lake.
+    return float(f"{value:.7g}")

@@ -1,0 +1,481 @@
+"""How soon the verdict sees a shift, how often it cries wolf, whether re-clustering helped: the study of docs/drift.md.
+
+`python -m studies.drift shifts` rehearses simulated shops with planted shifts (`planted`, `rehearse`) for the
+default settings and two others, with the real verdict, shadow, fit and gate, and rewrites the part between its markers.
+`python -m studies.drift proxy` measures how well the gate's gain foretells out-of-time validity, on simulated
+shops and, where the settings name a lake, on its rolling origins.
+"""
+
+import argparse
+import datetime as dt
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seg_assets.core.days import parse_range
+from seg_assets.core.options import check_number
+from seg_assets.core.settings import PACKAGE
+from seg_assets.segments.decisions.store import BOOTSTRAP, Decision
+from seg_assets.segments.fitting.reference import population
+from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.strategy import Clusters, Strategy, read_strategy
+from studies import planted
+from studies.markers import put_between
+from studies.planted import SHIFT_DAY, SHIFTS, WARM_DAYS, WATCHED_DAYS, PlantedShop, Shift
+from studies.rehearse import decide, plain_instruments, rehearse
+
+STRATEGIES = PACKAGE / "segments" / "strategies"
+STUDIED = ("value", "behaviour")
+# Laid over each strategy's own `drift`. The first is what is shipped.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "quick": {"limit": 0.05, "share_variation": 0.025, "days_in_row": 1, "cool_down_days": 7},
+    "slow": {"limit": 0.2, "share_variation": 0.1, "days_in_row": 7, "cool_down_days": 28},
+}
+# Shops drawn per shift and size. A loop of 10,000 users costs three times one of 1,000.
+REPETITIONS = {1_000: 3, 10_000: 1}
+# Choosing k costs more than all verdicts of a loop; the planted shops have four groups, and five after a split.
+FIXED_K = Clusters(min=5, max=5)
+MARK = "<!-- study:{} -->", "<!-- end of study:{} -->"
+
+
+@dataclass
+class Run:
+    """One loop: one shop, one strategy, one setting. Days count from the shift; None: not within the days watched."""
+
+    shift: Shift
+    users: int
+    strategy: str
+    setting: str
+    quiet_days: int
+    alarms_quiet: int
+    days: int
+    alarms: int
+    delay: int | None
+    decision_delay: int | None
+    decisions: list["Tried"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One decision after the first: whether it was promoted, what the gate said, what the truth and the future say."""
+
+    strategy: str
+    promoted: bool
+    after_shift: bool
+    gain: float
+    truth_gain: float
+    future_gain: float
+
+    @property
+    def helped(self) -> bool:
+        """Tiers of `value` have no planted twin: they helped when they say more about the next weeks' spend."""
+        return (self.future_gain if self.strategy == "value" else self.truth_gain) > 0
+
+
+def shifts(repetitions: dict[int, int], say: Callable[[str], None]) -> list[Run]:
+    """Rehearse every shift at every size with every setting."""
+    found = []
+    for users, times in repetitions.items():
+        for shift in SHIFTS:
+            begun = time.process_time()
+            for seed in range(times):
+                shop = PlantedShop(users, shift, seed)
+                for name in STUDIED:
+                    found += _loops(shop, shift, users, name)
+            say(f"{users:>7,} users, {shift.title}: {time.process_time() - begun:.0f} s of CPU")
+    return found
+
+
+def _loops(shop: PlantedShop, shift: Shift, users: int, name: str) -> list[Run]:
+    base = studied(name)
+    # The quiet days are the same draw for every shift: only the shop to which nothing happens is judged on them.
+    quiet = planted.QUIET_DAYS if shift.kind == "nothing" else 1
+    first = [shop.day_of(WARM_DAYS + n) for n in range(quiet)]
+    days = first + [shop.day_of(n) for n in range(SHIFT_DAY, SHIFT_DAY + WATCHED_DAYS)]
+    tools, taken, frames = plain_instruments(), {}, {}
+
+    def frame_of(day: dt.date, model: SegmentModel | None) -> pd.DataFrame:
+        if day not in frames:
+            frames[day] = shop.frame(base, day)
+        return frames[day]
+
+    outcome = (lambda day: shop.outcome(base, day)) if name == "value" else (lambda day: None)
+    runs = []
+    for setting, keys in SETTINGS.items():
+        strategy = base.model_copy(update={"drift": base.drift.model_copy(update=keys)})
+        done = rehearse(strategy, days, frame_of, outcome, instruments=tools, taken=taken)
+        starts = [n for n, v in enumerate(done.verdicts) if v.drifted and not (n and done.verdicts[n - 1].drifted)]
+        later = [d for d in done.decisions if d.cause != BOOTSTRAP]
+        dated = [(d.day - days[quiet]).days for d in later]
+        run = Run(
+            shift=shift,
+            users=users,
+            strategy=name,
+            setting=setting,
+            quiet_days=quiet,
+            alarms_quiet=sum(n < quiet for n in starts),
+            days=len(days) - quiet,
+            alarms=sum(n >= quiet for n in starts),
+            delay=next((n - quiet for n, v in enumerate(done.verdicts) if n >= quiet and v.drifted), None),
+            decision_delay=min((n for n in dated if n >= 0), default=None),
+        )
+        run.decisions = [_tried(base, shop, frame_of, done.decisions, d) for d in later]
+        runs.append(run)
+    return runs
+
+
+def studied(name: str) -> Strategy:
+    """A shipped strategy, with five segments where it would choose their number."""
+    strategy = read_strategy(STRATEGIES / f"{name}.yaml")
+    return strategy if strategy.k.min == strategy.k.max else strategy.model_copy(update={"k": FIXED_K})
+
+
+def _tried(
+    strategy: Strategy,
+    shop: PlantedShop,
+    frame_of: Callable[[dt.date, SegmentModel | None], pd.DataFrame],
+    made: Sequence[Decision],
+    decision: Decision,
+) -> Tried:
+    champion = next(d for d in reversed(made) if d.promoted and d.day < decision.day).segment_model()
+    frame = frame_of(decision.day, None)
+    truth, future = gains(strategy, shop, frame, decision.day, champion, decision.segment_model())
+    shifted = (decision.day - planted.START).days >= SHIFT_DAY
+    gain = float(decision.numbers.get("gain", np.nan))
+    return Tried(strategy.name, decision.promoted, shifted, gain, truth, future)
+
+
+def gains(
+    strategy: Strategy, shop: PlantedShop, frame: pd.DataFrame, day: dt.date, old: SegmentModel, new: SegmentModel
+) -> tuple[float, float]:
+    """What the new labels of a day gain: in agreement with the planted groups, and in the r2 of the weeks after.
+
+    The r2 is that of what the strategy is about: spend for `value`, active days for the others.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    users = population(strategy, frame)
+    labels = [m.assign(users)["segment_id"].to_numpy(dtype=object).astype(str) for m in (old, new)]
+    place = np.searchsorted(shop.user_id.astype(str), users["user_id"].to_numpy(dtype=object).astype(str))
+    shifted = (day - planted.START).days >= SHIFT_DAY
+    groups = (shop.truth_after if shifted else shop.before)[place]
+    until = day + dt.timedelta(days=planted.AFTER_DAYS)
+    measured = "monetary" if strategy.name == "value" else "active_days"
+    later = (shop.total(measured, until) - shop.total(measured, day))[place]
+    agreed = [float(adjusted_rand_score(groups, given)) for given in labels]
+    explained = [eta_squared(given, later) for given in labels]
+    return agreed[1] - agreed[0], explained[1] - explained[0]
+
+
+def eta_squared(labels: np.ndarray, values: np.ndarray) -> float:
+    """Share of the variance of `values` between groups."""
+    codes = np.unique(labels, return_inverse=True)[1].ravel()
+    centered = values - values.mean()
+    sums, sizes = np.bincount(codes, centered), np.bincount(codes)
+    total = float((centered**2).sum())
+    return float((sums**2 / sizes).sum()) / total if total > 0 else 0.0
+
+
+# ---- tables --------------------------------------------------------------------------------------------------------
+
+
+def shift_tables(runs: Sequence[Run]) -> str:
+    """The tables of the shifts as Markdown."""
+    sizes = sorted({r.users for r in runs})
+    lines = []
+    for setting in SETTINGS:
+        mine = [r for r in runs if r.setting == setting]
+        keys = ", ".join(f"`{k}: {v}`" for k, v in SETTINGS[setting].items()) or "as shipped"
+        lines += [f"**{setting}** ({keys})", ""]
+        head = ["what happens on day 0"]
+        for n in sizes:
+            head += [f"{n:,}: seen", "days, median / 90 %"]
+        head += ["decisions a run", "promoted", "of these helped", "of the refused, would have"]
+        lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        for shift in SHIFTS:
+            cells = [shift.title]
+            rows = [r for r in mine if r.shift == shift]
+            for n in sizes:
+                cells += _delays([r for r in rows if r.users == n])
+            tried = [t for r in rows for t in r.decisions if t.after_shift]
+            promoted = [t for t in tried if t.promoted]
+            refused = [t for t in tried if not t.promoted]
+            cells.append(f"{len(tried) / max(len(rows), 1):.1f}")
+            cells.append(f"{len(promoted)} of {len(tried)}" if tried else "–")
+            cells += [f"{sum(t.helped for t in some)} of {len(some)}" if some else "–" for some in (promoted, refused)]
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += _alarm_table(runs, sizes)
+    return "\n".join(lines)
+
+
+def _delays(rows: Sequence[Run]) -> list[str]:
+    seen = sorted(r.delay for r in rows if r.delay is not None)
+    if not seen:
+        return [f"0 of {len(rows)}", "–"]
+    ninth = seen[min(len(seen) - 1, int(np.ceil(0.9 * len(seen))) - 1)]
+    return [f"{len(seen)} of {len(rows)}", f"{statistics.median(seen):.0f} / {ninth}"]
+
+
+def _alarm_table(runs: Sequence[Run], sizes: Sequence[int]) -> list[str]:
+    lines = ["| setting | users | false alarms per 100 days | decisions per 100 quiet days | of these promoted |"]
+    lines.append("|---|---|---|---|---|")
+    for setting in SETTINGS:
+        for n in sizes:
+            mine = [r for r in runs if r.setting == setting and r.users == n]
+            still = [r for r in mine if r.shift.kind == "nothing"]
+            # The quiet days before a shift are the same draw for every shift: they are counted once.
+            days = sum(r.quiet_days + r.days for r in still)
+            alarms = sum(r.alarms_quiet + r.alarms for r in still)
+            tried = [t for r in still for t in r.decisions]
+            lines.append(
+                f"| {setting} | {n:,} | {100 * alarms / max(days, 1):.1f} | {100 * len(tried) / max(days, 1):.1f} "
+                f"| {sum(t.promoted for t in tried)} |"
+            )
+    return [*lines, ""]
+
+
+def shift_chart(runs: Sequence[Run]) -> str:
+    """Detection delays as one SVG: a row per shift, a mark per setting, a ring where fewer than half were seen."""
+    from html import escape
+
+    users = max(r.users for r in runs)
+    rows = [s for s in SHIFTS if s.kind != "nothing"]
+    left, width, top, step = 330, 460, 46, 26
+    height = top + step * len(rows) + 34
+    colours = {"default": "#1f5fa8", "quick": "#c0392b", "slow": "#7a7a7a"}
+
+    def x(day: float) -> float:
+        return left + width * day / WATCHED_DAYS
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 30}" height="{height}" '
+        f'font-family="sans-serif" font-size="12" role="img" aria-label="Days from a shift to drift">',
+        f'<rect width="{left + width + 30}" height="{height}" fill="#fff"/>',
+    ]
+    for n, (name, colour) in enumerate(colours.items()):
+        parts.append(
+            f'<circle cx="{left + 110 * n}" cy="14" r="5" fill="{colour}"/>'
+            f'<text x="{left + 10 + 110 * n}" y="18">{name}</text>'
+        )
+    parts.append(f'<text x="8" y="18">{users:,} users; ring: seen in fewer than half of the runs</text>')
+    for day in range(0, WATCHED_DAYS + 1, 7):
+        parts.append(
+            f'<line x1="{x(day):.1f}" x2="{x(day):.1f}" y1="{top - 14}" y2="{height - 28}" stroke="#ddd"/>'
+            f'<text x="{x(day):.1f}" y="{height - 12}" text-anchor="middle" fill="#555">{day}</text>'
+        )
+    for n, shift in enumerate(rows):
+        y = top + step * n
+        parts.append(f'<text x="{left - 14}" y="{y + 4}" text-anchor="end">{escape(shift.title)}</text>')
+        for m, (name, colour) in enumerate(colours.items()):
+            mine = [r for r in runs if (r.setting, r.shift, r.users) == (name, shift, users)]
+            seen = [r.delay for r in mine if r.delay is not None]
+            if seen:
+                whole = 2 * len(seen) >= len(mine)
+                style = f'fill="{colour}"' if whole else f'fill="#fff" stroke="{colour}" stroke-width="2"'
+                parts.append(f'<circle cx="{x(statistics.median(seen)):.1f}" cy="{y + 5 * (m - 1)}" r="4.5" {style}/>')
+    parts.append(
+        f'<text x="{left + width}" y="{height - 0.5}" text-anchor="end" fill="#555">days after the shift</text>'
+    )
+    return "".join(parts) + "</svg>\n"
+
+
+# ---- the gate's proxy ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What the gate said of one challenger, and what it was worth: `worth` by name of the measure."""
+
+    where: str
+    strategy: str
+    yardstick: str
+    group: str
+    gain: float
+    worth: dict[str, float]
+
+
+def proxy_simulated(users: int, seeds: int, say: Callable[[str], None]) -> list[Pair]:
+    """Challengers two and four weeks after each shift, against the champion of before it, whatever the verdict."""
+    found = []
+    for shift in SHIFTS:
+        for seed in range(seeds):
+            shop = PlantedShop(users, shift, 1_000 + seed)
+            for name in STUDIED:
+                strategy = studied(name)
+                first = _fitted(strategy, shop, shop.day_of(WARM_DAYS), None)
+                for n in (14, 28):
+                    day = shop.day_of(SHIFT_DAY + n)
+                    second = _fitted(strategy, shop, day, first)
+                    if first is None or second is None or "gain" not in second.numbers:
+                        continue
+                    frame = shop.frame(strategy, day)
+                    truth, future = gains(strategy, shop, frame, day, first.segment_model(), second.segment_model())
+                    group = f"{shift.kind} {shift.size} {seed}"
+                    stick, gain = str(second.numbers["yardstick"]), float(second.numbers["gain"])
+                    worth = {"next four weeks": future} | ({"planted groups": truth} if name != "value" else {})
+                    found.append(Pair("simulated shops", name, stick, group, gain, worth))
+        say(f"proxy, {shift.title}")
+    return found
+
+
+def _fitted(strategy: Strategy, shop: PlantedShop, day: dt.date, champion: Decision | None) -> Decision | None:
+    outcome = shop.outcome(strategy, day) if strategy.name == "value" else None
+    before = [champion] if champion else []
+    return decide(strategy, day, shop.frame(strategy, day), champion, before, outcome, 0, BOOTSTRAP)
+
+
+def proxy_of_lake(
+    lake: Any, strategies: Iterable[Strategy], first: dt.date, last: dt.date, seed: int, say: Callable[[str], None]
+) -> list[Pair]:
+    """Origins a week apart: a champion of eight weeks before, a challenger of the day, and the 90 days after."""
+    from seg_assets.evaluation import validity
+    from seg_assets.evaluation.ledger import SHOWN
+    from seg_assets.evaluation.validity_lake import HORIZON_DAYS, labels_side_by_side, load_origin, origin_days
+    from seg_assets.segments import algorithms
+    from seg_assets.segments.fitting.fit import challenger_frame
+
+    found = []
+    for day in origin_days(first, last, 7):
+        before = day - dt.timedelta(days=56)
+        origin = load_origin(lake, day, HORIZON_DAYS)
+        for strategy in strategies:
+            taught = [algorithms.outcome_for(strategy.algorithm, lake, strategy, d) for d in (before, day)]
+            old = decide(
+                strategy, before, challenger_frame(lake, strategy, before, None), None, [], taught[0], seed, ""
+            )
+            if old is None:
+                continue
+            frame = challenger_frame(lake, strategy, day, old.segment_model())
+            new = decide(strategy, day, frame, old, [old], taught[1], seed, "")
+            if new is None or "gain" not in new.numbers:
+                continue
+            labels, outcomes = labels_side_by_side(origin, strategy, frame, [d.segment_model() for d in (old, new)])
+            measured = [validity.measure(given, outcomes) for given in labels]
+            worth = {said: measured[1][m] - measured[0][m] for m, said in SHOWN.items()}
+            stick, gain = str(new.numbers["yardstick"]), float(new.numbers["gain"])
+            found.append(Pair("real panel", strategy.name, stick, str(day), gain, worth))
+        say(f"proxy, panel {day}")
+    return found
+
+
+def proxy_table(pairs: Sequence[Pair]) -> str:
+    """Rank correlation of the gate's gain with each worth, with a bootstrap interval over shops or origins."""
+    lines = [
+        "| where | strategy | yardstick | challengers | worth measured as | rank correlation (95 %) "
+        "| mean worth, gain < 3 % | >= 3 % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    groups: dict[tuple[str, str, str], list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault((pair.where, pair.strategy, pair.yardstick), []).append(pair)
+    for (where, strategy, stick), mine in sorted(groups.items()):
+        for measure in mine[0].worth:
+            rows = [(p.group, p.gain, p.worth[measure]) for p in mine if np.isfinite(p.worth.get(measure, np.nan))]
+            if len(rows) < 4:
+                continue
+            gain, worth = np.array([r[1] for r in rows]), np.array([r[2] for r in rows])
+            told = _say_correlation(gain, worth, [r[0] for r in rows])
+            means = [f"{worth[m].mean():+.3f} ({m.sum()})" if m.any() else "–" for m in (gain < 0.03, gain >= 0.03)]
+            lines.append(
+                f"| {where} | {strategy} | {stick} | {len(rows)} | {measure} | {told} | {means[0]} | {means[1]} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _say_correlation(x: np.ndarray, y: np.ndarray, groups: Sequence[str], draws: int = 1000) -> str:
+    """Spearman's correlation; whole shops or origins are drawn anew, since their challengers hang together."""
+    from scipy.stats import rankdata
+
+    def spearman(rows: np.ndarray) -> float:
+        a, b = rankdata(x[rows]), rankdata(y[rows])
+        return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else np.nan
+
+    rng = np.random.default_rng(0)
+    names, codes = np.unique(groups, return_inverse=True)
+    members = [np.flatnonzero(codes == n) for n in range(len(names))]
+    drawn = [
+        spearman(np.concatenate([members[n] for n in rng.integers(0, len(names), len(names))])) for _ in range(draws)
+    ]
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return f"{spearman(np.arange(len(x))):+.2f} ({low:+.2f} .. {high:+.2f})"
+
+
+# ---- command -------------------------------------------------------------------------------------------------------
+
+
+def replace_between(path: Path, name: str, text: str) -> None:
+    """Put `text` between the markers of `name`.
+
+    Raises:
+        ConfigError: the file lacks the markers.
+    """
+    begin, end = (m.format(name) for m in MARK)
+    path.write_text(put_between(path.read_text(encoding="utf-8"), begin, end, text, str(path)), encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m studies.drift`."""
+    parser = argparse.ArgumentParser(prog="python -m studies.drift", description=__doc__)
+    parser.add_argument("what", choices=("shifts", "proxy"))
+    parser.add_argument("--docs", type=Path, default=Path("docs/drift.md"), help="page to write into")
+    parser.add_argument("--repetitions", type=int, metavar="N", help="shops per shift and size (default: 3 and 1)")
+    parser.add_argument(
+        "--users", type=int, nargs="+", default=list(REPETITIONS), metavar="N", help="sizes of the shops"
+    )
+    parser.add_argument("--first", default="2017-04-02", help="proxy: first origin of the lake")
+    parser.add_argument("--last", default="2017-07-02", help="proxy: last origin of the lake")
+    args = parser.parse_args(arguments)
+    check_number("--repetitions", args.repetitions or 1, 1, 1_000)
+    for users in args.users:
+        check_number("--users", users, 100, 1_000_000)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    if args.what == "shifts":
+        times = {n: args.repetitions or REPETITIONS.get(n, 1) for n in args.users}
+        runs = shifts(times, say)
+        replace_between(
+            args.docs, "shifts", shift_tables(runs) + "\n![Days from a shift to drift](images/drift-study.svg)"
+        )
+        chart = args.docs.parent / "images" / "drift-study.svg"
+        chart.parent.mkdir(parents=True, exist_ok=True)
+        chart.write_text(shift_chart(runs), encoding="utf-8")
+        print(shift_tables(runs))
+        return 0
+    pairs = proxy_simulated(1_500, args.repetitions or 2, say)
+    lake, strategies, seed = _lake()
+    if lake is not None:
+        first, last = parse_range(args.first, args.last)
+        pairs += proxy_of_lake(lake, strategies, first, last, seed, say)
+    else:
+        say("no lake with profiles of these days: simulated shops only; the panel's rows go")
+    replace_between(args.docs, "proxy", proxy_table(pairs))
+    print(proxy_table(pairs))
+    return 0
+
+
+def _lake() -> tuple[Any, list[Strategy], int]:
+    from seg_assets.core.settings import Settings
+    from seg_assets.lake.store import Lake
+    from seg_assets.segments.strategy import strategies_of
+
+    settings = Settings.from_env()
+    lake = Lake.of(settings)
+    if not lake.days("user_profiles"):
+        return None, [], settings.seed
+    known = strategies_of(settings)
+    return lake, [known[n] for n in ("value", "behaviour", "interest") if n in known], settings.seed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""The loop of verdicts and decisions on frames in memory: no lake, no Dagster, the same verdict, fit and gate.
+
+The study of docs/drift.md rehearses hundreds of shops with it. What differs from the lake: nothing is stored, and the
+distance of a column is computed here, because Evidently needs 0.2 seconds for a number that takes a microsecond.
+`tests/drift` hold the two to each other.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seg_assets.drift.evidently_report import (
+    JENSEN_SHANNON,
+    WASSERSTEIN,
+    Comparison,
+    Limits,
+    Pair,
+    column_drift,
+    column_of,
+    pairs_of,
+)
+from seg_assets.drift.verdict import Instruments, Verdict, Yesterday, judge_day
+from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.decisions.store import Decision
+from seg_assets.segments.fitting.fit import fit_challenger, fit_seed
+from seg_assets.segments.fitting.gate import judge
+from seg_assets.segments.fitting.reference import describe, make_reference, shadow_gain
+from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.strategy import Strategy
+
+FrameOf = Callable[[dt.date, SegmentModel | None], pd.DataFrame]
+OutcomeOf = Callable[[dt.date], Outcome | None]
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a loop did: one verdict per day, and the decisions in order."""
+
+    verdicts: tuple[Verdict, ...]
+    days: tuple[dt.date, ...]
+    decisions: tuple[Decision, ...]
+
+    def champion_before(self, day: dt.date) -> SegmentModel | None:
+        """The model in force on the morning of `day`."""
+        return next((d.segment_model() for d in reversed(self.decisions) if d.promoted and d.day < day), None)
+
+
+def rehearse(
+    strategy: Strategy,
+    days: Sequence[dt.date],
+    frame_of: FrameOf,
+    outcome_of: OutcomeOf = lambda day: None,
+    seed: int = 0,
+    instruments: Instruments | None = None,
+    taken: dict[tuple[str, ...], Decision | None] | None = None,
+) -> Rehearsed:
+    """Judge each day, and decide where the verdict asks for it, as the sensor and `settle_day` would.
+
+    Args:
+        strategy: what is segmented.
+        days: days in a row.
+        frame_of: profiles of a day, with what the strategy and the given champion read.
+        outcome_of: what an outcome-guided strategy learns from on a day.
+        seed: `settings.seed`.
+        instruments: what is measured with (default: the plain ones of this module).
+        taken: decisions of other loops over the same frames, by what they rest on; settings of `drift` change when one
+            is due and not what comes out. Frames are told apart by `attrs["key"]`.
+    """
+    tools = instruments or plain_instruments()
+    verdicts: list[Verdict] = []
+    made: list[Decision] = []
+    taken = {} if taken is None else taken
+    yesterday: Yesterday | None = None
+    for day in days:
+        champion = next((d for d in reversed(made) if d.promoted), None)
+        baseline = made[-1] if made else None
+        frame = frame_of(day, champion.segment_model() if champion else None)
+        verdict = judge_day(
+            strategy,
+            day,
+            frame,
+            seed=seed,
+            champion=champion,
+            baseline=baseline,
+            yesterday=yesterday,
+            instruments=tools,
+        )
+        verdicts.append(verdict)
+        yesterday = Yesterday(verdict.baseline_id, verdict.streak)
+        if verdict.cause:
+            key = (str(frame.attrs.get("key")), str(day), *(f"{d.model_id} {d.promoted}" for d in made))
+            if key not in taken:
+                taken[key] = decide(strategy, day, frame, champion, made, outcome_of(day), seed, verdict.cause)
+            decided = taken[key]
+            made += [decided] if decided else []
+    return Rehearsed(tuple(verdicts), tuple(days), tuple(made))
+
+
+def decide(
+    strategy: Strategy,
+    day: dt.date,
+    frame: pd.DataFrame,
+    champion: Decision | None,
+    before: Sequence[Decision],
+    outcome: Outcome | None,
+    seed: int,
+    cause: str,
+) -> Decision | None:
+    """Fit a challenger and put it through the gate; None when nothing could be fitted."""
+    model = champion.segment_model() if champion else None
+    used = {segment["id"] for d in before for segment in d.model["segments"]}
+    found = fit_challenger(strategy, frame, day, model, used, fit_seed(seed, strategy.name), outcome)
+    if found.model is None:
+        return None
+    if outcome is not None:
+        outcome = replace(outcome, X=found.model.space.transform(outcome.frame))
+    judged = judge(strategy, frame, model, found.model, found.lineage, fit_seed(seed, strategy.name), outcome=outcome)
+    in_force = found.model if judged.promote or model is None else model
+    return Decision(
+        strategy=strategy.name,
+        day=day,
+        cause=cause,
+        model=found.model.to_document(),
+        promoted=judged.promote,
+        reason=judged.reason,
+        against_model_id=model.model_id if model else "",
+        numbers=judged.numbers,
+        lineage=list(found.lineage),
+        reference=make_reference(strategy, frame, in_force),
+    )
+
+
+def plain_instruments() -> Instruments:
+    """Plain distances; descriptions and shadows of a frame are kept, for loops of other settings over the same days."""
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def kept(kind: str, function: Callable[[], Any], *key: Any) -> Any:
+        if (kind, *key) not in known:
+            if len(known) > 4000:
+                known.clear()
+            known[(kind, *key)] = function()
+        return known[(kind, *key)]
+
+    def described(strategy: Strategy, frame: pd.DataFrame, model: SegmentModel) -> dict[str, Any]:
+        key = frame.attrs.get("key")
+        if key is None:
+            return describe(strategy, frame, model)
+        return kept("describe", lambda: describe(strategy, frame, model), key, model.model_id)
+
+    def shadowed(frame: pd.DataFrame, model: SegmentModel, seed: int) -> float | None:
+        key = frame.attrs.get("key")
+        if key is None:
+            return shadow_gain(frame, model, seed)
+        return kept("shadow", lambda: shadow_gain(frame, model, seed), key, model.model_id)
+
+    return Instruments(describe=described, compare=plain_compare, shadow_gain=shadowed)
+
+
+def plain_compare(now: Mapping[str, Any], then: Mapping[str, Any], limits: Limits, positions: int) -> Comparison:
+    """The columns of `evidently_report.compare` with the same distances, and no document."""
+    columns = []
+    for pair in pairs_of(now, then):
+        score = None
+        if pair.method == WASSERSTEIN:
+            score = _wasserstein(pair, positions)
+        elif pair.method == JENSEN_SHANNON:
+            score = _jensen_shannon(pair, positions)
+        drifted = score is not None and score >= limits.distance
+        columns.append(column_drift(pair, score, drifted, limits))
+    return Comparison(tuple(columns), None)
+
+
+def _wasserstein(pair: Pair, positions: int) -> float:
+    from scipy.stats import wasserstein_distance
+
+    here, there = (column_of(pair, side, positions) for side in ("now", "then"))
+    here, there = here[np.isfinite(here)], there[np.isfinite(there)]
+    return round(float(wasserstein_distance(there, here)) / max(float(there.std()), 0.001), 9)
+
+
+def _jensen_shannon(pair: Pair, positions: int) -> float:
+    from scipy.spatial.distance import jensenshannon
+
+    names = sorted({*pair.now, *pair.then})
+    p, q = (
+        pd.Series(column_of(pair, side, positions)).value_counts().reindex(names).fillna(0).to_numpy()
+        for side in ("now", "then")
+    )
+    return round(float(jensenshannon(q, p)), 9)
