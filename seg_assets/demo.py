@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from seg_assets.core.errors import ConfigError, LandingError
-from seg_assets.lake.store import literal
+from seg_assets.core.sql import literal
 
 TIME_ZONE = "America/New_York"
 FIRST_DAY = dt.date(2017, 1, 1)

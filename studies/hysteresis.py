@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.days import day_range
+from seg_assets.core.numerics import fit_seed
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.daily.assign import CLUSTER, assign_day, load_for
-from seg_assets.segments.fitting.fit import challenger_frame, fit_challenger, fit_seed
+from seg_assets.segments.fitting.fit import challenger_frame, fit_challenger
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.strategy import Hysteresis, Strategy
 from studies.drift import replace_between

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from seg_assets.core.numerics import fit_seed
 from seg_assets.drift.evidently_report import (
     JENSEN_SHANNON,
     WASSERSTEIN,
@@ -26,7 +27,7 @@ from seg_assets.drift.evidently_report import (
 from seg_assets.drift.verdict import Instruments, Verdict, Yesterday, judge_day
 from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.decisions.store import Decision
-from seg_assets.segments.fitting.fit import fit_challenger, fit_seed
+from seg_assets.segments.fitting.fit import fit_challenger
 from seg_assets.segments.fitting.gate import judge
 from seg_assets.segments.fitting.reference import describe, make_reference, shadow_gain
 from seg_assets.segments.model import SegmentModel

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from seg_assets.core.digests import digest
 from seg_assets.drift.evidently_report import ColumnDrift, Comparison, Limits, compare
-from seg_assets.lake.store import digest
 from seg_assets.segments.fitting.reference import describe, population, shadow_gain
 from seg_assets.segments.rules import history_days
 from seg_assets.segments.strategy import Strategy
@@ -230,8 +230,7 @@ def total_variation(now: Mapping[str, float], then: Mapping[str, float]) -> floa
 
 def why_not_fitted(strategy: Strategy, users: pd.DataFrame, seed: int) -> str:
     """Why no model can be fitted on these users (`segments.fit` would refuse), '' when one can."""
-    from seg_assets.segments.algorithms import distinct_rows
-    from seg_assets.segments.fitting.fit import fit_seed, sample_rows
+    from seg_assets.core.numerics import distinct_rows, fit_seed, sample_rows
     from seg_assets.segments.space import FeatureSpace
 
     if len(users) < strategy.fit.minimum_users:

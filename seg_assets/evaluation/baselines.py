@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.threads import one_thread
+from seg_assets.core.numerics import one_thread
 from seg_assets.segments.algorithms.tiers import cum_root_cuts
 
 # Columns of user_profiles that the baselines read.

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from seg_assets.core.digests import digest
+from seg_assets.core.numerics import one_thread
 from seg_assets.core.settings import Settings
-from seg_assets.core.threads import one_thread
 from seg_assets.evaluation import internal, null
-from seg_assets.lake.store import Lake, digest
+from seg_assets.lake.store import Lake
 from seg_assets.segments.daily.assign import index_in, texts
 from seg_assets.segments.daily.members import NOBODY, Flows, Segmented, flows_between, segmented
 from seg_assets.segments.decisions.store import Decision, champion_as_of

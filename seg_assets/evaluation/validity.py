@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.threads import one_thread
+from seg_assets.core.numerics import one_thread
 
 # Metrics of a predictor, in the order they are shown. All: greater is better, 0 (AUC: .5) says nothing.
 METRICS = ("r2", "r2_crossfit", "spearman", "lapse_auc", "active_r2", "mix", "coupon_auc")

@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from seg_assets.core.numerics import one_thread
 from seg_assets.core.settings import Settings
-from seg_assets.core.threads import one_thread
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     HEAVY_POOL,

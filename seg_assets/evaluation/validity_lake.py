@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.threads import one_thread
+from seg_assets.core.numerics import one_thread
 from seg_assets.evaluation import baselines
 from seg_assets.evaluation.validity import Outcomes, outcomes_between
 from seg_assets.lake.store import Lake
@@ -116,7 +116,8 @@ def fitted_labels(lake: Lake, strategy: Strategy, day: dt.date, users: pd.Series
     Raises:
         MissingDaysError: when a day that the recipe learns from was never materialized.
     """
-    from seg_assets.segments.fitting.fit import fit_challenger, fit_seed
+    from seg_assets.core.numerics import fit_seed
+    from seg_assets.segments.fitting.fit import fit_challenger
 
     frame = load_features(lake, strategy, day)
     outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
@@ -151,9 +152,9 @@ def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, r
 
     A user drawn twice counts twice, in the fit day's features and in the outcome; everyone is labelled.
     """
+    from seg_assets.core.numerics import fit_seed
     from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
     from seg_assets.segments.features import clustered_mask
-    from seg_assets.segments.fitting.fit import fit_seed
 
     if labels.model is None or labels.frame is None or replications < 1:
         return float("nan")

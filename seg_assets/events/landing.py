@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, LandingError
 from seg_assets.events.source import IGNORED_ENDINGS, PRODUCTS, USERS, EventFeed, FilePattern, Source
-from seg_assets.lake.store import digest
 
 EVENTS = "events"
 # The key of the landing files in a footer; lake.input_key(Input("landing", "files")).

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import duckdb
 
 from seg_assets.core.errors import ConfigError
+from seg_assets.core.sql import literal
 from seg_assets.events.contract import CHANNELS, DEVICES, EVENT_TYPES, RAW_EVENTS
 from seg_assets.events.formats.lines import LINE, PROBLEM, TEXT
 from seg_assets.events.source import EventFeed, TableFeed
-from seg_assets.lake.store import literal
 
 # Ids of more bytes than this are not ids (a whole record in one field); query and product texts may be longer.
 MAX_ID = 256

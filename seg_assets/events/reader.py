@@ -16,8 +16,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import LandingError, SegAssetsError
 from seg_assets.core.settings import Settings
+from seg_assets.core.sql import identifier, literal
 from seg_assets.events.contract import LANDED_FILES, RAW_EVENTS, RAW_PRODUCTS, RAW_USERS, REJECTED_EVENTS
 from seg_assets.events.formats.lines import LINE, CsvFile, FileSeal, jsonl_records
 from seg_assets.events.formats.parquet import parquet_tables
@@ -36,7 +38,6 @@ from seg_assets.events.landing import (
 )
 from seg_assets.events.mapping import FeedMapping, Records
 from seg_assets.events.source import PRODUCTS, USERS, EventFeed, Source, TableFeed
-from seg_assets.lake.store import digest, identifier, literal
 
 # Rows of an Arrow batch: DuckDB spreads batches over its threads.
 BATCH = 60_000

@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 
 from seg_assets.core.days import ONE_DAY, contiguous, day_range, say_days
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import SegAssetsError
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
@@ -34,7 +35,7 @@ from seg_assets.events.landing import (
 )
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import Source, load_source
-from seg_assets.lake.store import Lake, digest
+from seg_assets.lake.store import Lake
 from seg_assets.orchestration import tags
 from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.orchestration.runs import in_flight

@@ -16,12 +16,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from seg_assets.core.days import zone_names
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.settings import describe_validation
 from seg_assets.core.yaml_file import read_yaml
 from seg_assets.events.contract import EVENT_TYPES, RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
 from seg_assets.events.expressions import Expression, ExpressionError, check_time_format
-from seg_assets.lake.store import digest
 
 SHIPPED = Path(__file__).parent.parent / "sources"
 # Texts that exports write for "nothing" in CSV, which knows no null of its own.

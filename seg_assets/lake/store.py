@@ -11,7 +11,6 @@ The root is a folder, or an object store's URL (`s3://bucket/lake`), where a sin
 import atexit
 import contextlib
 import datetime as dt
-import hashlib
 import json
 import os
 import re
@@ -31,8 +30,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, DamagedFileError, LakeWriteError, MissingDaysError
 from seg_assets.core.settings import Settings
+from seg_assets.core.sql import identifier, literal
 from seg_assets.core.tables import TABLES, Input
 from seg_assets.lake import checksum
 
@@ -42,32 +43,9 @@ DATA = "data"
 STAGING = ".staging"
 NONE = "none"
 
-_IDENTIFIER = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
 _DAY = re.compile(r"day=([0-9]{4}-[0-9]{2}-[0-9]{2})")
 _PART = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,62})\.parquet")
 _TYPE = re.compile(r"^[A-Za-z0-9_ (),\[\]\"]+$")
-
-
-def identifier(name: str) -> str:
-    """`name` quoted for SQL.
-
-    Raises:
-        ConfigError: when it is not a plain identifier (letters, digits, underscore, at most 63).
-    """
-    if not _IDENTIFIER.match(name):
-        raise ConfigError(f"SQL identifier {name!r}: use letters, digits and underscore, not starting with a digit")
-    return f'"{name}"'
-
-
-def literal(text: str) -> str:
-    """`text` as a SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def digest(value: Any) -> str:
-    """Short stable hash of a JSON value (16 hex digits of SHA-256)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from seg_assets.core.days import ONE_DAY, contiguous, day_range
+from seg_assets.core.digests import digest
 from seg_assets.core.settings import Settings
+from seg_assets.core.sql import literal
 from seg_assets.core.tables import TABLES
-from seg_assets.lake.store import NONE, Lake, digest, literal
+from seg_assets.lake.store import NONE, Lake
 from seg_assets.loop.staleness import Snapshot, Stale, derived_tables
 from seg_assets.orchestration import tags
 from seg_assets.segments.decisions.store import DRIFT, Decision, decisions_of_day, history_digest

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import DamagedFileError
 from seg_assets.core.tables import TABLES, Input, Table
 from seg_assets.events.landing import REFUSED_KEY
-from seg_assets.lake.store import DATA, FOOTER_KEY, NONE, Lake, Seal, day_of, digest, file_seal, input_key
+from seg_assets.lake.store import DATA, FOOTER_KEY, NONE, Lake, Seal, day_of, file_seal, input_key
 from seg_assets.segments.decisions.store import baseline_digest, champion_digest
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest
 

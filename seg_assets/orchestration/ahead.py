@@ -39,7 +39,7 @@ def _dbt() -> None:
 
 
 def _scikit_learn() -> None:
-    from seg_assets.core.threads import libraries
+    from seg_assets.core.numerics import libraries
 
     libraries()
 

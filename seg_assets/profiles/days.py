@@ -19,10 +19,12 @@ from pathlib import Path
 
 import duckdb
 
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, DamagedFileError, MissingDaysError
+from seg_assets.core.sql import identifier, literal
 from seg_assets.core.tables import TABLES, Input
 from seg_assets.events.contract import RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
-from seg_assets.lake.store import Lake, Provenance, digest, identifier, input_key, literal
+from seg_assets.lake.store import Lake, Provenance, input_key
 from seg_assets.profiles.schema import model_docs
 
 _RAW = {"raw_events": RAW_EVENTS, "raw_users": RAW_USERS, "raw_products": RAW_PRODUCTS}

@@ -17,8 +17,9 @@ from duckdb import DuckDBPyConnection
 from seg_assets.core.days import day_range, parse_day
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.settings import Settings
+from seg_assets.core.sql import literal
 from seg_assets.core.tables import TABLES
-from seg_assets.lake.store import Lake, literal
+from seg_assets.lake.store import Lake
 from seg_assets.profiles import asking
 from seg_assets.profiles.days import DayBuilder, check_days
 

@@ -2,8 +2,10 @@
 
 import dagster as dg
 
+from seg_assets.core.digests import digest
 from seg_assets.core.settings import Settings
-from seg_assets.lake.store import Lake, digest
+from seg_assets.lake.files import write_text
+from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     IO_RETRY,
     OWNER,
@@ -19,7 +21,7 @@ from seg_assets.reports.charts import number, percent
 from seg_assets.reports.contents import Report
 from seg_assets.reports.gather import PROFILES, build_report, load_history
 from seg_assets.reports.page import render
-from seg_assets.reports.write import index_path, page_path, write_index, write_text
+from seg_assets.reports.write import index_path, page_path, write_index
 from seg_assets.segments.strategy import strategies_of
 
 KEY = "segment_report"

@@ -30,10 +30,11 @@ def run_report(args: argparse.Namespace) -> int:
     from seg_assets.core.days import parse_day
     from seg_assets.core.errors import ConfigError, did_you_mean
     from seg_assets.core.settings import Settings
+    from seg_assets.lake.files import write_text
     from seg_assets.lake.store import Lake
     from seg_assets.reports.gather import PROFILES, build_report, load_history
     from seg_assets.reports.page import render
-    from seg_assets.reports.write import page_path, write_index, write_text
+    from seg_assets.reports.write import page_path, write_index
     from seg_assets.segments.strategy import strategies_of
 
     settings = Settings.from_env()

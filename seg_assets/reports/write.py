@@ -2,12 +2,11 @@
 
 import contextlib
 import datetime as dt
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from seg_assets.core.settings import Settings
+from seg_assets.lake.files import write_text
 from seg_assets.reports.page import render_index
 
 FOLDER = "segments"
@@ -26,21 +25,6 @@ def page_path(settings: Settings, strategy: str, day: dt.date) -> Path:
 def index_path(settings: Settings) -> Path:
     """Where the index of all pages is."""
     return root(settings) / "index.html"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file by `text`: a reader sees the old page or the new one, and a kill leaves one of the two."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with staged.open("w", encoding="utf-8", newline="\n") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        staged.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            staged.unlink(missing_ok=True)
 
 
 def pages(settings: Settings) -> dict[str, list[dt.date]]:

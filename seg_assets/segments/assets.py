@@ -4,7 +4,6 @@ Each day is read, computed by the pure modules (`assign`, `summaries`, `moves`),
 decided here. A range of days is one run, oldest day first, because a day's hysteresis reads the day before.
 """
 
-import base64
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +11,16 @@ from html import escape
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from seg_assets.core.days import ONE_DAY
 from seg_assets.core.settings import Settings
+from seg_assets.core.sql import identifier
+from seg_assets.core.text import markdown_table, picture
 from seg_assets.lake.columns import is_increasing, text_array
-from seg_assets.lake.store import Lake, Provenance, identifier
+from seg_assets.lake.store import Lake, Provenance
 from seg_assets.orchestration.assets import (
     IO_RETRY,
     OWNER,
@@ -506,17 +506,6 @@ def _remedy(failed: bool, text: str) -> dict[str, str]:
     return {"remedy": text} if failed else {}
 
 
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; text from data cannot break out of its cell."""
-
-    def cell(value: Any) -> str:
-        text = f"{value:,}" if isinstance(value, int | np.integer) else str(value)
-        return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(cell(v) for v in row) + " |" for row in rows])
-
-
 def bar_chart(bars: Sequence[tuple[str, int]]) -> str:
     """Sizes as an SVG of horizontal bars."""
     most = max((n for _, n in bars), default=0) or 1
@@ -534,11 +523,6 @@ def bar_chart(bars: Sequence[tuple[str, int]]) -> str:
             f'<text x="{226 + width}" y="{y + 14}" fill="#333">{n:,}</text>'
         )
     return "".join(parts) + "</svg>"
-
-
-def picture(svg: str, title: str) -> str:
-    """An SVG as a Markdown image that needs no server."""
-    return f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
 
 
 def _printable(text: str) -> str:

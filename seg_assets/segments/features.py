@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from seg_assets.core.sql import identifier, literal
 from seg_assets.lake import columns
-from seg_assets.lake.store import Lake, Version, identifier, literal
+from seg_assets.lake.store import Lake, Version
 from seg_assets.segments import algorithms
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 

@@ -17,8 +17,9 @@ import pandas as pd
 import pyarrow as pa
 
 from seg_assets.core.errors import DamagedFileError
+from seg_assets.core.numerics import rounded
 from seg_assets.segments import algorithms
-from seg_assets.segments.algorithms import Fitted, rounded
+from seg_assets.segments.algorithms import Fitted
 from seg_assets.segments.fitting.stability import TRUSTED, Stability
 from seg_assets.segments.space import FeatureSpace
 

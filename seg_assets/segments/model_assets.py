@@ -10,6 +10,7 @@ from pydantic import Field
 from seg_assets.core.days import parse_day
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.settings import Settings
+from seg_assets.core.text import markdown_table
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     IO_RETRY,
@@ -162,7 +163,7 @@ def day_metadata(settled: Sequence[Settled]) -> dict[str, Any]:
         "promotions": sum(1 for s in written if s.decision is not None and s.decision.promoted),
         "dagster/row_count": len(fresh),
         "strategies": dg.MetadataValue.md(
-            _table(
+            markdown_table(
                 ["strategy", "outcome", "cause", "promoted", "k", "model", "why"],
                 [_strategy_row(s) for s in settled],
             )
@@ -194,7 +195,7 @@ def day_metadata(settled: Sequence[Settled]) -> dict[str, Any]:
 
 def champion_check(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date) -> Check:
     """Whether the profiles of the day still hold what the champions read."""
-    from seg_assets.lake.store import literal
+    from seg_assets.core.sql import literal
 
     found: dict[str, Any] = {}
     path = literal(str(lake.path("user_profiles", day)))
@@ -247,7 +248,7 @@ def _segments_table(decision: Decision) -> str:
         [s["id"], s["name"], s["size"], f"{s['share']:.1%}", _said_band(jaccard.get(s["id"]))]
         for s in decision.model["segments"]
     ]
-    return _table(["segment", "name", "users", "share", "comes out again"], rows)
+    return markdown_table(["segment", "name", "users", "share", "comes out again"], rows)
 
 
 def _said_band(jaccard: float | None) -> str:
@@ -266,7 +267,7 @@ def _lineage_table(decision: Decision) -> str:
         ]
         for row in decision.lineage
     ]
-    return _table(["event", "from", "to", "shared users", "of the old", "of the new"], rows)
+    return markdown_table(["event", "from", "to", "shared users", "of the old", "of the new"], rows)
 
 
 def _k_table(rows: Sequence[Mapping[str, Any]], chosen: int) -> str:
@@ -280,14 +281,4 @@ def _k_table(rows: Sequence[Mapping[str, Any]], chosen: int) -> str:
         ]
         for row in rows
     ]
-    return _table(["k", *(c.title for c in CRITERIA.values()), "smallest share", "named by"], shown)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; text from data cannot break out of its cell."""
-
-    def cell(value: Any) -> str:
-        return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")
-
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(cell(v) for v in row) + " |" for row in rows])
+    return markdown_table(["k", *(c.title for c in CRITERIA.values()), "smallest share", "named by"], shown)

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.threads import one_thread
-from seg_assets.segments.algorithms import FLAT, rounded
+from seg_assets.core.numerics import FLAT, one_thread, rounded
 from seg_assets.segments.strategy import CATEGORY_PREFIX, LARGEST, Feature, Strategy
 
 MISSING_LEVEL = "(missing)"

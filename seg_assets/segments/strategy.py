@@ -19,11 +19,11 @@ from pydantic import (
     model_validator,
 )
 
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, did_you_mean
 from seg_assets.core.settings import Settings
 from seg_assets.core.yaml_file import read_yaml
 from seg_assets.events.contract import CHANNELS, DEVICES
-from seg_assets.lake.store import digest
 
 SLUG = r"^[a-z][a-z0-9_]{0,30}$"
 CATEGORY_PREFIX = "category:"

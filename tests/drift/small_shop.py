@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 from scipy.stats import wasserstein_distance
 
 from seg_assets.core.days import day_range
+from seg_assets.core.digests import digest
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.drift.daily import publish_day
 from seg_assets.drift.evidently_report import ColumnDrift, Comparison
-from seg_assets.lake.store import DATA, FOOTER_KEY, Lake, Provenance, digest
+from seg_assets.lake.store import DATA, FOOTER_KEY, Lake, Provenance
 from seg_assets.loop import planner
 from seg_assets.loop.staleness import derived_tables
 from seg_assets.segments.decisions.store import champion_digest

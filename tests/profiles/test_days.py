@@ -6,11 +6,12 @@ import duckdb
 import pandas as pd
 import pytest
 
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, DamagedFileError, MissingDaysError
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import PROFILE_WINDOW, TABLES
 from seg_assets.events.contract import RAW_EVENTS
-from seg_assets.lake.store import Lake, digest
+from seg_assets.lake.store import Lake
 from seg_assets.profiles import runner
 from seg_assets.profiles.days import DayBuilder
 from tests.profiles.shop import LANDED, START, History, day_of, event, put_day

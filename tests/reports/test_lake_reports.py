@@ -7,6 +7,7 @@ import pytest
 from seg_assets.cli import main
 from seg_assets.core.settings import Settings
 from seg_assets.evaluation.validity_assets import SCHEMA as VALIDITY
+from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import Shop
 from seg_assets.orchestration.partitions import daily_partitions
@@ -16,7 +17,7 @@ from seg_assets.reports.contents import Flow
 from seg_assets.reports.gather import build_report, load_history
 from seg_assets.reports.page import render
 from seg_assets.reports.summary import summarize
-from seg_assets.reports.write import index_path, page_path, pages, write_index, write_text
+from seg_assets.reports.write import index_path, page_path, pages, write_index
 from tests.evaluation.small_shop import START
 from tests.evaluation.test_assets import STRATEGY
 from tests.reports.report_lake import NAMES, publish_day, publish_sizes, small_history

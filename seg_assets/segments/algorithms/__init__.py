@@ -27,12 +27,7 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.errors import ConfigError
-from seg_assets.core.threads import one_thread
-
-# Digits kept of every number of a model. BLAS kernels differ in the last bits between machines; data must not.
-SIGNIFICANT_DIGITS = 12
-# Spread below which numbers count as equal, relative to their size: what is left of equal ones is rounding.
-FLAT = 1e-9
+from seg_assets.core.numerics import one_thread
 
 
 @runtime_checkable
@@ -230,42 +225,3 @@ def fit(
 def restore(name: str, content: Mapping[str, Any]) -> Fitted:
     """The fitted clustering of a stored model."""
     return module_of(name).FITTED.from_dict(content)
-
-
-def rounded(values: Any) -> Any:
-    """Numbers of a JSON value at 12 significant digits; everything else as it is."""
-    if isinstance(values, np.ndarray):
-        return rounded(values.tolist())
-    if isinstance(values, bool) or values is None or isinstance(values, str | int):
-        return values
-    if isinstance(values, float | np.floating):
-        return float(f"{float(values):.{SIGNIFICANT_DIGITS}g}") + 0.0
-    if isinstance(values, np.integer):
-        return int(values)
-    if isinstance(values, Mapping):
-        return {str(k): rounded(v) for k, v in values.items()}
-    return [rounded(v) for v in values]
-
-
-def spreads(values: np.ndarray) -> np.ndarray:
-    """Standard deviation along the first axis, 0 where numbers are equal but for rounding (FLAT)."""
-    reach = values.max(axis=0) - values.min(axis=0)
-    flat = reach <= FLAT * np.maximum(1.0, np.abs(values).max(axis=0))
-    return np.where(flat, 0.0, values.std(axis=0))
-
-
-def reading_order(centroids: np.ndarray) -> np.ndarray:
-    """Order of clusters: by the first column, greatest first, then the next column. Free of chance."""
-    keys = np.round(centroids, 9)
-    return np.lexsort(tuple(-keys[:, j] for j in range(keys.shape[1] - 1, -1, -1)))
-
-
-def distinct_rows(X: np.ndarray) -> int:
-    """Number of distinct rows, counted up to 1,000."""
-    most, seen = 1000, set[bytes]()
-    for start in range(0, len(X), most):
-        for row in np.round(X[start : start + most], 9) + 0.0:
-            seen.add(row.tobytes())
-            if len(seen) >= most:
-                return most
-    return len(seen)

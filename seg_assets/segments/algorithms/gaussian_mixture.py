@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, Parameter, distinct_rows, reading_order, rounded
+from seg_assets.core.numerics import distinct_rows, reading_order, rounded
+from seg_assets.segments.algorithms import Outcome, Parameter
 
 STARTS_WARM = True
 # Variance floor, in units of a column's variance of 1: counts have many equal values, on which a component would

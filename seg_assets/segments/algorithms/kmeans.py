@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, Parameter, distinct_rows
+from seg_assets.core.numerics import distinct_rows
+from seg_assets.segments.algorithms import Outcome, Parameter
 from seg_assets.segments.algorithms.prototypes import Prototypes, lloyd
 
 STARTS_WARM = True

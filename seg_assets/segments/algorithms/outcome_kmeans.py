@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, Parameter, kmeans, parameters_of, rounded
+from seg_assets.core.numerics import rounded
+from seg_assets.segments.algorithms import Outcome, Parameter, kmeans, parameters_of
 from seg_assets.segments.algorithms.outcome_tiers import score_weights, stabilized
 from seg_assets.segments.algorithms.prototypes import Prototypes
 from seg_assets.segments.fitting.outcome import OUTCOME_PARAMETERS, check_outcome, load_outcome, outcome_columns

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of, spreads, tiers
+from seg_assets.core.numerics import spreads
+from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of, tiers
 from seg_assets.segments.algorithms.tiers import TiersFitted, cut_points
 from seg_assets.segments.fitting.outcome import OUTCOME_PARAMETERS, check_outcome, load_outcome, outcome_columns
 

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of, rounded, spreads
+from seg_assets.core.numerics import rounded, spreads
+from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of
 from seg_assets.segments.fitting.outcome import OUTCOME_PARAMETERS, check_outcome, load_outcome, outcome_columns
 
 PARAMETERS: dict[str, Parameter] = {**OUTCOME_PARAMETERS, "leaf_share": Parameter(0.02, float, 0, 0.5)}

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.errors import ConfigError
-from seg_assets.lake.store import identifier
-from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of, rounded
+from seg_assets.core.numerics import rounded
+from seg_assets.core.sql import identifier
+from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of
 
 PARAMETERS: dict[str, Parameter] = {"columns": Parameter(()), "segments": Parameter(())}
 # The conditions say how many segments there are.

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import FLAT, SIGNIFICANT_DIGITS, Outcome, Parameter, parameters_of, rounded, spreads
+from seg_assets.core.numerics import FLAT, SIGNIFICANT_DIGITS, rounded, spreads
+from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of
 from seg_assets.segments.algorithms.prototypes import silhouette_confidence
 
 PARAMETERS: dict[str, Parameter] = {"cuts": Parameter("cum_root")}

@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.errors import ConfigError, MissingDaysError
-from seg_assets.lake.store import Lake, literal
+from seg_assets.core.sql import literal
+from seg_assets.lake.store import Lake
 
 # Where a user was not known on one of the two days. Parentheses cannot occur in a segment id.
 ENTERED = "(entered)"

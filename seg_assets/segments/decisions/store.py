@@ -16,8 +16,9 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import DamagedFileError
-from seg_assets.lake.store import NONE, Lake, Provenance, Seal, digest
+from seg_assets.lake.store import NONE, Lake, Provenance, Seal
 from seg_assets.segments.model import SegmentModel
 
 TABLE = "segment_model"

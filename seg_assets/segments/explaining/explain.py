@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.errors import ConfigError
-from seg_assets.lake.store import Lake, literal
+from seg_assets.core.sql import literal
+from seg_assets.lake.store import Lake
 from seg_assets.segments import rules
 from seg_assets.segments.daily import moves
 from seg_assets.segments.daily.assign import CLUSTER, STATE, TABLE, assign_day, load_for

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from seg_assets.core.errors import ConfigError
-from seg_assets.core.threads import one_thread
+from seg_assets.core.numerics import one_thread, rounded, spreads
 from seg_assets.segments import algorithms
-from seg_assets.segments.algorithms import Fitted, Outcome, rounded, spreads
+from seg_assets.segments.algorithms import Fitted, Outcome
 from seg_assets.segments.algorithms.prototypes import subset
 from seg_assets.segments.strategy import Strategy
 

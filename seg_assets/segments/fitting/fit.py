@@ -14,10 +14,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, MissingDaysError
-from seg_assets.lake.store import NONE, Lake, digest
+from seg_assets.core.numerics import fit_seed, rounded, sample_rows
+from seg_assets.lake.store import NONE, Lake
 from seg_assets.segments import algorithms
-from seg_assets.segments.algorithms import Fitted, Outcome, rounded
+from seg_assets.segments.algorithms import Fitted, Outcome
 from seg_assets.segments.decisions import store as decisions
 from seg_assets.segments.decisions.store import AGE, BOOTSTRAP, DRIFT, MANUAL, ROLLBACK, Decision
 from seg_assets.segments.features import CATEGORIES, PROFILES, clustered_mask, day_categories, load_features
@@ -56,11 +58,6 @@ class Challenger:
     relabelled: float = 0.0
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[np.ndarray | None, np.ndarray | None] = field(default=(None, None), repr=False, compare=False)
-
-
-def fit_seed(seed: int, strategy: str) -> int:
-    """The seed of a strategy's fits: the same on every day, so that fits differ by what users did."""
-    return int(digest([seed, strategy]), 16) % 2**31
 
 
 def fit_challenger(
@@ -165,18 +162,6 @@ def prepare(strategy: Strategy, frame: pd.DataFrame, seed: int, outcome: Outcome
         outcome = replace(outcome, X=space.transform(outcome.frame))
         facts["outcome_day"] = outcome.day.isoformat()
     return Prepared(users, sample, space, X, outcome, facts)
-
-
-def sample_rows(user_ids: pd.Series, size: int, seed: int) -> np.ndarray:
-    """Positions of at most `size` users, those of smallest hash: the same users day after day, in row order."""
-    if len(user_ids) <= size:
-        return np.arange(len(user_ids))
-    # Without `categorize`, which gives the same hashes: looking for equal ids took four fifths of the time.
-    ids = user_ids.to_numpy(dtype=object)
-    hashes = pd.util.hash_array(ids, hash_key=f"{seed:016d}"[-16:], categorize=False)
-    edge = np.partition(hashes, size - 1)[size - 1]
-    # Of users with the very hash at the edge, the first ones.
-    return np.sort(np.concatenate([np.flatnonzero(hashes < edge), np.flatnonzero(hashes == edge)])[:size])
 
 
 def _old_labels(champion: SegmentModel | None, users: pd.DataFrame, facts: dict[str, Any]) -> np.ndarray:

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.errors import SegAssetsError
-from seg_assets.core.threads import one_thread
+from seg_assets.core.numerics import one_thread
 from seg_assets.segments import algorithms
 from seg_assets.segments.fitting.reference import population
 from seg_assets.segments.strategy import Strategy

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.threads import one_thread
+from seg_assets.core.numerics import one_thread
 from seg_assets.segments.algorithms.prototypes import CHUNK
 from seg_assets.segments.features import clustered_mask
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_assets.core.threads import one_thread
+from seg_assets.core.numerics import one_thread
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Fitted, Outcome
 from seg_assets.segments.strategy import Strategy

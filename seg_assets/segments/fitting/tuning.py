@@ -85,8 +85,9 @@ def tune(
         MissingDaysError: the profiles of the day were never materialized.
         ConfigError: nothing can be fitted on that day, and why.
     """
+    from seg_assets.core.numerics import fit_seed
     from seg_assets.segments.features import CATEGORIES, PROFILES, load_features
-    from seg_assets.segments.fitting.fit import fit_seed, prepare
+    from seg_assets.segments.fitting.fit import prepare
 
     for table in (PROFILES, CATEGORIES):
         lake.require(table, [day], f"tune {strategy.name}")

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from seg_assets.segments.fitting.fit import fit_challenger, sample_rows
+from seg_assets.core.numerics import sample_rows
+from seg_assets.segments.fitting.fit import fit_challenger
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.strategy import parse_strategy
 from tests.segments.fit_shop import DAY, GROUPS, SPEC, complete, strategy, users
