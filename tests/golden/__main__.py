@@ -23,8 +23,8 @@ SHOWN = 40
 # What the last digits of a fit may depend on, beside the processor.
 PACKAGES = ("dagster", "dbt-core", "duckdb", "evidently", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
 ADVICE = (
-    "Last digits of floats may depend on the processor and on versions. `make golden BASE=<commit>` makes the record anew "
-    "from that commit's code on this machine, and then compares."
+    "Last digits of floats may depend on the processor and on versions. `make golden BASE=<commit>` makes the record "
+    "anew from that commit's code on this machine, and then compares."
 )
 
 

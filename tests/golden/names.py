@@ -1,6 +1,7 @@
 """Collect the names that users and other programs rely on: commands, options, settings, assets, checks, jobs.
 
-They are taken from `--help`, from messages and pages, and from Dagster's own view of the definitions; texts are left out.
+They are taken from `--help`, from messages and pages, and from Dagster's own view of the definitions. Texts are left
+out.
 """
 
 import json
@@ -84,7 +85,7 @@ def listed_commands(page: str) -> list[str]:
 
 
 def read_settings(product: Product, work: Path) -> Section:
-    """Take the settings' names from the message that refuses an unknown one, their defaults from the page of settings."""
+    """Take settings' names from the message that refuses an unknown one, their defaults from the page of settings."""
     done = product.python(["-m", "seg_assets.cli", "doctor"], {NO_SETTING: "1"}, cwd=work)
     listed = re.search(r"there are, after SEG_ASSETS_: ([A-Z_, ]+)", done.stderr)
     if listed is None:
@@ -112,7 +113,7 @@ def _usage(page: str) -> str:
 
 def _bare(usage: str) -> str:
     """A usage without what stands in brackets with an option, or is `[OPTIONS]` or `[ARGS]...`."""
-    bare = re.sub(r"\[(?:-[^\[\]]*|OPTIONS)\]", " ", usage)
+    bare = re.sub(r"\[(?:-(?:[^\[\]]|\[[^\[\]]*\])*|OPTIONS)\]", " ", usage)
     return re.sub(r"(?:COMMAND|ACTION)\s+(?:\[ARGS\])?\.\.\.", " ", bare)
 
 
@@ -123,7 +124,8 @@ def _required_options(usage: str) -> list[str]:
 def _positionals(usage: str, skip: int) -> list[str]:
     """Arguments of a usage; `skip` words before them are the program and the command."""
     rest = re.sub(r"--[a-z][a-z0-9-]*[ =]\S+", " ", _bare(usage))
-    return rest.split()[skip:]
+    # argparse parts choices by commas, click by bars.
+    return [word.replace("|", ",") for word in rest.split()[skip:]]
 
 
 def _options(page: str) -> list[tuple[str, str, str]]:

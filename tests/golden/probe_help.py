@@ -32,6 +32,8 @@ def _printed(words: list[str]) -> str:
 
 
 warnings.simplefilter("ignore")
-importlib.import_module("seg_assets.cli")
+# The definitions load most of what commands import; without them each fork would load that again (a second each).
+for module in ("seg_assets.cli", "seg_assets.definitions"):
+    importlib.import_module(module)
 asked = json.load(sys.stdin)
 print(json.dumps([_printed(words) for words in asked]))
