@@ -176,7 +176,7 @@ def test_promise_11_a_number_that_cannot_be_is_refused_with_what_is_allowed(word
     monkeypatch.chdir(Path(__file__).parents[1])
     assert cli.main(words.split()) == 2
     option, value = words.split()[-2:]
-    assert re.search(rf"{option} {float(value):.0f}\b.*: a number from", capsys.readouterr().err)
+    assert re.search(rf"{option} {float(value):.0f}\b.*: a (whole )?number from", capsys.readouterr().err)
 
 
 def test_a_home_that_cannot_be_made_is_named(tmp_path, monkeypatch, capsys):
