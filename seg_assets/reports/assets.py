@@ -4,6 +4,7 @@ import dagster as dg
 
 from seg_assets.core.digests import digest
 from seg_assets.core.settings import Settings
+from seg_assets.core.text import DASH, markdown_table, number, percent
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
@@ -17,7 +18,6 @@ from seg_assets.orchestration.assets import (
     user_errors,
 )
 from seg_assets.orchestration.partitions import days_of_run
-from seg_assets.reports.charts import number, percent
 from seg_assets.reports.contents import Report
 from seg_assets.reports.gather import PROFILES, build_report, load_history
 from seg_assets.reports.page import render
@@ -99,21 +99,20 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
 
 
 def overview(reports: list[Report]) -> str:
-    """A small table for the UI."""
-    lines = ["| strategy | users | segments | largest | drifted | real | moved |", "|---|---|---|---|---|---|---|"]
+    """Return a small table for the UI: a row per strategy."""
+    rows = []
     for report in reports:
-        clusters = [s for s in report.segments if s.is_cluster]
-        largest = max(clusters, key=lambda s: (s.users, s.segment_id), default=None)
-        told = f"{_plain(largest.name)} ({percent(largest.share, 0)})" if largest else "–"
-        drifted = "–" if report.verdict is None else "yes" if report.verdict.drifted else "no"
-        real = {None: "–", True: "yes", False: "not shown"}[report.real]
-        moved = percent(report.metrics.get("moved_share"))
-        lines.append(
-            f"| {report.strategy} | {number(report.users)} | {len(clusters)} | {told} | {drifted} | {real} | {moved} |"
+        clusters = [segment for segment in report.segments if segment.is_cluster]
+        largest = max(clusters, key=lambda segment: (segment.users, segment.segment_id), default=None)
+        rows.append(
+            [
+                report.strategy,
+                number(report.users),
+                len(clusters),
+                f"{largest.name} ({percent(largest.share, 0)})" if largest else DASH,
+                DASH if report.verdict is None else "yes" if report.verdict.drifted else "no",
+                {None: DASH, True: "yes", False: "not shown"}[report.real],
+                percent(report.metrics.get("moved_share")),
+            ]
         )
-    return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """Text of the shop inside a Markdown table cell."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return markdown_table(["strategy", "users", "segments", "largest", "drifted", "real", "moved"], rows)

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from seg_assets.core.text import number, percent, short
 from seg_assets.reports import charts, words
 from seg_assets.reports.contents import DecisionRow, Flow, Report, SegmentRow, Validity, Week
 from seg_assets.segments.fitting.stability import band
@@ -90,9 +91,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        number=charts.number,
-        percent=charts.percent,
-        short=charts.short,
+        number=number,
+        percent=percent,
+        short=short,
         feature=words.feature,
         value=words.value,
         css=_css_percent,
@@ -231,13 +232,13 @@ def _heat(report: Report, flows: Sequence[Flow], caption: str, week: Week | None
             names = f"{report.names.get(old, old)} → {report.names.get(new, new)}: {users:,} users"
             if week and (old, new) in week.shares:
                 _, low, high, expected = week.shares[(old, new)]
-                names += f"; 95 % interval {charts.percent(low)} to {charts.percent(high)}"
-                names += f"; earlier weeks {charts.percent(expected)}" if expected is not None else ""
+                names += f"; 95 % interval {percent(low)} to {percent(high)}"
+                names += f"; earlier weeks {percent(expected)}" if expected is not None else ""
             odd = (old, new) in flagged
             names += "; unusual" if odd else ""
             marks = (("stay", old == new), ("hot", share > 0.55), ("none", users == 0), ("odd", odd))
             kind = " ".join(word for word, on in marks if on)
-            text = charts.percent(share, 0 if share >= 0.1 or share == 0 else 1) if users else "·"
+            text = percent(share, 0 if share >= 0.1 or share == 0 else 1) if users else "·"
             # The root lets small flows be seen beside the diagonal.
             cells.append(Cell(text, kind, f"{0.92 * share**0.5 if users else 0:.3f}", names))
         rows.append(HeatRow(report.names.get(old, old), total, tuple(cells)))
@@ -337,7 +338,7 @@ def _quality(report: Report) -> list[dict[str, Any]]:
         value = report.metrics.get(metric)
         if value is None:
             continue
-        text = charts.percent(value) if digits == "percent" else charts.number(value, int(digits))
+        text = percent(value) if digits == "percent" else number(value, int(digits))
         series = report.series.get(metric)
         known = [v for v in series or () if v is not None]
         spark = charts.sparkline(f"{name} over days", report.days, series, "c0") if series and len(known) > 1 else ""
@@ -366,7 +367,7 @@ def _validity(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
                     "span": _css_percent((high - max(low, 0.0)) / top)
                     if low is not None and high is not None
                     else None,
-                    "text": charts.number(item.value, 3),
+                    "text": number(item.value, 3),
                 }
             )
         found.append((metric, rows))

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from seg_assets.core.days import say_days
 from seg_assets.core.settings import Settings
+from seg_assets.core.text import number, percent, short
 from seg_assets.lake.store import Lake
 from seg_assets.reports import words
-from seg_assets.reports.charts import number, percent, short
 from seg_assets.reports.contents import Report
 from seg_assets.reports.gather import PROFILES, build_report, load_history
 from seg_assets.reports.write import index_path, page_path

@@ -1,6 +1,6 @@
 """The report in plain sentences: what a reader in a hurry takes away. Numbers in, text out; nothing is markup."""
 
-from seg_assets.reports.charts import number, percent, short
+from seg_assets.core.text import number, percent, short
 from seg_assets.reports.contents import Apart, Report, SegmentRow
 
 FEATURES = {
