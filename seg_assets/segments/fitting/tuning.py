@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
-from seg_assets.core import svg
+from markupsafe import Markup
+
+from seg_assets.core import numerics, svg
 from seg_assets.core.errors import ConfigError, MissingDaysError
-from seg_assets.core.numerics import distinct_rows
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Outcome
@@ -128,7 +129,7 @@ def chosen(
     counts: tuple[int, int] | None = None,
 ) -> Choice:
     """What a fit would choose, with a table also where it would not make one."""
-    distinct = distinct_rows(X)
+    distinct = numerics.distinct_rows(X)
     k = strategy.k
     low, high = counts or ((k.min, k.max) if k.min < k.max else (max(2, k.min - FEWER), k.max + MORE))
     low, high = min(low, distinct), min(high, distinct)
@@ -240,7 +241,7 @@ def picture(found: Tuned) -> str:
     return svg.drawing(ACROSS * PANEL_WIDTH, height, parts, title=title, font_size=11)
 
 
-def _panel(found: Tuned, criterion: choosing.Criterion, left: float, top: float) -> list[svg.Markup]:
+def _panel(found: Tuned, criterion: choosing.Criterion, left: float, top: float) -> list[Markup]:
     known = [r for r in found.choice.rows if r[criterion.name] is not None]
     value = [float(r[criterion.name]) for r in known]
     error = [float(r[f"{criterion.name}_error"] or 0.0) for r in known]
