@@ -1,4 +1,7 @@
-"""The Dagster face of the reports room: `segment_report`, a page per day and strategy."""
+"""The Dagster face of the reports room: `segment_report`, a page per day and strategy.
+
+Not here: what a page says (`gather`) and how it looks (`page`).
+"""
 
 import dagster as dg
 
@@ -19,7 +22,8 @@ from seg_assets.orchestration.assets import (
 )
 from seg_assets.orchestration.partitions import days_of_run
 from seg_assets.reports.contents import Report
-from seg_assets.reports.gather import PROFILES, build_report, load_history
+from seg_assets.reports.gather import build_report
+from seg_assets.reports.history import PROFILES, load_history
 from seg_assets.reports.page import render
 from seg_assets.reports.write import index_path, page_path, write_index
 from seg_assets.segments.strategy import strategies_of
@@ -30,7 +34,7 @@ CHUNK_DAYS = 60
 
 
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """`segment_report`."""
+    """Return the asset `segment_report`."""
 
     @dg.asset(
         key=KEY,
@@ -72,21 +76,21 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
         lake.require(PROFILES, [day], f"{KEY} of {day}")
         if history is None or n % CHUNK_DAYS == 0:
             history = load_history(lake, list(strategies), day, days[min(n + CHUNK_DAYS, len(days)) - 1])
-        made = []
+        reports = []
         hashes = []
         for name, strategy in strategies.items():
             report = build_report(history, strategy, day)
             text = render(report)
             write_text(page_path(settings, name, day), text)
-            made.append(report)
+            reports.append(report)
             hashes.append(digest(text))
         metadata = {
             "day": day.isoformat(),
-            "pages": len(made),
+            "pages": len(reports),
             "index": dg.MetadataValue.url(index_path(settings).as_uri()),
-            "overview": dg.MetadataValue.md(overview(made)),
+            "overview": dg.MetadataValue.md(overview(reports)),
         }
-        for report in made:
+        for report in reports:
             path = page_path(settings, report.strategy, day)
             metadata[f"{report.strategy}_page"] = dg.MetadataValue.path(str(path))
             metadata[f"{report.strategy}_link"] = dg.MetadataValue.url(path.as_uri())

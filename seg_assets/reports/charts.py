@@ -52,10 +52,10 @@ def stacked_area(
             tall = y(lower[0]) - y(upper[0])
             parts.append(svg.rect(LEFT, y(upper[0]), WIDTH - LEFT - RIGHT, tall, name, class_=colour))
         else:
-            there = [(at[day], y(share)) for day, share in zip(days, upper, strict=True)]
-            back = [(at[day], y(share)) for day, share in zip(days, lower, strict=True)]
+            roof = [(at[day], y(share)) for day, share in zip(days, upper, strict=True)]
+            floor = [(at[day], y(share)) for day, share in zip(days, lower, strict=True)]
             words = f"{name}: {percent(shares[0])} to {percent(shares[-1])}"
-            parts.append(svg.polygon([*there, *reversed(back)], words, class_=colour))
+            parts.append(svg.polygon([*roof, *reversed(floor)], words, class_=colour))
         lower = upper
     parts += _value_axis([(y(share), f"{100 * share:.0f} %") for share in (0, 0.25, 0.5, 0.75, 1.0)])
     parts += _day_axis(days, base)

@@ -15,7 +15,8 @@ from seg_assets.core.options import day_option, strategy_option
 from seg_assets.core.settings import Settings
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
-from seg_assets.reports.gather import PROFILES, build_report, load_history
+from seg_assets.reports.gather import build_report
+from seg_assets.reports.history import PROFILES, load_history
 from seg_assets.reports.page import render
 from seg_assets.reports.write import page_path, write_index
 from seg_assets.segments.strategy import choose_strategies, strategies_of
