@@ -19,6 +19,8 @@ from seg_assets import __version__
 from seg_assets.core.errors import SegAssetsError
 
 PROGRAM = "seg-assets"
+# Of every command.
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class LazyGroup(click.Group):
     """A group of commands whose modules are imported when a command is named."""
 
     def __init__(self, name: str, verbs: Mapping[str, "Verb | LazyGroup"], help: str) -> None:
-        super().__init__(name, help=help, context_settings={"help_option_names": ["-h", "--help"]})
+        super().__init__(name, help=help, context_settings=CONTEXT)
         self.verbs = verbs
 
     def list_commands(self, ctx: click.Context) -> list[str]:

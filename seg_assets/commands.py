@@ -32,8 +32,8 @@ PROFILES = "user_profiles"
 
 @click.command()
 @range_options("First day, as YYYY-MM-DD.", "Last day, as YYYY-MM-DD.")
-@click.option("--live", is_flag=True, help="One run a day, and a decision after each.")
-@click.option("--again", is_flag=True, help="Also days whose landing files did not change.")
+@click.option("--live", is_flag=True, help="Run one day at a time, and decide after each.")
+@click.option("--again", is_flag=True, help="Also materialize days whose landing files did not change.")
 @click.option("--forget-vanished", is_flag=True, help="Read days anew though files that they were read from are gone.")
 def replay(first: dt.date, last: dt.date, live: bool, again: bool, forget_vanished: bool) -> int:
     """Materialize days and run the re-clustering loop until nothing is due, without a daemon.
@@ -84,8 +84,8 @@ def load(dataset: str, landing: Path | None, first: dt.date | None, last: dt.dat
 
 @click.command()
 @click.argument("name", metavar="STRATEGY")
-@click.option("--day", type=DAY, metavar="DAY", help="YYYY-MM-DD (default: the last day with profiles).")
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept with the decision.")
+@click.option("--day", type=DAY, metavar="DAY", help="The day, as YYYY-MM-DD (default: the last day with profiles).")
+@click.option("--reason", default="", metavar="TEXT", help="Why; recorded with the decision.")
 @click.option("--again", is_flag=True, help="Go one model further back on the same day.")
 def rollback(name: str, day: dt.date | None, reason: str, again: bool) -> int:
     """Return STRATEGY to the champion before the present one.

@@ -56,17 +56,6 @@ def parse_day(text: str, place: str = "day =") -> dt.date:
         raise ConfigError(f"{place} {text!r}: {error}") from None
 
 
-def parse_range(first: str, last: str) -> tuple[dt.date, dt.date]:
-    """The first and last day that a command was given, as `YYYY-MM-DD` texts.
-
-    Raises:
-        ConfigError: when one is no day, or the last lies before the first.
-    """
-    days = parse_day(first), parse_day(last)
-    check_order(*days)
-    return days
-
-
 def check_order(first: dt.date, last: dt.date) -> None:
     """Raise ConfigError when the last day lies before the first."""
     if last < first:

@@ -91,7 +91,7 @@ def decisions(name: str, costs: bool, horizon: int, as_json: bool) -> int:
 
 @click.command()
 @one_strategy_option
-@range_options("First origin, as YYYY-MM-DD.", "Last origin at most.")
+@range_options("First origin, as YYYY-MM-DD.", "Last day that may be an origin.")
 @click.option("--step", type=Number(1, 3_650), default=7, metavar="DAYS", help="Days between origins (default: 7).")
 @click.option("--groups", default="5,8,10", metavar="K,K", help="Numbers of groups to compare at (default: 5,8,10).")
 @click.option(

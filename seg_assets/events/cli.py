@@ -24,7 +24,7 @@ MOST_DAYS = 10
 @click.command()
 @click.argument("name", metavar="FILE.yaml")
 @click.argument("sample", type=click.Path(path_type=Path), metavar="SAMPLE")
-@click.option("--feed", metavar="FEED", help="Feed to read it with (default: the one whose file pattern fits).")
+@click.option("--feed", metavar="FEED", help="Feed to read the sample with (default: the one whose file pattern fits).")
 @click.option(
     "--rows",
     type=Number(0, 100_000),

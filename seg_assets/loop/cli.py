@@ -57,7 +57,7 @@ def doctor(verify: bool, mend: bool, as_json: bool) -> int:
 )
 @click.option("--dry-run", is_flag=True, help="List what would be removed, and remove nothing.")
 def gc(hours: float, dry_run: bool) -> int:
-    """Remove what stopped runs left behind, once it is old enough; never a file in use."""
+    """Remove what killed runs left behind, once it is old enough; never a file in use."""
     removed, size = collect_garbage(Settings.from_env(), hours * 3600, dry_run=dry_run)
     print(f"{'would remove' if dry_run else 'removed'} {len(removed)} leftovers, {size / 1e6:.1f} MB")
     for path in removed[:MOST_NAMED]:

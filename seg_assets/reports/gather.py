@@ -10,6 +10,7 @@ Not here: reading the lake (`history`), what a report can hold (`contents`), its
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -233,14 +234,14 @@ def _week(history: History, name: str, day: dt.date) -> Week:
     frame = pd.DataFrame(rows, columns=["from_segment", "to_segment", "users", "spend_cents"])
     dormant = rule_id(name, DORMANT)
     matrix = migrate(name, day - WEEK, day, frame, earlier, _mean_spend(spend), dormant=dormant)
-    week = Week(_shares(matrix), len(earlier), _unusual(matrix))
+    week = Week(shares=_shares(matrix), windows=len(earlier), unusual=_unusual(matrix))
     if not spend:
         return week
     risky = matrix.cells[matrix.cells["at_risk"]].sort_values(["spend", "from_segment"], ascending=[False, True])
     losses = [
         (c.from_segment, c.to_segment, int(c.users), float(c.spend)) for c in risky.head(MOST_LOSSES).itertuples()
     ]
-    return Week(week.shares, week.windows, week.unusual, matrix.value_at_risk, sum(cents.values()) / 100, tuple(losses))
+    return replace(week, at_risk=matrix.value_at_risk, spend=sum(cents.values()) / 100, losses=tuple(losses))
 
 
 def _shares(matrix: Migration) -> dict[FlowKey, tuple[float, float, float, float | None]]:

@@ -169,9 +169,8 @@ def _coverage_sentence(report: Report, clusters: Sequence[SegmentRow]) -> str:
 def _largest_sentence(clusters: Sequence[SegmentRow]) -> str:
     largest = max(clusters, key=lambda segment: (segment.users, segment.segment_id))
     apart = apart_words(largest.apart)
-    return (
-        f"The largest is “{largest.name}” with {percent(largest.share, 0)} of all users{f': {apart}' if apart else ''}."
-    )
+    described = f": {apart}" if apart else ""
+    return f"The largest is “{largest.name}” with {percent(largest.share, 0)} of all users{described}."
 
 
 def _spend_sentence(clusters: Sequence[SegmentRow]) -> str:

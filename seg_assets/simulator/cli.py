@@ -19,27 +19,30 @@ from seg_assets.simulator.truth import Truth
 
 # Options that are fields of SimulationConfig, which says what is wrong with their text.
 _FIELDS = {
-    "users": ("N", "users at the start (default 500)"),
-    "days": ("N", "number of days (default 40)"),
-    "start": ("YYYY-MM-DD", "first day (default: the shop's start_day)"),
-    "seed": ("S", "seed of everything random (default: the shop's seed)"),
-    "scenario": ("NAME|FILE.yaml", "a shipped scenario or a YAML file (default plain; `list` prints them)"),
-    "shop": ("KIND", "retail, one_off, wholesale, subscription or money_only (default: the scenario's)"),
-    "events-per-user-day": ("X", "mean number of events per user and day (default: the shop's)"),
-    "growth": ("X", "new users a day, as a share of the users at the start (default 0.001)"),
-    "mobility": ("X", "chance a day that a user changes segment of their own accord (default 0)"),
-    "products": ("N", "size of the catalogue (default 400)"),
-    "script-day": ("N", "move the scripts so that the first one starts on this day of the run"),
-    "time-zone": ("ZONE", "the shop's time zone (default: the shop's setting)"),
-    "format": ("jsonl|parquet", "format of the event files (default jsonl)"),
-    "late": ("withheld|delivered|on_time", "what to do with late events (default withheld)"),
+    "users": ("N", "Users at the start (default: 500)."),
+    "days": ("N", "Number of days (default: 40)."),
+    "start": ("YYYY-MM-DD", "First day (default: the shop's start_day)."),
+    "seed": ("S", "Seed of everything random (default: the shop's seed)."),
+    "scenario": (
+        "NAME|FILE.yaml",
+        "A shipped scenario, or a YAML file (default: plain); `list` lists scenarios.",
+    ),
+    "shop": ("KIND", "One of retail, one_off, wholesale, subscription, money_only (default: the scenario's)."),
+    "events-per-user-day": ("X", "Mean number of events per user and day (default: the shop's)."),
+    "growth": ("X", "New users a day, as a share of the users at the start (default: 0.001)."),
+    "mobility": ("X", "Chance a day that a user changes segment of their own accord (default: 0)."),
+    "products": ("N", "Number of products in the catalogue (default: 400)."),
+    "script-day": ("N", "Move the scripts so that the first one starts on this day of the run."),
+    "time-zone": ("ZONE", "The shop's time zone (default: the shop's setting)."),
+    "format": ("jsonl|parquet", "Format of the event files (default: jsonl)."),
+    "late": ("withheld|delivered|on_time", "What becomes of late events (default: withheld)."),
 }
 
 
 def _field_options(command: Callable[..., int]) -> Callable[..., int]:
     # The option that is added last is listed first.
     for name, (metavar, text) in reversed(_FIELDS.items()):
-        command = click.option(f"--{name}", metavar=metavar, help=f"{text[0].upper()}{text[1:]}.")(command)
+        command = click.option(f"--{name}", metavar=metavar, help=text)(command)
     return command
 
 
@@ -52,7 +55,7 @@ def _field_options(command: Callable[..., int]) -> Callable[..., int]:
     "--deliver-late",
     "late_day",
     metavar="YYYY-MM-DD|all",
-    help="Simulate nothing; bring withheld late files of an earlier simulation into the landing folder.",
+    help="Simulate nothing; bring late files that an earlier simulation withheld into the landing folder.",
 )
 def simulate(landing: Path | None, late_day: str | None, **fields: str | None) -> int:
     """Write a seeded shop with planted truth as landing files, day by day.
