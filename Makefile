@@ -55,7 +55,7 @@ bench: env  ## Measure beside raw DuckDB, pandas and polars (SIZE=small: 3 minut
 	$(BIN)/python -m benchmarks --size $(SIZE)
 
 choosing: env  ## Measure every algorithm for docs/choosing.md (PANEL=home of a lake of the real panel adds it)
-	$(BIN)/python -m studies.compare_cli --write docs/choosing.md $(if $(PANEL),--panel "$(PANEL)")
+	$(BIN)/python -m studies.compare --write docs/choosing.md $(if $(PANEL),--panel "$(PANEL)")
 
 drift-study: env  ## Simulate shifts for docs/drift.md: delays, false alarms, did it help (about 8 quiet minutes)
 	$(BIN)/python -m studies.drift shifts

@@ -7,7 +7,6 @@ decided here. A range of days is one run, oldest day first, because a day's hyst
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import dagster as dg
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from seg_assets.core.days import ONE_DAY
 from seg_assets.core.settings import Settings
 from seg_assets.core.sql import identifier
+from seg_assets.core.svg import bar_chart
 from seg_assets.core.text import markdown_table, picture
 from seg_assets.lake.columns import is_increasing, text_array
 from seg_assets.lake.store import Lake, Provenance
@@ -217,7 +217,7 @@ def _say_segments(
         metadata[f"{name}_segments"] = dg.MetadataValue.md(
             markdown_table(["segment", "name", "kind", "users", "share", "held"], table)
             + "\n\n"
-            + picture(bar_chart([(f"{names.get(s, s)}", n) for s, _, n, _ in own]), f"{name} on {day}")
+            + _sizes_picture(f"{name} on {day}", [(f"{names.get(s, s)}", n) for s, _, n, _ in own])
         )
         metadata[f"{name}_clustered_share"] = round(clustered / users, 6) if users else 0.0
         if name in stayed:
@@ -502,28 +502,9 @@ def _publish(
         )
 
 
+def _sizes_picture(title: str, sizes: Sequence[tuple[str, int]]) -> str:
+    return picture(bar_chart(title, sizes), title)
+
+
 def _remedy(failed: bool, text: str) -> dict[str, str]:
     return {"remedy": text} if failed else {}
-
-
-def bar_chart(bars: Sequence[tuple[str, int]]) -> str:
-    """Sizes as an SVG of horizontal bars."""
-    most = max((n for _, n in bars), default=0) or 1
-    height = 22 * len(bars) + 8
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="640" height="{height}" font-family="sans-serif" '
-        f'font-size="12">'
-        f'<rect width="640" height="{height}" fill="#ffffff"/>'
-    ]
-    for row, (name, n) in enumerate(bars):
-        y, width = 22 * row + 4, max(1, round(320 * n / most))
-        parts.append(
-            f'<text x="214" y="{y + 14}" text-anchor="end" fill="#333">{escape(_printable(name)[:32])}</text>'
-            f'<rect x="220" y="{y + 2}" width="{width}" height="16" fill="#1f5fa8"/>'
-            f'<text x="{226 + width}" y="{y + 14}" fill="#333">{n:,}</text>'
-        )
-    return "".join(parts) + "</svg>"
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -12,7 +12,7 @@ from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.core.tables import TABLES
 from seg_assets.drift import daily
 from seg_assets.drift.assets import MATCHES, build_assets
-from seg_assets.drift.cli import add_commands
+from seg_assets.drift.cli import html, show
 from seg_assets.drift.daily import json_path, page_path, publish_day, read_rows, render_html
 from seg_assets.drift.verdict import SCHEMA
 from seg_assets.lake.store import Lake
@@ -90,24 +90,21 @@ def test_the_row_has_the_stated_schema_and_provenance(ran):
 
 
 def test_a_page_of_a_day_that_was_not_flagged_is_made_on_request(ran, monkeypatch, capsys):
-    import argparse
-
     shop, _, _ = ran
     for name, value in shop.settings.environment().items():
         monkeypatch.setenv(name, value)
-    parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers())
-    args = parser.parse_args(["drift", "html", "--strategy", "value", "--day", "2024-01-06"])
-    assert args.run(args) == 0
+
+    def run(command, words):
+        return command.main(words.split(), standalone_mode=False)
+
+    assert run(html, "--strategy value --day 2024-01-06") == 0
     page = page_path(shop.settings, "value", day(5))
     assert capsys.readouterr().out.strip() == str(page)
     assert "Drift in column" in page.read_text()
-    args = parser.parse_args(["drift", "show", "--day", "2024-01-08"])
-    assert args.run(args) == 0
+    assert run(show, "--day 2024-01-08") == 0
     assert "re-clustering due (drift)" in capsys.readouterr().out
-    args = parser.parse_args(["drift", "html", "--strategy", "valeu", "--day", "2024-01-06"])
     with pytest.raises(ConfigError, match="valeu"):
-        args.run(args)
+        run(html, "--strategy valeu --day 2024-01-06")
 
 
 def test_a_day_before_the_first_fit_has_no_page_and_says_so(ran):

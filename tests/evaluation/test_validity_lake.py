@@ -1,4 +1,3 @@
-import argparse
 import datetime as dt
 import json
 
@@ -9,8 +8,9 @@ import yaml
 
 from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.core.settings import Settings
-from seg_assets.evaluation import validity_assets, validity_cli
+from seg_assets.evaluation import validity_assets
 from seg_assets.evaluation.baselines import monetary_tiers
+from seg_assets.evaluation.cli import validate
 from seg_assets.evaluation.validity_assets import SCHEMA, validity_of_day
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import Shop
@@ -117,10 +117,7 @@ def test_the_asset_publishes_the_day_with_numbers_the_ui_can_plot(shop, monkeypa
 def command(settings, monkeypatch, *words):
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
-    parser = argparse.ArgumentParser()
-    validity_cli.add_commands(parser.add_subparsers())
-    args = parser.parse_args(["validate", *words])
-    return args.run(args)
+    return validate.main(list(words), standalone_mode=False)
 
 
 def test_validate_prints_records_of_our_tiers_and_the_baselines_at_the_group_counts_asked(shop, monkeypatch, capsys):

@@ -14,7 +14,8 @@ from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.orchestration.tags import of_range
 from seg_assets.reports import assets
 from seg_assets.reports.contents import Flow
-from seg_assets.reports.gather import build_report, load_history
+from seg_assets.reports.gather import build_report
+from seg_assets.reports.history import load_history
 from seg_assets.reports.page import render
 from seg_assets.reports.summary import summarize
 from seg_assets.reports.write import index_path, page_path, pages, write_index

@@ -15,14 +15,15 @@ earlier windows show among themselves. All tested cells are controlled together 
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from seg_assets.core import svg
 from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.core.sql import literal
+from seg_assets.core.text import shortened
 from seg_assets.lake.store import Lake
 
 # Where a user was not known on one of the two days. Parentheses cannot occur in a segment id.
@@ -425,37 +426,33 @@ def say(found: Migration, names: Mapping[str, str] | None = None) -> str:
 
 
 def heat_map_svg(found: Migration, names: Mapping[str, str] | None = None, cell: int = 56) -> str:
-    """The matrix as an inline SVG: darker is a larger share of the row; a red frame marks an unusual flow."""
+    """Draw the matrix: darker is a larger share of the row; a red frame marks an unusual flow."""
     names = names or {}
     shares = found.matrix("share")
     flagged = {(c.from_segment, c.to_segment) for c in found.unusual.itertuples()}
-    left, top = 190, 120
-    width, height = left + cell * len(shares.columns) + 10, top + 34 * len(shares.index) + 10
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
-        f'font-size="11" role="img" aria-label="Migration {found.first} to {found.last}">'
-    ]
+    # Names of columns lean to the right, over the end of the matrix.
+    left, top, row, right = 190, 120, 34, 120
 
     def label(segment: str) -> str:
-        return escape((names.get(segment) or segment)[:28])
+        return shortened(names.get(segment) or segment, 28)
 
-    for j, target in enumerate(shares.columns):
-        x = left + cell * j + cell // 2
-        parts.append(f'<text x="{x}" y="{top - 6}" transform="rotate(-40 {x} {top - 6})">{label(target)}</text>')
-    grid = shares.to_numpy(float)
-    for i, origin in enumerate(shares.index):
-        y = top + 34 * i
-        parts.append(f'<text x="{left - 6}" y="{y + 20}" text-anchor="end">{label(origin)}</text>')
-        for j, target in enumerate(shares.columns):
-            value = grid[i, j]
-            if not np.isfinite(value) or value == 0:
+    parts = []
+    for column, target in enumerate(shares.columns):
+        x, y = left + cell * column + cell // 2, top - 6
+        parts.append(svg.text(x, y, label(target), transform=f"rotate(-40 {x} {y})"))
+    for line, (origin, values) in enumerate(shares.iterrows()):
+        y = top + row * line
+        parts.append(svg.text(left - 6, y + 20, label(str(origin)), anchor="end"))
+        for column, (target, share) in enumerate(values.items()):
+            if not np.isfinite(share) or share == 0:
                 continue
-            frame = ' stroke="#c0392b" stroke-width="2"' if (origin, target) in flagged else ""
-            ink = "#fff" if value > 0.5 else "#222"
-            x = left + cell * j
+            x, ink = left + cell * column, svg.WHITE if share > 0.5 else svg.INK
+            frame, opacity = svg.RED if (origin, target) in flagged else "none", 0.08 + 0.92 * float(share)
             parts.append(
-                f'<rect x="{x + 1}" y="{y + 1}" width="{cell - 2}" height="32" fill="#1f5fa8" '
-                f'fill-opacity="{0.08 + 0.92 * value:.3f}"{frame}/>'
-                f'<text x="{x + cell // 2}" y="{y + 20}" text-anchor="middle" fill="{ink}">{value:.1%}</text>'
+                svg.rect(
+                    x + 1, y + 1, cell - 2, row - 2, fill=svg.BLUE, fill_opacity=opacity, stroke=frame, stroke_width=2
+                )
             )
-    return "".join(parts) + "</svg>"
+            parts.append(svg.text(x + cell // 2, y + 20, f"{share:.1%}", anchor="middle", fill=ink))
+    width, height = left + cell * len(shares.columns) + right, top + row * len(shares.index) + 10
+    return svg.drawing(width, height, parts, title=f"Migration {found.first} to {found.last}", font_size=11)

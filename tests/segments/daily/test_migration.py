@@ -181,4 +181,5 @@ def test_the_heat_map_is_well_formed_whatever_the_names_hold():
     found = migration.migrate("v", DAY, DAY + WEEK, flows({("v-001", "v-002"): 3, ("v-001", "v-001"): 5}), [], {})
     picture = migration.heat_map_svg(found, {"v-001": '<b>"Big" & bold</b>'})
     root = ET.fromstring(picture)
-    assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 2
+    cells = [rect for rect in root.findall("{http://www.w3.org/2000/svg}rect") if rect.get("fill-opacity")]
+    assert len(cells) == 2
