@@ -29,7 +29,7 @@ from seg_assets.segments.strategy import Clusters, Strategy, read_strategy
 from studies import planted
 from studies.markers import put_between
 from studies.planted import SHIFT_DAY, SHIFTS, WARM_DAYS, WATCHED_DAYS, PlantedShop, Shift
-from studies.rehearse import decide, plain_instruments, rehearse
+from studies.rehearse import decide, plain_measure, rehearse
 
 STRATEGIES = PACKAGE / "segments" / "strategies"
 STUDIED = ("value", "behaviour")
@@ -100,7 +100,7 @@ def _loops(shop: PlantedShop, shift: Shift, users: int, name: str) -> list[Run]:
     quiet = planted.QUIET_DAYS if shift.kind == "nothing" else 1
     first = [shop.day_of(WARM_DAYS + n) for n in range(quiet)]
     days = first + [shop.day_of(n) for n in range(SHIFT_DAY, SHIFT_DAY + WATCHED_DAYS)]
-    tools, taken, frames = plain_instruments(), {}, {}
+    measured_by, taken, frames = plain_measure(), {}, {}
 
     def frame_of(day: dt.date, model: SegmentModel | None) -> pd.DataFrame:
         if day not in frames:
@@ -111,7 +111,7 @@ def _loops(shop: PlantedShop, shift: Shift, users: int, name: str) -> list[Run]:
     runs = []
     for setting, keys in SETTINGS.items():
         strategy = base.model_copy(update={"drift": base.drift.model_copy(update=keys)})
-        done = rehearse(strategy, days, frame_of, outcome, instruments=tools, taken=taken)
+        done = rehearse(strategy, days, frame_of, outcome, measured_by=measured_by, taken=taken)
         starts = [n for n, v in enumerate(done.verdicts) if v.drifted and not (n and done.verdicts[n - 1].drifted)]
         later = [d for d in done.decisions if d.cause != BOOTSTRAP]
         dated = [(d.day - days[quiet]).days for d in later]
