@@ -152,7 +152,7 @@ def test_a_page_of_a_day_that_was_not_flagged_is_made_on_request(ran, monkeypatc
 
 def test_a_day_before_the_first_fit_has_no_page_and_says_so(ran):
     shop, _, _ = ran
-    with pytest.raises(ConfigError, match="no column was compared on this day.*no model yet"):
+    with pytest.raises(ConfigError, match=r"no column was compared on this day.*no model yet"):
         render_html(shop.lake, strategy(), shop.settings, day(3))
     with pytest.raises(MissingDaysError, match="drift_report"):
         render_html(shop.lake, strategy(), shop.settings, day(LAST + 1))

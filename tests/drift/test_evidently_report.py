@@ -160,8 +160,8 @@ def test_the_page_of_a_stored_snapshot_is_evidentlys_own_with_every_picture(both
 def test_a_file_that_is_no_snapshot_is_refused_by_name(tmp_path):
     path = tmp_path / "day=2024-01-01.json.gz"
     write_snapshot('{"metrics": [], "tests": []}', path)
-    with pytest.raises(DamagedFileError, match="2024-01-01.json.gz.*delete the file"):
+    with pytest.raises(DamagedFileError, match=r"2024-01-01\.json\.gz.*delete the file"):
         read_snapshot(path)
     path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(DamagedFileError, match="2024-01-01.json.gz"):
+    with pytest.raises(DamagedFileError, match=r"2024-01-01\.json\.gz"):
         read_snapshot(path)
