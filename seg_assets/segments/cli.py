@@ -68,7 +68,8 @@ def run_explain(args: argparse.Namespace) -> int:
     from seg_assets.core.days import parse_day
     from seg_assets.core.settings import Settings
     from seg_assets.lake.store import Lake
-    from seg_assets.segments.explaining.explain import explain_user, say
+    from seg_assets.segments.explaining.text import say
+    from seg_assets.segments.explaining.user import explain_user
 
     settings = Settings.from_env()
     day = check_in_calendar(parse_day(args.day), settings)

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from seg_assets.segments.algorithms.prototypes import by_columns
 from seg_assets.segments.daily.assign import CLUSTER, RULE, index_in, texts
-from seg_assets.segments.explaining.explain import Rule, surrogate_rules
 from seg_assets.segments.fitting import naming
+from seg_assets.segments.fitting.surrogate import Rule, surrogate_rules
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.rules import segment_names
 from seg_assets.segments.space import numbers_of, text_of
