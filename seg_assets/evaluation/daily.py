@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.digests import digest
-from seg_assets.core.numerics import one_thread
+from seg_assets.core.numerics import one_thread, sample_rows
 from seg_assets.core.settings import Settings
 from seg_assets.evaluation import internal, null
 from seg_assets.lake.store import Lake
@@ -190,7 +190,7 @@ def _model_numbers(
         parts: dict[str, dict[str, float]] = {}
         if len(X):
             apart = internal.separation(X, labels)
-            rows = internal.sample_rows(frame["user_id"].iloc[users], internal.SILHOUETTE_SAMPLE, seed)
+            rows = sample_rows(frame["user_id"].iloc[users], internal.SILHOUETTE_SAMPLE, seed)
             shape = internal.silhouette(X, labels, rows)
             whole = {
                 "silhouette": shape.value,
@@ -291,9 +291,9 @@ def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> 
 
     frame = load_features(lake, strategy, model.fit_day, categories=model.space.categories)
     frame = frame[clustered_mask(strategy, frame)].reset_index(drop=True)
-    rows = internal.sample_rows(frame["user_id"], stability.STABILITY_SAMPLE, seed)
+    rows = sample_rows(frame["user_id"], stability.STABILITY_SAMPLE, seed)
     frame = frame.iloc[rows].reset_index(drop=True)
-    few = internal.sample_rows(frame["user_id"], null.NULL_SAMPLE, seed)
+    few = sample_rows(frame["user_id"], null.NULL_SAMPLE, seed)
     X = model.space.transform(frame)
     if not len(X) or not X.shape[1]:
         none = stability.Stability({}, math.nan, 0, "no users to cluster on the fit day")

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
 from seg_assets.segments.algorithms.prototypes import by_columns
 
@@ -46,20 +45,6 @@ class Separation:
     explained_share: float
     representativeness: float
     by_segment: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
-
-
-def sample_rows(user_ids: Sequence[str] | pd.Series, size: int, seed: int) -> np.ndarray:
-    """Positions of a seeded sample of users, ascending; all of them when there are no more than `size`.
-
-    A user is in by the hash of their id, so the sample hardly changes from one day to the next, and a series over days
-    shows the segments' change and not the sample's. The order of rows plays no part.
-    """
-    n = len(user_ids)
-    if n <= size:
-        return np.arange(n)
-    ids = np.asarray(user_ids, dtype=object)
-    hashes = pd.util.hash_array(ids, hash_key=f"{seed % 10**16:016d}", categorize=False)
-    return np.sort(np.argpartition(hashes, size)[:size])
 
 
 def silhouette(X: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None) -> Silhouette:
