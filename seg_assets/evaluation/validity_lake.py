@@ -1,6 +1,9 @@
-"""Read what validity needs from the lake: who was known on a day, what they did after it, how a recipe labels them.
+"""Judge segments from the lake: who was known on a day, what they did after it, how a recipe labels them.
 
-The maths is in `validity` and `baselines`; nothing here writes.
+`validity_of_day` gives the rows of `segment_validity`; nothing is written.
+
+Not here: the measures (`evaluation.validity`), the baselines (`evaluation.baselines`), and what the Dagster UI shows
+(`evaluation.validity_assets`).
 """
 
 import datetime as dt
@@ -10,15 +13,54 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.numerics import one_thread
+from seg_assets.core.numerics import fit_seed, one_thread
 from seg_assets.evaluation import baselines
-from seg_assets.evaluation.validity import Outcomes, outcomes_between
+from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
+from seg_assets.evaluation.validity import Outcomes, judge, outcomes_between
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
-from seg_assets.segments.features import load_columns, load_features
+from seg_assets.segments.daily.assign import assign_day
+from seg_assets.segments.features import clustered_mask, load_columns, load_features
+from seg_assets.segments.fitting.fit import fit_challenger
 from seg_assets.segments.fitting.reference import population
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.strategy import PROFILE_COLUMNS, Clusters, Strategy
+
+TABLE = "segment_validity"
+SCHEMA = {
+    "strategy": "VARCHAR",
+    "predictor": "VARCHAR",
+    "groups": "INTEGER",
+    "outcome": "VARCHAR",
+    "metric": "VARCHAR",
+    "value": "DOUBLE",
+    "lower": "DOUBLE",
+    "upper": "DOUBLE",
+}
+DESCRIPTIONS = {
+    "strategy": "Strategy whose segments of 90 days ago are judged",
+    "predictor": "The strategy's own name, or a baseline; docs/validity.md describes each",
+    "groups": "Number of groups of the predictor; 0: a number per user",
+    "outcome": "What users did in the 90 days since: spend, activity, lapse, category_mix or coupon",
+    "metric": "r2, r2_crossfit, spearman, auc or explained",
+    "value": "The number; null where it means nothing (nobody lapsed)",
+    "lower": "Lower end of its 95 % interval",
+    "upper": "Upper end of its 95 % interval",
+}
+# Metric of `evaluation.validity` to (outcome, metric) of the table.
+PLACES = {
+    "r2": ("spend", "r2"),
+    "r2_crossfit": ("spend", "r2_crossfit"),
+    "spearman": ("spend", "spearman"),
+    "lapse_auc": ("lapse", "auc"),
+    "active_r2": ("activity", "r2"),
+    "mix": ("category_mix", "explained"),
+    "coupon_auc": ("coupon", "auc"),
+}
+# What an analyst would run in an afternoon. Strategies that learn from spend must say more about it than these.
+RIVALS = ("rfm_total", "monetary_quantile", "kmeans_rfm")
+# Replications behind a day's intervals: the standard error is then known to a tenth of itself.
+REPLICATIONS = 50
 
 PROFILES = "user_profiles"
 CATEGORIES = "user_category_profiles"
@@ -27,6 +69,83 @@ HORIZON_DAYS = 90
 TOTALS = ("monetary_all", "orders_all", "active_days_all", "coupons_all")
 # Users judged at most: drawn by hash, the same every day. Intervals say what that costs.
 MOST_USERS = 50_000
+
+
+def validity_of_day(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date, seed: int) -> pd.DataFrame:
+    """Return the rows of segment_validity; none while the horizon has not passed since the calendar began.
+
+    Raises:
+        MissingDaysError: the segments or profiles of the day 90 days ago were never materialized.
+    """
+    empty = pd.DataFrame({c: [] for c in SCHEMA})
+    before = day - dt.timedelta(days=HORIZON_DAYS)
+    if before < lake.start_day:
+        return empty
+    lake.require("user_segments", [before], f"{TABLE} of {day}")
+    origin = load_origin(lake, before, HORIZON_DAYS)
+    if len(origin.frame) < 2:
+        return empty
+    segments = lake.read("user_segments", before, ["strategy", "user_id", "segment_id"])
+    forecast = baselines.bg_nbd_spend(origin.frame, HORIZON_DAYS)
+    singles = {"last_period": baselines.last_period(origin.frame), "bg_nbd": forecast}
+    predictors: dict[str, list[np.ndarray]] = {}
+    by_count: dict[int, Mapping[str, np.ndarray]] = {}
+    for name in strategies:
+        mine = segments[segments["strategy"] == name].set_index("user_id")["segment_id"]
+        if not len(mine):
+            continue
+        labels = mine.reindex(origin.frame["user_id"]).fillna("").to_numpy(dtype=object).astype(str)
+        count = len(np.unique(labels))
+        if count not in by_count:
+            by_count[count] = group_baselines(origin, count, forecast, seed)
+        for predictor, prediction in ({name: labels} | dict(by_count[count]) | singles).items():
+            predictors[f"{name}\n{predictor}"] = [np.asarray(prediction)]
+    judged = judge(predictors, [origin.outcomes], seed=seed, replications=REPLICATIONS)
+    rows = []
+    for result in judged:
+        strategy, predictor = result.predictor.split("\n")
+        for measure, e in result.estimates.items():
+            outcome, metric = PLACES[measure]
+            rows.append((strategy, predictor, result.groups, outcome, metric, e.value, e.lower, e.upper))
+    table = pd.DataFrame(rows, columns=list(SCHEMA)) if rows else empty
+    # Nine decimals: BLAS kernels differ in the last bits between machines, content hashes must not.
+    for column in ("value", "lower", "upper"):
+        table[column] = table[column].astype("float64").round(9) + 0.0
+    return table
+
+
+@dataclass(frozen=True)
+class BesideRivals:
+    """How a strategy that learns from spend explained it, beside the best of RIVALS (cross-fitted R2)."""
+
+    strategy: str
+    own: float
+    best_rival: float
+
+    @property
+    def lost(self) -> bool:
+        """Tell whether the best rival said more."""
+        return self.own < self.best_rival
+
+
+def beside_rivals(table: pd.DataFrame, strategies: Mapping[str, Strategy]) -> list[BesideRivals]:
+    """Compare the strategies that learn from spend with what an analyst would run, by a day's rows of the table."""
+    spend = table[(table["outcome"] == "spend") & (table["metric"] == "r2_crossfit")]
+    compared = []
+    for name, rows in spend.groupby("strategy", sort=True):
+        if name not in strategies or not _learns_from_spend(strategies[str(name)]):
+            continue
+        values = dict(zip(rows["predictor"].tolist(), rows["value"].astype(float).tolist(), strict=True))
+        best = max((values[r] for r in RIVALS if np.isfinite(values.get(r, np.nan))), default=-np.inf)
+        compared.append(BesideRivals(str(name), values.get(str(name), float("nan")), best))
+    return compared
+
+
+def _learns_from_spend(strategy: Strategy) -> bool:
+    return strategy.algorithm == "outcome_tiers" and strategy.parameters.get("outcome", "monetary") == "monetary"
+
+
+# ---- origins -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -116,9 +235,6 @@ def fitted_labels(lake: Lake, strategy: Strategy, day: dt.date, users: pd.Series
     Raises:
         MissingDaysError: when a day that the recipe learns from was never materialized.
     """
-    from seg_assets.core.numerics import fit_seed
-    from seg_assets.segments.fitting.fit import fit_challenger
-
     frame = load_features(lake, strategy, day)
     outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
     found = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome, replications=0)
@@ -142,8 +258,6 @@ class Labels:
 
 
 def _with_rules(strategy: Strategy, frame: pd.DataFrame, model: SegmentModel, day: dt.date) -> np.ndarray:
-    from seg_assets.segments.daily.assign import assign_day
-
     return assign_day(strategy, frame, model, None, day)["segment_id"].to_numpy(dtype=object).astype(str)
 
 
@@ -152,10 +266,6 @@ def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, r
 
     A user drawn twice counts twice, in the fit day's features and in the outcome; everyone is labelled.
     """
-    from seg_assets.core.numerics import fit_seed
-    from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
-    from seg_assets.segments.features import clustered_mask
-
     if labels.model is None or labels.frame is None or replications < 1:
         return float("nan")
     space, k = labels.model.space, labels.model.n_clusters

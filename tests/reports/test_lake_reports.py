@@ -6,7 +6,7 @@ import pytest
 
 from seg_assets.cli import main
 from seg_assets.core.settings import Settings
-from seg_assets.evaluation.validity_assets import SCHEMA as VALIDITY
+from seg_assets.evaluation.validity_lake import SCHEMA as VALIDITY
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import Shop

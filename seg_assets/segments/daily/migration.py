@@ -222,7 +222,8 @@ def migrate(
 def overdispersion(windows: Sequence[np.ndarray]) -> float:
     """Return the windows' Pearson chi-square of homogeneity over its degrees of freedom: 1 or more.
 
-    Fewer than two windows give nan. Each window is a matrix of counts; a row is compared with itself in the other windows.
+    Each window is a matrix of counts; a row is compared with itself in the other windows. With fewer than two windows the
+    answer is nan.
     """
     if len(windows) < 2:
         return float("nan")
