@@ -158,10 +158,10 @@ class Origin:
 
 
 def load_origin(lake: Lake, day: dt.date, horizon_days: int = HORIZON_DAYS) -> Origin:
-    """The users known on `day` and their outcomes up to day + horizon.
+    """Read the users known on `day` and their outcomes up to day + horizon.
 
     Raises:
-        MissingDaysError: when the profiles of one of the two days were never materialized.
+        MissingDaysError: the profiles of one of the two days were never materialized.
     """
     later = day + dt.timedelta(days=horizon_days)
     then = read_profiles(lake, day)
@@ -178,7 +178,7 @@ def load_origin(lake: Lake, day: dt.date, horizon_days: int = HORIZON_DAYS) -> O
 def labels_side_by_side(
     origin: Origin, strategy: Strategy, frame: pd.DataFrame, models: Sequence[SegmentModel]
 ) -> tuple[list[np.ndarray], Outcomes]:
-    """What each model calls the users who take part in clustering, and what those users did since.
+    """Label the users who take part in clustering with each model, beside what those users did since.
 
     Args:
         origin: the day, with the users whose outcomes are known.
@@ -197,12 +197,12 @@ def labels_side_by_side(
 
 
 def read_profiles(lake: Lake, day: dt.date) -> pd.DataFrame:
-    """The columns that outcomes and baselines read, sorted by user_id; a column the shop lacks is null."""
+    """Read the columns of outcomes and baselines, sorted by user_id; a column that the shop lacks is null."""
     return load_columns(lake, day, sorted({*TOTALS, *baselines.COLUMNS}))
 
 
 def group_baselines(origin: Origin, k: int, forecast: np.ndarray, seed: int) -> Mapping[str, np.ndarray]:
-    """Every baseline with k groups; `forecast` is the BG/NBD one."""
+    """Return every baseline with k groups; `forecast` is that of BG/NBD."""
     return {
         **baselines.baseline_labels(origin.frame, k, seed),
         "bg_nbd_quantile": baselines.forecast_labels(forecast, k),
@@ -210,22 +210,22 @@ def group_baselines(origin: Origin, k: int, forecast: np.ndarray, seed: int) -> 
 
 
 def single_baselines(origin: Origin, earlier: Origin | None, forecast: np.ndarray) -> Mapping[str, np.ndarray]:
-    """Baselines whose number of groups is their own, and numbers per user.
+    """Return baselines that choose their number of groups, and numbers per user.
 
-    earlier: an origin whose outcomes end on or before this day, for what is learned from the past.
+    earlier: an origin whose outcomes end on or before this day, from which a baseline may learn.
     """
-    found = {
+    labels = {
         "rfm_cells": baselines.rfm_cells(origin.frame),
         "last_period": baselines.last_period(origin.frame),
         "bg_nbd": forecast,
     }
     learned = earlier is not None and len(earlier.frame) > 0
     threshold = baselines.hiatus_threshold(earlier.frame, earlier.outcomes.lapsed) if learned and earlier else 30.0
-    return {**found, "hiatus_rule": baselines.hiatus(origin.frame, threshold)}
+    return {**labels, "hiatus_rule": baselines.hiatus(origin.frame, threshold)}
 
 
 def fixed_k(strategy: Strategy, k: int) -> Strategy:
-    """The strategy's recipe at exactly k segments: `minimum_share` gives way, or k could not be kept."""
+    """Return the strategy's recipe at exactly k segments, without `minimum_share`, which could ask for fewer."""
     return strategy.model_copy(update={"k": Clusters(min=k, max=k), "minimum_share": 0.0})
 
 
@@ -233,16 +233,16 @@ def fitted_labels(lake: Lake, strategy: Strategy, day: dt.date, users: pd.Series
     """Fit the recipe on `day`, from the lake as of that day, and label the given users.
 
     Raises:
-        MissingDaysError: when a day that the recipe learns from was never materialized.
+        MissingDaysError: a day that the recipe learns from was never materialized.
     """
     frame = load_features(lake, strategy, day)
     outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
-    found = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome, replications=0)
-    if found.model is None:
-        return Labels(np.zeros(len(users), dtype=np.int64), np.full(len(users), "unassigned"), None, found.reason)
+    fit = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome, replications=0)
+    if fit.model is None:
+        return Labels(np.zeros(len(users), dtype=np.int64), np.full(len(users), "unassigned"), None, fit.reason)
     frame = frame.set_index("user_id", drop=False).loc[users].reset_index(drop=True)
-    nearest = found.model.assign(frame)["segment_id"].to_numpy(dtype=object).astype(str)
-    return Labels(nearest, _with_rules(strategy, frame, found.model, day), found.model, "", frame, outcome)
+    nearest = fit.model.assign(frame)["segment_id"].to_numpy(dtype=object).astype(str)
+    return Labels(nearest, _with_rules(strategy, frame, fit.model, day), fit.model, "", frame, outcome)
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ def _with_rules(strategy: Strategy, frame: pd.DataFrame, model: SegmentModel, da
 
 
 def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, replications: int) -> float:
-    """Mean adjusted Rand index of the labels with those of refits on bootstrap samples of the users.
+    """Return the mean adjusted Rand index of the labels with those of refits on bootstrap samples of the users.
 
     A user drawn twice counts twice, in the fit day's features and in the outcome; everyone is labelled.
     """
@@ -299,9 +299,9 @@ def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, r
 
 
 def boosted_ceiling(lake: Lake, strategy: Strategy, origin: Origin, seed: int) -> np.ndarray:
-    """What the profiles could say at best: gradient boosting (Friedman 2001) on every number in them.
+    """Forecast spend as well as the profiles allow: gradient boosting (Friedman 2001) on every number in them.
 
-    Not a fair rival: it learns from what other users did in the very days it predicts (five folds over users).
+    No fair rival: the forecast learns from what other users did in the very days it predicts (five folds over users).
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -319,5 +319,5 @@ def boosted_ceiling(lake: Lake, strategy: Strategy, origin: Origin, seed: int) -
 
 
 def origin_days(first: dt.date, last: dt.date, step_days: int) -> Sequence[dt.date]:
-    """Every `step_days` from first to last, both ends within."""
+    """Return every `step_days`-th day from first to last."""
     return [first + dt.timedelta(days=n) for n in range(0, (last - first).days + 1, step_days)]

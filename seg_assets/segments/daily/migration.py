@@ -222,8 +222,8 @@ def migrate(
 def overdispersion(windows: Sequence[np.ndarray]) -> float:
     """Return the windows' Pearson chi-square of homogeneity over its degrees of freedom: 1 or more.
 
-    Each window is a matrix of counts; a row is compared with itself in the other windows. With fewer than two windows the
-    answer is nan.
+    Each window is a matrix of counts; a row is compared with itself in the other windows. Fewer than two windows have
+    no answer: nan.
     """
     if len(windows) < 2:
         return float("nan")
