@@ -186,11 +186,11 @@ def _latest_flagged_before(lake: Lake, strategy: str, day: dt.date) -> set[dt.da
     if not days:
         return set()
     with lake.connect() as con:
-        found = con.execute(
+        latest = con.execute(
             f"select max(day) from {lake.scan(TABLE, days)} where strategy = $strategy and flagged",
             {"strategy": strategy},
         ).fetchone()
-    return {found[0]} if found and found[0] is not None else set()
+    return {latest[0]} if latest and latest[0] is not None else set()
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def _counterfactual_line(e: Explanation) -> str:
 
 def _move_lines(move: Mapping[str, Any] | None, day: dt.date) -> list[str]:
     if move is None:
-        return [f"how they came here: segment_moves of {day} says nothing"]
+        return [f"how they came: segment_moves of {day} says nothing"]
     if move["kind"] == ENTERED:
         return [f"entered on {day}: not known the day before"]
     waited = f", after waiting {move['waited_days']} day(s)" if move["waited_days"] else ""
