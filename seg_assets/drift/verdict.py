@@ -104,11 +104,6 @@ class Verdict:
         """Hash what a decision of this day depends on: a score that moved in its ninth digit re-opens nothing."""
         return digest([self.strategy, self.model_id, self.baseline_id, self.cause])
 
-    @property
-    def top_score(self) -> float:
-        """Return the greatest score in units of its limit; 1 and more is drift."""
-        return max((c.score / c.limit for c in self.columns if c.score is not None), default=0.0)
-
     def row(self) -> dict[str, Any]:
         """Return the row with the columns of SCHEMA."""
         names = ("column", "method", "score", "limit", "drifted", "missing_now", "missing_then")

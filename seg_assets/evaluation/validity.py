@@ -15,17 +15,9 @@ import pandas as pd
 
 from seg_assets.core.numerics import one_thread
 
-# Metrics of a predictor, in the order in which they are shown. Greater is better; 0 (AUC: .5) says nothing.
+# Metrics of a predictor, in the order in which they are shown; docs/validity.md defines each. Greater is better, and 0
+# (AUC: .5) says nothing.
 METRICS = ("r2", "r2_crossfit", "spearman", "lapse_auc", "active_r2", "mix", "coupon_auc")
-METRIC_TEXTS = {
-    "r2": "Share of the variance of next-period spend between groups (eta squared)",
-    "r2_crossfit": "The same, each user predicted by the mean of the others' fold: what group means learned promise",
-    "spearman": "Rank correlation of the group's mean with the user's next-period spend",
-    "lapse_auc": "AUC of the group's lapse rate for buying nothing in the next period",
-    "active_r2": "Share of the variance of next-period active days between groups",
-    "mix": "Cross-fitted share of the variance of next-period category shares that groups explain, of users who bought",
-    "coupon_auc": "AUC of the group's response rate for redeeming a coupon in the next period",
-}
 # Folds of r2_crossfit; users in the order of their ids.
 FOLDS = 5
 # Value plus and minus 1.96 bootstrap standard errors (Efron 1979). Not percentiles: a resample holds 63 % of the
