@@ -27,6 +27,8 @@ SHIPPED = Path(__file__).parent.parent / "sources"
 # Texts that exports write for "nothing" in CSV, which knows no null of its own.
 CSV_NULLS = ("", "NULL", "null", "\\N", "NaN", "nan", "None", "N/A", "n/a")
 USERS, PRODUCTS = "users", "products"
+# Contract and key of the tables that are no events.
+KEYED_TABLES = {USERS: (RAW_USERS, "user_id"), PRODUCTS: (RAW_PRODUCTS, "product_id")}
 # Endings of files that are still being written or are no data; never read.
 IGNORED_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")
 
@@ -384,7 +386,7 @@ class TableFeed(_Feed):
 
     def check(self, kind: str) -> None:
         """Check the columns against the contract of users or products."""
-        contract, key = (RAW_USERS, "user_id") if kind == USERS else (RAW_PRODUCTS, "product_id")
+        contract, key = KEYED_TABLES[kind]
         self._check_columns(contract, (key,))
         if len({p.has_day for p in self.files}) > 1:
             raise ValueError("files: all with {day}, or all without")
