@@ -15,8 +15,9 @@ import duckdb
 from seg_assets.core.errors import ConfigError
 from seg_assets.events.accounts import FileAccount, Rejections
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
+from seg_assets.events.file_pattern import FilePattern
 from seg_assets.events.reader import Reader
-from seg_assets.events.source import KEYED_TABLES, PRODUCTS, USERS, DayFrom, EventFeed, FilePattern, Source
+from seg_assets.events.source import KEYED_TABLES, PRODUCTS, USERS, DayFrom, EventFeed, Source
 from seg_assets.events.store import (
     ACCEPTED,
     REJECTED,

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, LandingError
-from seg_assets.events.source import IGNORED_ENDINGS, PRODUCTS, USERS, EventFeed, FilePattern, Source
+from seg_assets.events.file_pattern import FilePattern
+from seg_assets.events.source import IGNORED_ENDINGS, PRODUCTS, USERS, EventFeed, Source
 
 EVENTS = "events"
 # The key of the landing files in a footer; lake.input_key(Input("landing", "files")).

@@ -5,7 +5,8 @@ import pytest
 
 from seg_assets.core.errors import ConfigError
 from seg_assets.events.expressions import Expression, ExpressionError
-from seg_assets.events.source import FilePattern, load_source, shipped_sources
+from seg_assets.events.file_pattern import FilePattern
+from seg_assets.events.source import load_source, shipped_sources
 from seg_assets.events.store import close_file_access
 from tests.events.landing_zone import EVENTS, ORDERS, source_of
 
