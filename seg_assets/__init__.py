@@ -1,3 +1,3 @@
 """User segments that stay right every day, as a Dagster project."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
