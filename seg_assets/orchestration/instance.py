@@ -13,7 +13,7 @@ import yaml
 from sqlalchemy.exc import SQLAlchemyError
 
 from seg_assets.core.errors import ConfigError, InstanceError
-from seg_assets.core.settings import PACKAGE, Settings
+from seg_assets.core.settings import Settings, packed_or_beside
 
 
 def instance_folder(settings: Settings) -> Path:
@@ -35,8 +35,7 @@ def prepare_instance(settings: Settings) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not config.exists():
-            beside = PACKAGE.parent / "deploy" / "dagster.yaml"
-            shutil.copyfile(beside if beside.exists() else PACKAGE / "_deploy" / "dagster.yaml", config)
+            shutil.copyfile(packed_or_beside("deploy") / "dagster.yaml", config)
     except OSError as error:
         raise ConfigError(
             f"home = {settings.home}: the Dagster instance {folder} cannot be made: {error}; "
