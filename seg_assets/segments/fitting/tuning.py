@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
+from seg_assets.core import numerics
 from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
@@ -126,7 +127,7 @@ def chosen(
     counts: tuple[int, int] | None = None,
 ) -> Choice:
     """What a fit would choose, with a table also where it would not make one."""
-    distinct = algorithms.distinct_rows(X)
+    distinct = numerics.distinct_rows(X)
     k = strategy.k
     low, high = counts or ((k.min, k.max) if k.min < k.max else (max(2, k.min - FEWER), k.max + MORE))
     low, high = min(low, distinct), min(high, distinct)
