@@ -11,6 +11,7 @@ import datetime as dt
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -77,7 +78,7 @@ class ImportingShop(Shop):
 
 
 def build_defs(
-    settings: Settings | None = None,
+    settings: Settings | Path | None = None,
     *,
     assets: Sequence[Asset] = (),
     asset_checks: Sequence[dg.AssetChecksDefinition] = (),
@@ -94,7 +95,7 @@ def build_defs(
     assets with other partitions. docs/architecture.md shows how to merge.
 
     Args:
-        settings: the shop; default: what `Settings.from_env` reads.
+        settings: the shop, or its settings file; default: what `Settings.from_env` reads.
         assets: further assets, or others for ours.
         asset_checks: further checks.
         jobs: further jobs, or others for ours. The sensors ask for `daily`, `recluster` and `refresh` by name.
@@ -105,7 +106,8 @@ def build_defs(
             one process for all steps: a process per step imports everything again (2.9 times the time of a small
             shop's day, docs/performance.md).
     """
-    settings = settings or Settings.from_env()
+    if not isinstance(settings, Settings):
+        settings = Settings.from_env(file=settings)
     with warnings.catch_warnings():
         # Backfill policies and checks per day are beta and preview in the Dagster that we pin: known, and tested.
         warnings.simplefilter("ignore", dg.BetaWarning)
