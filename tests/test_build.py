@@ -116,8 +116,8 @@ def test_a_user_merges_the_code_location_into_definitions_of_their_own(settings)
         assert dg.AssetKey("user_segments") in selected
         assert dg.AssetKey("mailing_list") not in selected
     result = merged.resolve_job_def("mail").execute_in_process(instance=dg.DagsterInstance.ephemeral())
-    (made,) = result.asset_materializations_for_node("mailing_list")
-    assert made.metadata["lake"].value == str(settings.lake)
+    (materialized,) = result.asset_materializations_for_node("mailing_list")
+    assert materialized.metadata["lake"].value == str(settings.lake)
 
 
 def test_a_user_with_an_executor_of_their_own_leaves_ours_out(settings):

@@ -272,6 +272,11 @@ def _read_value(name: str, file: str, env: Mapping[str, str]) -> str:
 
 
 def _object_store(url: str) -> UPath:
+    """Return an object-store URL as a path.
+
+    Raises:
+        ValueError: no store or no place in it, or the package that reads the store is not installed.
+    """
     protocol, _, rest = url.partition("://")
     if not protocol or not rest.strip("/"):
         raise ValueError("a URL names its store and a place in it, for example s3://bucket/lake")
