@@ -49,13 +49,16 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
     from seg_assets.evaluation import assets as evaluation
     from seg_assets.evaluation import validity_assets as validity
     from seg_assets.events import assets as events
+    from seg_assets.loop.planner import say_behind
     from seg_assets.profiles import assets as profiles
     from seg_assets.reports import assets as reports
     from seg_assets.segments import assets as segments
     from seg_assets.segments import model_assets as models
 
-    rooms = (events, profiles, models, segments, evaluation, validity, drift, reports)
-    return [asset for room in rooms for asset in room.build_assets(settings, partitions)]
+    profiles_of = partial(profiles.build_assets, backlog=say_behind)
+    rooms = (models, segments, evaluation, validity, drift, reports)
+    builders = [events.build_assets, profiles_of, *(room.build_assets for room in rooms)]
+    return [asset for build in builders for asset in build(settings, partitions)]
 
 
 def build_jobs() -> dict[str, AssetJob]:
