@@ -119,7 +119,7 @@ def plant_past(place: Place, days: Sequence[dt.date]) -> None:
     from seg_assets.segments.daily.assign import SCHEMA as SEGMENTS
 
     settings = Settings.from_env()
-    profiles = DayBuilder(place_lake(), settings.dbt_project).schemas
+    profiles = DayBuilder(place_lake(), settings.dbt_project).schemas.tables
     shapes = {
         "user_category_profiles": profiles["user_category_profiles"],
         "user_profiles": profiles["user_profiles"],

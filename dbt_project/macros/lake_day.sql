@@ -8,10 +8,11 @@
     {{ run_hooks(pre_hooks, inside_transaction=false) }}
     {{ run_hooks(pre_hooks, inside_transaction=true) }}
 
+    {%- set shop = shop_features() if model.name == 'user_profiles' else {'features': [], 'digest': ''} -%}
     {%- if config.get('contract').enforced -%}
         {#- Against views without rows (the plugin's), before anything is written. -#}
-        {{ get_assert_columns_equivalent(sql) }}
-        {%- set sql = get_select_subquery(sql) -%}
+        {{ get_assert_columns_equivalent(with_features(sql, shop.features)) }}
+        {%- set sql = sql if shop.features else get_select_subquery(sql) -%}
     {%- endif -%}
     {%- set asked = {
         'run': tojson(var('run')), 'start_date': var('start_date') | string, 'end_date': var('end_date') | string,
@@ -21,7 +22,7 @@ import json
 
 from seg_assets.profiles.dbt_plugin import Job
 
-job = Job(__spec__, **json.loads({{ tojson(tojson({'table': model.name, 'sql': sql, 'asked': asked})) }}))
+job = Job(__spec__, **json.loads({{ tojson(tojson({'table': model.name, 'sql': sql, 'asked': asked, 'shop': shop})) }}))
 model, materialize, dbtObj = job.model, job.materialize, job.dbtObj
     {%- endcall -%}
 

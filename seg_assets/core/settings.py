@@ -50,6 +50,7 @@ class Settings(BaseModel):
     reports: Path | None = Field(default=None, description="Reports root; default <home>/reports")
     source: str = Field(default="simulator", description="A shipped source's name, or a path to a source YAML")
     strategies: Path = Field(default=PACKAGE / "segments" / "strategies", description="Folder of strategy YAMLs")
+    features: Path | None = Field(default=None, description="Folder of the shop's features/*.sql; default: none")
     dbt_project: Path = Field(default_factory=default_dbt_project, description="Folder of dbt_project.yml")
     time_zone: str = Field(default="UTC", description="The shop's time zone: it decides which day an event is of")
     start_day: Day = Field(default=dt.date(2024, 1, 1), description="First day of the shop's history")
@@ -93,8 +94,10 @@ class Settings(BaseModel):
         for name, base in (("landing", "landing"), ("lake", "lake"), ("reports", "reports")):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, self.home / base)
-        for name in ("home", "landing", "lake", "reports", "strategies", "dbt_project"):
+        for name in ("home", "landing", "lake", "reports", "strategies", "features", "dbt_project"):
             path = getattr(self, name)
+            if path is None:
+                continue
             if not isinstance(path, UPath) or path.protocol in ("", "file"):
                 try:
                     object.__setattr__(self, name, Path(path).expanduser().resolve())

@@ -31,6 +31,7 @@ from seg_assets.orchestration.assets import (
 from seg_assets.orchestration.partitions import days_of_run
 from seg_assets.profiles import facts, runner
 from seg_assets.profiles.engine.days import DayBuilder
+from seg_assets.profiles.project import project_of
 from seg_assets.profiles.schema import ModelDoc, model_docs
 
 GROUP = "profiles"
@@ -57,7 +58,7 @@ def build_assets(
         backlog: asked for the likely cause when a test fails: an earlier day that is not up to date.
     """
     project = runner.load_project(settings)
-    docs = model_docs(settings.dbt_project)
+    docs = model_docs(project_of(settings))
     by_check = {dg.AssetCheckKey(dg.AssetKey(t.model), t.name): t for t in project.tests}
 
     @dg.multi_asset(
@@ -126,7 +127,7 @@ def run_days(
 ) -> Iterator[dg.MaterializeResult]:
     """Build the models for the days, oldest first, in chunks; then report each day and each test to the UI."""
     lake = Lake.of(settings)
-    builder = DayBuilder(lake, settings.dbt_project)
+    builder = DayBuilder(lake, project_of(settings))
     progress = _Progress(context, total=len(days) * len(models))
     by_day: dict[str, list[DayResult]] = {m: [] for m in models}
     blocking_failures: list[str] = []

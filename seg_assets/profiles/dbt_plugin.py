@@ -20,11 +20,14 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.events.logging import AdapterLogger
 from duckdb import DuckDBPyConnection
 
-from seg_assets.core.errors import SegAssetsError
+from seg_assets.core.errors import ConfigError, SegAssetsError
 from seg_assets.core.sql import literal
+from seg_assets.lake.shop_files import FEATURES_KEY
 from seg_assets.lake.store import Lake
-from seg_assets.profiles.engine.days import DayBuilder, check_days
+from seg_assets.profiles.engine.base import Feature
+from seg_assets.profiles.engine.days import DayBuilder, ShopColumns, check_days
 from seg_assets.profiles.engine.duckdb import DuckDBEngine, show, show_empty
+from seg_assets.profiles.project import project_of
 from seg_assets.profiles.runner import LOGGER, DbtRun
 
 _LOG = AdapterLogger(LOGGER)
@@ -58,7 +61,7 @@ class Plugin(BasePlugin):
 @lru_cache(maxsize=1)
 def _builder(run: DbtRun) -> DayBuilder:
     """Return the builder of a run; its models share one, which knows the footers that were read."""
-    return DayBuilder(Lake.of(run.settings), run.settings.dbt_project)
+    return DayBuilder(Lake.of(run.settings), project_of(run.settings))
 
 
 class Job:
@@ -69,10 +72,13 @@ class Job:
         table: the model.
         sql: its compiled SQL.
         asked: the variables `run`, `start_date` and `end_date`.
+        shop: what the macro `shop_features` says: the shop's features for this model, and the digest of their files.
     """
 
-    def __init__(self, spec: ModuleSpec, table: str, sql: str, asked: dict[str, Any]) -> None:
+    def __init__(self, spec: ModuleSpec, table: str, sql: str, asked: dict[str, Any], shop: dict[str, Any]) -> None:
         self.table, self.sql, self.asked = table, sql, asked
+        features = [Feature(**feature) for feature in shop["features"]]
+        self.shop = ShopColumns(features, shop["digest"]) if features else None
         # dbt-duckdb removes the source and leaves the bytecode.
         if spec.cached:
             Path(spec.cached).unlink(missing_ok=True)
@@ -83,8 +89,9 @@ class Job:
             run = DbtRun.read(self.asked)
             builder = _builder(run)
             days = check_days(run.days, builder.lake)
+            self._check_features(run, builder.lake)
             with DuckDBEngine(con, builder.lake, builder.schemas, keep_windows=len(days) > 1) as engine:
-                for provenance in builder.build(engine, self.table, days, self.sql):
+                for provenance in builder.build(engine, self.table, days, self.sql, self.shop):
                     _LOG.info("{} of {}: {} rows", self.table, provenance.day, str(provenance.rows))
             show(con, builder.lake, builder.schemas, self.table, days)
         except SegAssetsError as error:
@@ -94,6 +101,15 @@ class Job:
         except Exception as error:
             _LOG.debug("{}: {}", type(error).__name__, str(error))
             raise
+
+    def _check_features(self, run: DbtRun, lake: Lake) -> None:
+        """Refuse a dbt project that holds other features than the shop has now."""
+        wanted = lake.shop_inputs.get(self.table, {}).get(FEATURES_KEY, "")
+        if wanted != (self.shop.digest if self.shop else ""):
+            raise ConfigError(
+                f"features = {run.settings.features}: this dbt project holds other features; run dbt in the shop's own "
+                f"project, {project_of(run.settings)}"
+            )
 
     def materialize(self, result: None, con: DuckDBPyConnection) -> None:
         """Do nothing: the days are published."""

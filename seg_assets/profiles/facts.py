@@ -119,7 +119,7 @@ def failing_days(builder: DayBuilder, sql: str, days: Sequence[dt.date]) -> dict
     failing = {}
     with builder.lake.connect() as con:
         for day in days:
-            for table in builder.schemas:
+            for table in builder.schemas.tables:
                 show(con, builder.lake, builder.schemas, table, [day])
             count = con.execute(f"select count(*) from ({sql}) as failing").fetchone()
             if count and count[0]:

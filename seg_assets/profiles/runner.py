@@ -28,6 +28,8 @@ from seg_assets.core import errors
 from seg_assets.core.days import check_order, day_range, parse_day
 from seg_assets.core.errors import ConfigError, SegAssetsError
 from seg_assets.core.settings import Settings
+from seg_assets.profiles.project import project_of
+from seg_assets.profiles.schema import project_files
 from seg_assets.seams.dbt_manifest import read_manifest
 from seg_assets.seams.imports import quick_imports
 
@@ -157,7 +159,7 @@ def load_project(settings: Settings) -> Project:
 
 def prepared_folder(settings: Settings) -> Path:
     """Return the folder of the prepared manifest of the project as it is now; it need not be prepared yet."""
-    return settings.home / "dbt" / _project_hash(settings.dbt_project)
+    return settings.home / "dbt" / _project_hash(project_of(settings))
 
 
 def prepare(settings: Settings) -> Path:
@@ -192,29 +194,21 @@ def prepare(settings: Settings) -> Path:
 
 def _parse(settings: Settings, scratch: Path) -> tuple[bytes, str]:
     """Have dbt parse the project; return the manifest as dbt reads it again, and the summary as JSON."""
+    project = project_of(settings)
     with _exclusive_dbt() as invoke:
-        result = invoke(parse_args(settings.dbt_project, scratch, DbtRun(settings)))
+        result = invoke(parse_args(project, scratch, DbtRun(settings)))
     if not result.success:
-        raise ConfigError(f"{settings.dbt_project}: dbt cannot parse it: {result.exception}")
+        shop = f" (with the shop's columns of {settings.features})" if project != settings.dbt_project else ""
+        raise ConfigError(f"{project}{shop}: dbt cannot parse it: {result.exception}")
     document = json.loads((scratch / "target" / "manifest.json").read_text(encoding="utf-8"))
     return (scratch / "target" / "partial_parse.msgpack").read_bytes(), json.dumps(asdict(summarize(document)))
-
-
-def _project_files(project: Path) -> list[Path]:
-    """Return the files that decide what the project means, sorted."""
-    if not (project / "dbt_project.yml").is_file():
-        raise ConfigError(f"dbt_project = {project}: no dbt_project.yml there; point it at the dbt project")
-    files = [project / "dbt_project.yml", project / "profiles.yml"]
-    for folder in ("models", "macros", "tests"):
-        files += [p for p in (project / folder).rglob("*") if p.suffix in (".sql", ".yml", ".yaml", ".csv")]
-    return sorted(files)
 
 
 def _project_hash(project: Path) -> str:
     """Return a hash of the project's files, its place, and the dbt that would parse it."""
     total = hashlib.sha256()
     total.update(f"{SHAPE}|{project}|{version('dbt-core')}|{version('dbt-duckdb')}".encode())
-    for path in _project_files(project):
+    for path in project_files(project):
         total.update(str(path.relative_to(project)).encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()[:16]
 
@@ -407,7 +401,7 @@ def build(
             on_published(table, dt.date.fromisoformat(day), int(rows))
 
     with _scratch(settings) as scratch, _exclusive_dbt(settings, listen) as invoke:
-        result = invoke(build_args(settings.dbt_project, scratch, run, tests))
+        result = invoke(build_args(project_of(settings), scratch, run, tests))
     if failures:
         raise failures[0]
     if result.exception is not None:
@@ -444,7 +438,7 @@ def _error_named(kind: str, text: str) -> Exception:
 def unit_tests(settings: Settings, models: Sequence[str] = ()) -> dict[str, str]:
     """Run the dbt unit tests, of `models` or of all: name to 'pass', or to dbt's message."""
     with _scratch(settings) as scratch, _exclusive_dbt(settings) as invoke:
-        result = invoke(unit_test_args(settings.dbt_project, scratch, DbtRun(settings, models=tuple(models))))
+        result = invoke(unit_test_args(project_of(settings), scratch, DbtRun(settings, models=tuple(models))))
     if result.result is None:
         raise DbtError(f"dbt test: {result.exception}")
     return {
@@ -455,7 +449,7 @@ def unit_tests(settings: Settings, models: Sequence[str] = ()) -> dict[str, str]
 def compiled_sql(settings: Settings, models: Sequence[str]) -> dict[str, str]:
     """Return the SQL of each model as dbt compiles it."""
     with _scratch(settings) as scratch, _exclusive_dbt(settings) as invoke:
-        result = invoke(compile_args(settings.dbt_project, scratch, DbtRun(settings, models=tuple(models))))
+        result = invoke(compile_args(project_of(settings), scratch, DbtRun(settings, models=tuple(models))))
         if not result.success:
             raise DbtError(f"dbt compile: {result.exception}")
         files = (scratch / "target" / "compiled").rglob("*.sql")

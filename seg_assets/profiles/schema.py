@@ -3,17 +3,32 @@
 Not here: dbt's own reading of the project (`profiles.runner`). This module imports neither dbt nor Dagster.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from seg_assets.core.errors import ConfigError
-from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
 from seg_assets.core.yaml_file import read_yaml
+from seg_assets.events.contract import RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
 
+_RAW = {"raw_events": RAW_EVENTS, "raw_users": RAW_USERS, "raw_products": RAW_PRODUCTS}
 # Values of a column's `window_days` beside a number of days.
 ALL_DAYS, NO_WINDOW = "all", "none"
+
+
+@dataclass(frozen=True)
+class Schemas:
+    """Column types of the tables that the profile models read and write.
+
+    tables: by table, the columns of its files.
+    carried: by table that can take rows over from yesterday, the columns that its own SQL gives.
+    """
+
+    tables: Mapping[str, Mapping[str, str]]
+    carried: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -23,12 +38,14 @@ class Column:
     kind: DuckDB type.
     window_days: the length in days of the window that it looks back on, "all" for every day up to the day, "none" for
         a column that is computed anew for everybody each day; None when the YAML does not say.
+    feature: the shop's feature file that it is from; empty for a column of the model's own SQL.
     """
 
     name: str
     kind: str
     description: str
     window_days: int | str | None = None
+    feature: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,8 +101,9 @@ def _docs(files: tuple[tuple[Path, int], ...]) -> tuple[tuple[str, ModelDoc], ..
 
 
 def _column(column: dict[str, Any]) -> Column:
-    window = _meta(column).get("window_days")
-    return Column(column["name"], str(column.get("data_type", "")), _one_line(column), window)
+    meta = _meta(column)
+    kind, window = str(column.get("data_type", "")), meta.get("window_days")
+    return Column(column["name"], kind, _one_line(column), window, meta.get("feature", ""))
 
 
 def _meta(item: dict[str, Any]) -> dict[str, Any]:
@@ -96,11 +114,30 @@ def _one_line(item: dict[str, Any]) -> str:
     return " ".join(str(item.get("description", "")).split())
 
 
-def profile_columns(settings: Settings) -> dict[str, str]:
-    """Return column of `user_profiles` to its description: what a strategy may name as a feature or in a rule."""
-    return model_docs(settings.dbt_project)["user_profiles"].descriptions
+def table_docs(project: Path) -> dict[str, ModelDoc]:
+    """Return what the YAML files of a dbt project say of the models that are tables of the lake."""
+    return {name: doc for name, doc in model_docs(project).items() if name in TABLES}
 
 
-def profile_types(settings: Settings) -> dict[str, str]:
-    """Return column of `user_profiles` to its DuckDB type."""
-    return model_docs(settings.dbt_project)["user_profiles"].types
+def schemas_of(project: Path) -> Schemas:
+    """Return the column types of every table that a profile model reads or writes."""
+    docs = table_docs(project)
+    own = {name: {c.name: c.kind for c in doc.columns if not c.feature} for name, doc in docs.items()}
+    return Schemas(
+        tables={**_RAW, **{name: doc.types for name, doc in docs.items()}},
+        carried={name: columns for name, columns in own.items() if TABLES[name].edges},
+    )
+
+
+def project_files(project: Path) -> list[Path]:
+    """Return the files that decide what a dbt project means, sorted.
+
+    Raises:
+        ConfigError: the folder is no dbt project.
+    """
+    if not (project / "dbt_project.yml").is_file():
+        raise ConfigError(f"dbt_project = {project}: no dbt_project.yml there; point it at the dbt project")
+    files = [project / "dbt_project.yml", project / "profiles.yml"]
+    for folder in ("models", "macros", "tests"):
+        files += [p for p in (project / folder).rglob("*") if p.suffix in (".sql", ".yml", ".yaml", ".csv")]
+    return sorted(files)

@@ -302,7 +302,7 @@ def strategies_of(settings: Settings) -> dict[str, Strategy]:
 
 
 def _profile_columns(settings: Settings) -> Mapping[str, str]:
-    from seg_assets.profiles.schema import profile_types
+    from seg_assets.profiles.project import profile_types
 
     return profile_types(settings)
 

@@ -88,11 +88,10 @@ def test_a_failed_dbt_test_fails_the_run_and_shows_the_day_it_failed_on(ran, mon
     bad = history.days[1]
     real = DuckDBEngine.stage
 
-    def stage(self, table, sql):
-        (today,) = self.con.execute("select getvariable('as_of')").fetchone()
-        if table == "user_lifetime" and today == bad:
+    def stage(self, inputs, sql):
+        if inputs.table == "user_lifetime" and inputs.day == bad:
             sql = f"select * replace (date '2031-01-01' as first_seen_day) from ({sql})"
-        return real(self, table, sql)
+        return real(self, inputs, sql)
 
     monkeypatch.setattr(DuckDBEngine, "stage", stage)
     before = lake.provenance("user_profiles", bad)
@@ -121,10 +120,10 @@ def test_a_share_outside_of_0_to_1_is_found_in_any_column_and_null_is_allowed(ra
     settings, history, instance, _ = ran
     day, real = history.days[-1], DuckDBEngine.stage
 
-    def stage(self, table, sql):
-        if table == "user_profiles":
+    def stage(self, inputs, sql):
+        if inputs.table == "user_profiles":
             sql = f"select * replace ({broken}, null::double as device_tablet_share_90d) from ({sql})"
-        return real(self, table, sql)
+        return real(self, inputs, sql)
 
     monkeypatch.setattr(DuckDBEngine, "stage", stage)
     result = run(settings, instance, day, day, ["user_profiles"])

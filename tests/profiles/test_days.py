@@ -194,9 +194,9 @@ def test_an_input_replaced_while_a_day_is_computed_leaves_the_day_stale_not_sile
     with lake.connect() as con:
 
         class ChangedMeanwhile(DuckDBEngine):
-            def stage(self, table, sql):
+            def stage(self, inputs, sql):
                 put_day(Lake.of(fresh), day_of(0), [event(day_of(0), "e2", "view_item", user_id="bob")])
-                return super().stage(table, sql)
+                return super().stage(inputs, sql)
 
         engine = ChangedMeanwhile(con, lake, builder.schemas)
         (found,) = builder.build(engine, "user_daily_activity", [day_of(0)], sql)

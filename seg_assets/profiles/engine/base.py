@@ -53,12 +53,24 @@ class Days:
 
 
 @dataclass(frozen=True)
+class Feature:
+    """A select of the shop that gives further columns of a table by `user_id`; `path` is the file, for messages."""
+
+    name: str
+    path: str
+    sql: str
+    columns: Sequence[str]
+
+
+@dataclass(frozen=True)
 class DayInputs:
     """What the SQL for one day of a table may read, and nothing else.
 
     table, day: what is computed.
     day_number: days of the shop's calendar before the day.
     views: by the name that SQL uses, the lake table and its days. Each also has the column `day`.
+    features: selects of the shop whose columns stand beside the table's own. They read the table itself, as its own SQL
+        gives it, under its name.
     edges: for a table that can take rows over from yesterday: tables of activity with the days that entered or left
         one of its windows since yesterday. Their actors are readable as `EDGES`, yesterday's rows as
         `carried_name(table)`. Empty when this day takes nothing over: then `EDGES` are all actors of the first view,
@@ -70,6 +82,7 @@ class DayInputs:
     day_number: int
     views: Mapping[str, Days]
     edges: Sequence[Days] = ()
+    features: Sequence[Feature] = ()
 
 
 class Measured(NamedTuple):
@@ -100,13 +113,17 @@ class Engine(ABC, Generic[Staged]):
         """
 
     @abstractmethod
-    def stage(self, table: str, sql: str) -> Staged:
+    def stage(self, inputs: DayInputs, sql: str) -> Staged:
         """Run `sql` over the inputs that are open and lay its rows aside, in the order of the table's key.
 
-        Nothing that a reader of the lake sees changes. Rows of an earlier `stage` may be dropped.
+        The shop's features are then run over those rows, each alone and in one thread, with every table in the order of
+        its key: sums of fractions must not depend on threads, on what was taken over from yesterday, or on what other
+        days of a range left in memory. A row without a match has nulls. Nothing that a reader of the lake sees changes,
+        and rows of an earlier `stage` may be dropped.
 
         Raises:
             Error: the SQL failed.
+            ConfigError: naming the file, when a feature failed or gave a `user_id` twice.
         """
 
     @abstractmethod

@@ -16,20 +16,26 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from seg_assets.core.days import ONE_DAY
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, DamagedFileError, MissingDaysError
 from seg_assets.core.tables import TABLES
-from seg_assets.events.contract import RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
+from seg_assets.lake.shop_files import FEATURES_KEY
 from seg_assets.lake.store import Lake, Provenance, input_key
-from seg_assets.profiles.engine.base import DayInputs, Days, Engine, view_name
-from seg_assets.profiles.schema import ModelDoc, model_docs
+from seg_assets.profiles.engine.base import DayInputs, Days, Engine, Feature, view_name
+from seg_assets.profiles.schema import ModelDoc, Schemas, schemas_of, table_docs
 
-_RAW = {"raw_events": RAW_EVENTS, "raw_users": RAW_USERS, "raw_products": RAW_PRODUCTS}
 # In a footer's `extra`: digest of the SQL that computed the rows.
 SQL_KEY = "sql"
+
+
+class ShopColumns(NamedTuple):
+    """The columns that a shop adds to a table, and the digest of their files."""
+
+    features: Sequence[Feature]
+    digest: str
 
 
 class DayBuilder:
@@ -47,30 +53,40 @@ class DayBuilder:
     @cached_property
     def docs(self) -> Mapping[str, ModelDoc]:
         """What the YAML of the dbt project says of the tables of profiles."""
-        return {name: doc for name, doc in model_docs(self.project).items() if name in TABLES}
+        return table_docs(self.project)
 
     @cached_property
-    def schemas(self) -> Mapping[str, Mapping[str, str]]:
+    def schemas(self) -> Schemas:
         """Column types of every table that a profile model reads or writes."""
-        return {**_RAW, **{name: doc.types for name, doc in self.docs.items()}}
+        return schemas_of(self.project)
 
-    def build(self, engine: Engine[Any], table: str, days: Sequence[dt.date], sql: str) -> Iterator[Provenance]:
+    def build(
+        self, engine: Engine[Any], table: str, days: Sequence[dt.date], sql: str, shop: ShopColumns | None = None
+    ) -> Iterator[Provenance]:
         """Compute the days of `table` by `sql`, in this order, and publish each, whole or not at all.
 
+        Args:
+            engine: what runs the SQL.
+            table: the table.
+            days: its days.
+            sql: compiled SQL of one day.
+            shop: further columns of the shop's.
+
         Raises:
+            ConfigError: a feature of the shop fails, naming its file.
             MissingDaysError: naming the days, when an input was never materialized.
             DamagedFileError: naming the file, when an input does not hold what its footer says.
             LakeWriteError: see `Engine.publish`. Days published before stay.
         """
         extra = {SQL_KEY: digest(sql)} if TABLES[table].edges else {}
         for day in days:
-            digests = self.digests(table, day)
-            inputs = self.inputs(table, day, extra.get(SQL_KEY, ""))
+            digests = {**self.digests(table, day), **({FEATURES_KEY: shop.digest} if shop else {})}
+            inputs = self.inputs(table, day, extra.get(SQL_KEY, ""), shop.features if shop else ())
             engine.open_day(inputs)
             try:
-                staged = engine.stage(table, sql)
+                staged = engine.stage(inputs, sql)
                 provenance = engine.publish(staged, engine.measure(staged), inputs, digests, extra)
-            except engine.Error:
+            except (engine.Error, ConfigError):
                 self._name_damage(table, day)
                 raise
             yield provenance
@@ -83,7 +99,7 @@ class DayBuilder:
         """
         return {input_key(i): self.lake.input_digest(i, table, day) for i in TABLES[table].inputs}
 
-    def inputs(self, table: str, day: dt.date, sql_digest: str = "") -> DayInputs:
+    def inputs(self, table: str, day: dt.date, sql_digest: str = "", features: Sequence[Feature] = ()) -> DayInputs:
         """Return what the day reads; rows of yesterday when they are what the SQL of this digest gives."""
         views = {
             view_name(i): Days(i.table, self.lake.input_days(i, day), is_window=i.window == "trailing")
@@ -91,7 +107,7 @@ class DayBuilder:
         }
         carries = bool(TABLES[table].edges) and self.carries(table, day, sql_digest)
         edges = [Days(name, days) for name, days in self._edge_days(table, day).items()] if carries else []
-        return DayInputs(table, day, (day - self.lake.start_day).days, views, edges)
+        return DayInputs(table, day, (day - self.lake.start_day).days, views, edges, features)
 
     def carries(self, table: str, day: dt.date, sql_digest: str) -> bool:
         """Return whether yesterday's rows are what this SQL makes of the inputs as they are now.
@@ -107,7 +123,7 @@ class DayBuilder:
             yesterday = self.lake.provenance(table, before)
             if yesterday is None or yesterday.extra.get(SQL_KEY) != sql_digest or not self._is_fresh(table, before):
                 return False
-            chained = [i.table for i in TABLES[table].inputs if i.window == "day" and i.table not in _RAW]
+            chained = [i.table for i in TABLES[table].inputs if i.window == "day" and i.table in self.docs]
             if not all(self._is_fresh(name, day) for name in chained):
                 return False
             if not all(self._is_fresh(name, before) for name in chained if TABLES[name].edges):

@@ -9,13 +9,12 @@ from typing import Any
 
 import duckdb
 
+from seg_assets.core.errors import ConfigError
 from seg_assets.core.sql import identifier, literal
 from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake, Provenance, content_hash_sql
 from seg_assets.profiles.engine.base import EDGES, DayInputs, Days, Engine, Measured, carried_name, view_name
-
-# By table, the DuckDB type of each column in table order; `day` is no column of a file.
-Schemas = Mapping[str, Mapping[str, str]]
+from seg_assets.profiles.schema import Schemas
 
 # Rows of a day's inputs up to which one thread computes it: at 30,000 it takes a tenth less CPU and no more time. The
 # limit is a guess on the safe side, not the point where a second thread begins to save time.
@@ -24,7 +23,7 @@ ONE_THREAD_ROWS = 200_000
 # one is cheap beside computing.
 MOST_WINDOW_ROWS = 1_000_000
 
-_STAGED = "seg_staged"
+_STAGED, _PLAIN = "seg_staged", "seg_plain"
 
 
 class DuckDBEngine(Engine[str]):
@@ -47,6 +46,7 @@ class DuckDBEngine(Engine[str]):
         self.schemas = schemas
         self._windows = Windows(con, lake, schemas) if keep_windows else None
         self._views: set[str] = set()
+        self._tables: set[str] = set()
         self._threads_set = False
 
     def open_day(self, inputs: DayInputs) -> None:
@@ -54,18 +54,58 @@ class DuckDBEngine(Engine[str]):
         if not self._threads_set:
             self._set_threads(inputs)
         for name, days in inputs.views.items():
-            rows = self._windows.rows_of(days) if self._windows and days.is_window else ""
+            # In memory, a window's rows are not in order, which a feature may depend on.
+            in_memory = self._windows and days.is_window and not inputs.features
+            rows = self._windows.rows_of(days) if self._windows and in_memory else ""
             self._show(name, rows or rows_of(self.lake, self.schemas, days))
         if TABLES[inputs.table].edges:
             self._open_carry(inputs)
         self.con.execute(f"set variable as_of = date {literal(inputs.day.isoformat())}")
         self.con.execute(f"set variable day_number = {int(inputs.day_number)}")
 
-    def stage(self, table: str, sql: str) -> str:
+    def stage(self, inputs: DayInputs, sql: str) -> str:
         """See `Engine.stage`."""
-        key = ", ".join(identifier(c) for c in TABLES[table].key)
-        self.con.execute(f"create or replace temp table {_STAGED} as select * from ({sql}) order by {key}")
+        key = ", ".join(identifier(c) for c in TABLES[inputs.table].key)
+        self._lay_aside(_PLAIN if inputs.features else _STAGED, f"select * from ({sql}) order by {key}")
+        if inputs.features:
+            self._add_features(inputs)
         return _STAGED
+
+    def _add_features(self, inputs: DayInputs) -> None:
+        """Stage the plain rows with the columns of the shop's features."""
+        day = f"date {literal(inputs.day.isoformat())}"
+        self._show(inputs.table, f"select *, {day} as day from {_PLAIN}")
+        owner: dict[str, str] = {}
+        joins = []
+        threads = self.con.execute("select current_setting('threads')").fetchone() or (self.lake.threads,)
+        self.con.execute("set threads = 1")
+        for n, feature in enumerate(inputs.features):
+            rows = f"seg_feature_{n}"
+            try:
+                self._lay_aside(rows, feature.sql)
+            except duckdb.Error as error:
+                reason = str(error).split("\n\n")[0]
+                raise ConfigError(f"{feature.path}: fails on {inputs.day}: {reason}; mend it, then re-run") from error
+            twice = self.con.execute(
+                f"select user_id, count(*) from {rows} where user_id is not null group by user_id having count(*) > 1 "
+                "order by user_id limit 1"
+            ).fetchone()
+            if twice:
+                raise ConfigError(
+                    f"{feature.path}: gives user_id {twice[0]!r} {twice[1]} times on {inputs.day}; a profile is one "
+                    "row per user: group by user_id"
+                )
+            owner |= dict.fromkeys(feature.columns, rows)
+            joins.append(f"left join {rows} on {rows}.user_id = plain.user_id")
+        self.con.execute(f"set threads = {int(threads[0])}")
+        key = ", ".join(f"plain.{identifier(c)}" for c in TABLES[inputs.table].key)
+        order = self.schemas.tables[inputs.table]
+        columns = ", ".join(f"{owner.get(column, 'plain')}.{identifier(column)}" for column in order)
+        self._lay_aside(_STAGED, f"select {columns} from {_PLAIN} as plain {' '.join(joins)} order by {key}")
+
+    def _lay_aside(self, name: str, query: str) -> None:
+        self.con.execute(f"create or replace temp table {name} as {query}")
+        self._tables.add(name)
 
     def measure(self, staged: str) -> Measured:
         """See `Engine.measure`."""
@@ -88,7 +128,8 @@ class DuckDBEngine(Engine[str]):
         """See `Engine.close`."""
         for name in sorted(self._views):
             self.con.execute(f"drop view if exists temp.{identifier(name)}")
-        self.con.execute(f"drop table if exists {_STAGED}")
+        for name in sorted(self._tables):
+            self.con.execute(f"drop table if exists {name}")
         if self._windows:
             self._windows.close()
         self.con.execute(f"set threads = {self.lake.threads}")
@@ -103,12 +144,14 @@ class DuckDBEngine(Engine[str]):
         if inputs.edges:
             yesterday = inputs.day - dt.timedelta(days=1)
             scans = [f"select actor_id from {self.lake.scan(edge.table, edge.days)}" for edge in inputs.edges]
-            edges, rows = " union all ".join(scans), f"select * exclude (day) from {self.lake.scan(table, [yesterday])}"
+            edges, rows = " union all ".join(scans), self.lake.scan(table, [yesterday])
         else:
             edges = f"select distinct actor_id from {identifier(next(iter(inputs.views)))}"
-            rows = f"select * exclude (day) from ({empty(self.schemas[table])})"
+            rows = f"({empty(self.schemas.carried[table])})"
+        # The shop's columns are computed anew for everybody.
+        columns = ", ".join(identifier(column) for column in self.schemas.carried[table])
         self._show(EDGES, edges)
-        self._show(carried_name(table), rows)
+        self._show(carried_name(table), f"select {columns} from {rows}")
 
     def _set_threads(self, inputs: DayInputs) -> None:
         read = ((days.table, day) for days in inputs.views.values() for day in days.days)
@@ -137,7 +180,7 @@ class Windows:
             return ""
         name = identifier(f"window_{window.table}")
         if window.table not in self.loaded:
-            columns = empty(self.schemas[window.table])
+            columns = empty(self.schemas.tables[window.table])
             self.con.execute(f"create or replace temp table {name} as {columns}")
             self.loaded[window.table] = {}
         loaded = self.loaded[window.table]
@@ -166,7 +209,7 @@ def empty(columns: Mapping[str, str]) -> str:
 
 def rows_of(lake: Lake, schemas: Schemas, days: Days) -> str:
     """Return SQL of published days of a table; of none, a table without rows."""
-    return f"select * from {lake.scan(days.table, days.days)}" if days.days else empty(schemas[days.table])
+    return f"select * from {lake.scan(days.table, days.days)}" if days.days else empty(schemas.tables[days.table])
 
 
 def show(
@@ -183,14 +226,12 @@ def show_empty(con: duckdb.DuckDBPyConnection, lake: Lake, schemas: Schemas) -> 
     dbt takes the types of columns from these views, for contracts and for unit tests.
     """
     con.execute(f"create or replace view main.{identifier(EDGES)} as select ''::varchar as actor_id where false")
-    for table, columns in schemas.items():
+    for table in schemas.tables:
         show(con, lake, schemas, table)
-        if TABLES[table].room != "profiles":
-            continue
-        if TABLES[table].edges:
-            rows = f"select * exclude (day) from ({empty(columns)})"
-            con.execute(f"create or replace view main.{identifier(carried_name(table))} as {rows}")
-        for source in TABLES[table].inputs:
+        for source in TABLES[table].inputs if TABLES[table].room == "profiles" else ():
             if source.window == "yesterday":
-                name, rows = view_name(source), empty(schemas[source.table])
+                name, rows = view_name(source), empty(schemas.tables[source.table])
                 con.execute(f"create or replace view main.{identifier(name)} as {rows}")
+    for table, columns in schemas.carried.items():
+        rows = f"select * exclude (day) from ({empty(columns)})"
+        con.execute(f"create or replace view main.{identifier(carried_name(table))} as {rows}")
