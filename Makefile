@@ -6,6 +6,7 @@ HOME_DIR ?= .seg_assets
 PORT ?= 3000
 SIZE ?= full
 FAULTS ?= 200
+BASE ?=
 
 # Nothing we ship talks to anyone: Evidently, dbt and Dagster read these; Dagster's own switch is in deploy/dagster.yaml.
 export DO_NOT_TRACK := 1
@@ -15,7 +16,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 DEMO_ENV = SEG_ASSETS_HOME="$(HOME_DIR)/demo" SEG_ASSETS_SOURCE=complete_journey \
 	SEG_ASSETS_TIME_ZONE=America/New_York SEG_ASSETS_START_DAY=2017-01-01 SEG_ASSETS_END_DAY=2017-12-31
 
-.PHONY: help env demo ui test soak shared bench choosing drift-study hysteresis-study lint format clean
+.PHONY: help env demo ui test golden soak shared bench choosing drift-study hysteresis-study lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +39,10 @@ ui: env  ## Open the Dagster UI on the demo (schedule, sensors and daemon runnin
 test: env  ## Run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+golden: env  ## Prove that no content changed (BASE=<commit>: record anew first, for another CPU, whose last bits may differ)
+	$(if $(BASE),$(BIN)/python -m tests.golden --base "$(BASE)")
+	$(BIN)/python -m tests.golden
+
 soak: env  ## Kill, fill, damage and race a small shop FAULTS=200 times; each must heal (docs/operations.md)
 	$(BIN)/python -m tests.soak --faults $(FAULTS) --json "$(HOME_DIR)/soak.json"
 
@@ -50,7 +55,7 @@ bench: env  ## Measure beside raw DuckDB, pandas and polars (SIZE=small: 3 minut
 	$(BIN)/python -m benchmarks --size $(SIZE)
 
 choosing: env  ## Measure every algorithm for docs/choosing.md (PANEL=home of a lake of the real panel adds it)
-	$(BIN)/python -m studies.compare_cli --write docs/choosing.md $(if $(PANEL),--panel "$(PANEL)")
+	$(BIN)/python -m studies.compare --write docs/choosing.md $(if $(PANEL),--panel "$(PANEL)")
 
 drift-study: env  ## Simulate shifts for docs/drift.md: delays, false alarms, did it help (about 8 quiet minutes)
 	$(BIN)/python -m studies.drift shifts

@@ -11,7 +11,7 @@ from seg_assets.build import build_defs
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 
-HEAVY = ("sklearn", "evidently", "dbt", "dagster_dbt", "scipy", "plotly", "sqlalchemy")
+HEAVY = ("sklearn", "evidently", "dbt", "dagster_dbt", "scipy", "statsmodels", "plotly", "sqlalchemy")
 
 
 @pytest.fixture(scope="module")

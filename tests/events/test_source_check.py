@@ -1,10 +1,8 @@
 """`seg-assets source check` on a shop nobody has seen before."""
 
-import argparse
-
 import pytest
 
-from seg_assets.events import cli
+from seg_assets import cli
 
 GERMAN = """
 name: laden
@@ -42,10 +40,7 @@ ORDERS = """Kunden-Nr.;Datum;Uhrzeit;Art;Bestellung;Betrag;Menge;Größe/Gruppe;
 
 
 def run(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    cli.add_commands(parser.add_subparsers())
-    args = parser.parse_args(list(words))
-    return args.run(args)
+    return cli.main(words)
 
 
 @pytest.fixture
