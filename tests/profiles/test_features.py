@@ -1,8 +1,10 @@
 """Columns that a shop adds to the profiles by `features/*.sql`: what they may read, what they are, what goes stale."""
 
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,22 @@ def test_the_shops_columns_stand_in_the_profiles_beside_the_plain_ones(home, mod
     assert footer.inputs[FEATURES_KEY] == features_digest(features)
     assert FEATURES_KEY not in Lake.of(plain).provenance("user_profiles", last).inputs
     assert Lake.of(settings).provenance("user_lifetime", last) == Lake.of(plain).provenance("user_lifetime", last)
+
+
+def test_the_example_of_the_documentation_works(home, models, tmp_path, features):
+    page = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text(encoding="utf-8")
+    section = page.split("## Columns of your own")[1].split("\n## ")[0]
+    sql, described = re.findall(r"(?:^    .*\n|^\n(?=    ))+", section, re.MULTILINE)[:2]
+    write(features, loyalty=textwrap.dedent(sql))
+    (features / "loyalty.yml").write_text(textwrap.dedent(described))
+    settings = shop_of(home, tmp_path, features)
+    assert "points_are_never_negative" in [t.name for t in runner.load_project(settings).tests]
+    history = History(seed=7, days=20, users=5)
+    history.put(Lake.of(settings))
+    build(settings, history.days, models)
+    found = rows(settings, history.days[-1])
+    assert (found["loyalty_points"] == 10 * found["orders_90d"] + found["views_90d"]).all()
+    assert (found["orders_14d"].fillna(0) < found["orders_90d"]).any()
 
 
 @pytest.mark.parametrize("span", [(5, 9), (88, 92)])
