@@ -9,7 +9,7 @@ import pytest
 from dagster._core.utils import make_new_run_id
 
 from seg_assets.core.settings import Settings
-from seg_assets.events import assets, sensor
+from seg_assets.events import assets, contract, sensor
 from seg_assets.lake.store import Lake
 from seg_assets.loop.staleness import Snapshot
 from seg_assets.orchestration.assets import Shop
@@ -370,8 +370,6 @@ def test_the_sensor_says_what_is_wrong_with_the_landing_zone(world, tmp_path):
 
 
 def test_every_table_of_the_room_has_its_contracts_columns(world):
-    from seg_assets.events import contract
-
     world.land(1)
     assert world.run(1, 1).success
     for table in ("raw_events", "rejected_events", "landed_files", "raw_users", "raw_products"):
