@@ -44,27 +44,16 @@ def _only_days(value: Any) -> dt.date:
 Day = Annotated[dt.date, BeforeValidator(_only_days)]
 
 
-def parse_day(text: str) -> dt.date:
-    """A `YYYY-MM-DD` text as a date.
+def parse_day(text: str, place: str = "day =") -> dt.date:
+    """Return a `YYYY-MM-DD` text as a date.
 
     Raises:
-        ConfigError: for anything else, also for valid dates written in another way.
+        ConfigError: for anything else, also for valid dates written in another way; `place` is named in the message.
     """
     try:
         return _only_days(text)
     except ValueError as error:
-        raise ConfigError(f"day = {text!r}: {error}") from None
-
-
-def parse_range(first: str, last: str) -> tuple[dt.date, dt.date]:
-    """The first and last day that a command was given, as `YYYY-MM-DD` texts.
-
-    Raises:
-        ConfigError: when one is no day, or the last lies before the first.
-    """
-    days = parse_day(first), parse_day(last)
-    check_order(*days)
-    return days
+        raise ConfigError(f"{place} {text!r}: {error}") from None
 
 
 def check_order(first: dt.date, last: dt.date) -> None:

@@ -301,6 +301,26 @@ def strategies_of(settings: Settings) -> dict[str, Strategy]:
     return load_strategies(settings.strategies, _profile_columns(settings))
 
 
+def choose_strategies(settings: Settings, name: str | None, place: str = "--strategy") -> dict[str, Strategy]:
+    """Return the strategy that a user named, or all of the shop's when `name` is None.
+
+    Raises:
+        ConfigError: the shop has no such strategy; `place` says where it was named.
+    """
+    known = strategies_of(settings)
+    if name is None:
+        return known
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise ConfigError(f"{place} {name!r}: no such strategy{hint}; there are: {', '.join(known)}")
+    return {name: known[name]}
+
+
+def choose_strategy(settings: Settings, name: str, place: str = "--strategy") -> Strategy:
+    """Return the one strategy that a user named, as `choose_strategies` does."""
+    return choose_strategies(settings, name, place)[name]
+
+
 def _profile_columns(settings: Settings) -> Mapping[str, str]:
     from seg_assets.profiles.schema import profile_types
 

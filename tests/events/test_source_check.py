@@ -1,10 +1,8 @@
 """`seg-assets source check` on a shop nobody has seen before."""
 
-import argparse
-
 import pytest
 
-from seg_assets.events import cli
+from seg_assets import cli
 from tests.events.landing_zone import ORDERS as YAML
 
 GERMAN = """
@@ -43,10 +41,7 @@ ORDERS = """Kunden-Nr.;Datum;Uhrzeit;Art;Bestellung;Betrag;Menge;Größe/Gruppe;
 
 
 def run(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    cli.add_commands(parser.add_subparsers())
-    args = parser.parse_args(list(words))
-    return args.run(args)
+    return cli.main(words)
 
 
 @pytest.fixture
