@@ -3,7 +3,7 @@
 A day's fingerprint (`landing_stat`) is cheap: path, size and modification time of its files. The digest is exact:
 the SHA-256 of each file. Both include the source's mapping, so that a day is stale when the YAML changed.
 
-Not here: what files hold (`events.reader`), and which days to read anew (`events.sensor`).
+Not here: what files hold (`events.reader`), and which days to read anew (`events.changes`).
 """
 
 import datetime as dt
