@@ -126,11 +126,11 @@ def simulated(
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in strategies}
         for seed in range(count):
             say(f"{kind}, shop {seed + 1} of {count}")
-            made = shops.make(kind, users, DAYS + 1, seed)
-            now, earlier = shops.profiles(made.money, DAY), shops.profiles(made.money, DAY - HORIZON)
-            judged = _outcomes(made.money, now)
+            shop = shops.make(kind, users, DAYS + 1, seed)
+            now, earlier = shops.profiles(shop.money, DAY), shops.profiles(shop.money, DAY - HORIZON)
+            judged = _outcomes(shop.money, now)
             for name, strategy in strategies.items():
-                rows[name].append(_one(strategy, now, earlier, judged, made.truth, seed, refits))
+                rows[name].append(_one(strategy, now, earlier, judged, shop.truth, seed, refits))
         found += [_mean(kind, name, rows[name]) for name in strategies]
     return found
 

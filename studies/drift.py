@@ -29,10 +29,10 @@ from seg_assets.segments.decisions.store import BOOTSTRAP, Decision
 from seg_assets.segments.fitting.reference import population
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.strategy import Clusters, Strategy, read_strategy
-from studies import planted
+from studies import shops
 from studies.markers import put_between
-from studies.planted import SHIFT_DAY, SHIFTS, WARM_DAYS, WATCHED_DAYS, PlantedShop, Shift
-from studies.rehearse import decide, plain_instruments, rehearse
+from studies.rehearse import decide, plain_measure, rehearse
+from studies.shops import SHIFT_DAY, SHIFTS, WARM_DAYS, WATCHED_DAYS, PlantedShop, Shift
 
 STRATEGIES = PACKAGE / "segments" / "strategies"
 STUDIED = ("value", "behaviour")
@@ -100,10 +100,10 @@ def shifts(repetitions: dict[int, int], say: Callable[[str], None]) -> list[Run]
 def _loops(shop: PlantedShop, shift: Shift, users: int, name: str) -> list[Run]:
     base = studied(name)
     # The quiet days are the same draw for every shift: only the shop to which nothing happens is judged on them.
-    quiet = planted.QUIET_DAYS if shift.kind == "nothing" else 1
+    quiet = shops.QUIET_DAYS if shift.kind == "nothing" else 1
     first = [shop.day_of(WARM_DAYS + n) for n in range(quiet)]
     days = first + [shop.day_of(n) for n in range(SHIFT_DAY, SHIFT_DAY + WATCHED_DAYS)]
-    tools, taken, frames = plain_instruments(), {}, {}
+    measured_by, taken, frames = plain_measure(), {}, {}
 
     def frame_of(day: dt.date, model: SegmentModel | None) -> pd.DataFrame:
         if day not in frames:
@@ -114,7 +114,7 @@ def _loops(shop: PlantedShop, shift: Shift, users: int, name: str) -> list[Run]:
     runs = []
     for setting, keys in SETTINGS.items():
         strategy = base.model_copy(update={"drift": base.drift.model_copy(update=keys)})
-        done = rehearse(strategy, days, frame_of, outcome, instruments=tools, taken=taken)
+        done = rehearse(strategy, days, frame_of, outcome, measured_by=measured_by, taken=taken)
         starts = [n for n, v in enumerate(done.verdicts) if v.drifted and not (n and done.verdicts[n - 1].drifted)]
         later = [d for d in done.decisions if d.cause != BOOTSTRAP]
         dated = [(d.day - days[quiet]).days for d in later]
@@ -151,7 +151,7 @@ def _tried(
     champion = next(d for d in reversed(made) if d.promoted and d.day < decision.day).segment_model()
     frame = frame_of(decision.day, None)
     truth, future = gains(strategy, shop, frame, decision.day, champion, decision.segment_model())
-    shifted = (decision.day - planted.START).days >= SHIFT_DAY
+    shifted = (decision.day - shops.START).days >= SHIFT_DAY
     gain = float(decision.numbers.get("gain", np.nan))
     return Tried(strategy.name, decision.promoted, shifted, gain, truth, future)
 
@@ -168,9 +168,9 @@ def gains(
     users = population(strategy, frame)
     labels = [m.assign(users)["segment_id"].to_numpy(dtype=object).astype(str) for m in (old, new)]
     place = np.searchsorted(shop.user_id.astype(str), users["user_id"].to_numpy(dtype=object).astype(str))
-    shifted = (day - planted.START).days >= SHIFT_DAY
+    shifted = (day - shops.START).days >= SHIFT_DAY
     groups = (shop.truth_after if shifted else shop.before)[place]
-    until = day + dt.timedelta(days=planted.AFTER_DAYS)
+    until = day + dt.timedelta(days=shops.AFTER_DAYS)
     measured = "monetary" if strategy.name == "value" else "active_days"
     later = (shop.total(measured, until) - shop.total(measured, day))[place]
     agreed = [float(adjusted_rand_score(groups, given)) for given in labels]
@@ -275,7 +275,7 @@ def shift_chart(runs: Sequence[Run]) -> str:
 
 
 @dataclass(frozen=True)
-class Pair:
+class GainPair:
     """What the gate said of one challenger, and what it was worth: `worth` by name of the measure."""
 
     where: str
@@ -286,7 +286,7 @@ class Pair:
     worth: dict[str, float]
 
 
-def proxy_simulated(users: int, seeds: int, say: Callable[[str], None]) -> list[Pair]:
+def proxy_simulated(users: int, seeds: int, say: Callable[[str], None]) -> list[GainPair]:
     """Challengers two and four weeks after each shift, against the champion of before it, whatever the verdict."""
     found = []
     for shift in SHIFTS:
@@ -305,7 +305,7 @@ def proxy_simulated(users: int, seeds: int, say: Callable[[str], None]) -> list[
                     group = f"{shift.kind} {shift.size} {seed}"
                     stick, gain = str(second.numbers["yardstick"]), float(second.numbers["gain"])
                     worth = {"next four weeks": future} | ({"planted groups": truth} if name != "value" else {})
-                    found.append(Pair("simulated shops", name, stick, group, gain, worth))
+                    found.append(GainPair("simulated shops", name, stick, group, gain, worth))
         say(f"proxy, {shift.title}")
     return found
 
@@ -318,7 +318,7 @@ def _fitted(strategy: Strategy, shop: PlantedShop, day: dt.date, champion: Decis
 
 def proxy_of_lake(
     lake: Any, strategies: Iterable[Strategy], first: dt.date, last: dt.date, seed: int, say: Callable[[str], None]
-) -> list[Pair]:
+) -> list[GainPair]:
     """Origins a week apart: a champion of eight weeks before, a challenger of the day, and the 90 days after."""
     from seg_assets.evaluation import validity
     from seg_assets.evaluation.ledger import SHOWN
@@ -345,14 +345,14 @@ def proxy_of_lake(
             measured = [validity.measure(given, outcomes) for given in labels]
             worth = {said: measured[1][m] - measured[0][m] for m, said in SHOWN.items()}
             stick, gain = str(new.numbers["yardstick"]), float(new.numbers["gain"])
-            found.append(Pair("real panel", strategy.name, stick, str(day), gain, worth))
+            found.append(GainPair("real panel", strategy.name, stick, str(day), gain, worth))
         say(f"proxy, panel {day}")
     return found
 
 
-def proxy_table(pairs: Sequence[Pair]) -> str:
+def proxy_table(pairs: Sequence[GainPair]) -> str:
     """Return the rank correlation of the gate's gain with each worth; its interval is a bootstrap's over groups."""
-    groups: dict[tuple[str, str, str], list[Pair]] = {}
+    groups: dict[tuple[str, str, str], list[GainPair]] = {}
     for pair in pairs:
         groups.setdefault((pair.where, pair.strategy, pair.yardstick), []).append(pair)
     rows = []

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from seg_assets.core.errors import ConfigError
 
@@ -88,3 +88,13 @@ def say_days(days: Sequence[dt.date]) -> str:
 def zone_names() -> frozenset[str]:
     """The IANA names this machine knows. Looked up once in a process: each time walks a folder of 500 files."""
     return frozenset(available_timezones()) - NO_ZONES
+
+
+def _only_zones(value: str) -> str:
+    if value not in zone_names():
+        raise ValueError("unknown time zone; use an IANA name such as Europe/Berlin")
+    return value
+
+
+# A field of a configuration that is a time zone.
+Zone = Annotated[str, AfterValidator(_only_zones)]

@@ -1,8 +1,10 @@
-"""Internal quality of one day's segments: how compact, separate, balanced, steady. Pure numpy, no table is read here.
+"""Measure the internal quality of one day's segments: how compact, separate, balanced and steady they are.
 
-Conventions: `X` is (n, d) in the model's space, `labels` is (n,) with 0..k-1, one row per user in a cluster segment.
-Functions return NaN where a number has no meaning (one segment, no users), never a made-up zero. What decides whether
-a segmentation is any good out of time is in `validity`; what decides whether it is real is in `null`.
+Conventions: `X` is (n, d) in the model's space, `labels` is (n,) with 0..k-1, one row per user in a cluster.
+A function returns NaN where a number has no meaning (one segment, no users), never an invented zero.
+
+Not here: whether a segmentation is any good out of time (`evaluation.validity`), whether it is real
+(`evaluation.null`), and reading the lake (`evaluation.daily`).
 """
 
 import math
@@ -10,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
 from seg_assets.segments.algorithms.prototypes import by_columns
 
-# Silhouette needs all pairs: on 5,000 users its sampling sd is about .002, which is enough to see a day's change,
-# and it costs 0.1 s; on all of 92 k users it took 81 CPU seconds.
+# The silhouette needs all pairs of users. For 5,000 users they take 0.1 s, and its sampling error is about .002, small
+# enough to see a day's change; for 92 thousand users they took 81 CPU seconds.
 SILHOUETTE_SAMPLE = 5_000
 # Rows per block of a distance matrix: 500 x 5,000 doubles are 20 MB.
 BLOCK = 500
@@ -38,7 +39,7 @@ class Silhouette:
 
 @dataclass(frozen=True)
 class Separation:
-    """Indices that are cheap on all users."""
+    """Indices that are cheap to compute on all users."""
 
     simplified_silhouette: float
     davies_bouldin: float
@@ -48,22 +49,8 @@ class Separation:
     by_segment: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
 
-def sample_rows(user_ids: Sequence[str] | pd.Series, size: int, seed: int) -> np.ndarray:
-    """Positions of a seeded sample of users, ascending; all of them when there are no more than `size`.
-
-    A user is in by the hash of their id, so the sample hardly changes from one day to the next, and a series over days
-    shows the segments' change and not the sample's. The order of rows plays no part.
-    """
-    n = len(user_ids)
-    if n <= size:
-        return np.arange(n)
-    ids = np.asarray(user_ids, dtype=object)
-    hashes = pd.util.hash_array(ids, hash_key=f"{seed % 10**16:016d}", categorize=False)
-    return np.sort(np.argpartition(hashes, size)[:size])
-
-
 def silhouette(X: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None) -> Silhouette:
-    """Silhouette of the users at `rows` (default: all), with its standard error and the mean per label.
+    """Measure the silhouette of the users at `rows` (default: all), with its standard error and the mean per label.
 
     Args:
         X: (n, d) model space.
@@ -99,10 +86,10 @@ def silhouette(X: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None
         np.fill_diagonal(distance[:, : high - low], 0.0)
         total[low:high] += distance @ member[low:]
         total[high:] += distance[:, high - low :].T @ member[low:high]
-    here = np.arange(n)
-    inside = total[here, codes] / np.maximum(sizes[codes] - 1.0, 1.0)
+    each = np.arange(n)
+    inside = total[each, codes] / np.maximum(sizes[codes] - 1.0, 1.0)
     means = total / sizes
-    means[here, codes] = np.inf
+    means[each, codes] = np.inf
     outside = means.min(axis=1)
     top = np.maximum(inside, outside)
     score = np.where(top > 0, (outside - inside) / np.where(top > 0, top, 1.0), 0.0)
@@ -171,7 +158,7 @@ def separation(X: np.ndarray, labels: np.ndarray) -> Separation:
 
 
 def balance(sizes: Sequence[int]) -> float:
-    """Entropy of the segment sizes over its maximum: 1 when all are equally large, 0 when one holds everybody."""
+    """Return the entropy of the segment sizes over its maximum: 1 when all are equal, 0 when one holds everybody."""
     counts = np.asarray([s for s in sizes if s > 0], dtype=float)
     if len(sizes) < 2 or counts.sum() == 0:
         return math.nan
@@ -180,9 +167,9 @@ def balance(sizes: Sequence[int]) -> float:
 
 
 def adjusted_rand_index(table: np.ndarray) -> float:
-    """Adjusted Rand index (Hubert and Arabie 1985) of a contingency table of two labellings of the same users.
+    """Return the adjusted Rand index (Hubert and Arabie 1985) of a contingency table of two labellings.
 
-    1: the same partition; 0: as alike as chance; NaN without users. Computed in Python integers, so it is exact.
+    1: the same partition; 0: as alike as by chance; NaN without users. Counted in Python integers, so exact.
     """
     counts = np.asarray(table, dtype=np.int64)
     n = int(counts.sum())
@@ -202,14 +189,14 @@ def adjusted_rand_index(table: np.ndarray) -> float:
 
 
 def moved_share(table: Mapping[tuple[str, str], int]) -> tuple[float, int, int]:
-    """(share, moved, both) of the users of two days whose segment differs. NaN when no user is on both days."""
+    """Return (share, moved, both): of the users on both days, those whose segment differs. NaN without such users."""
     both = sum(table.values())
     moved = sum(count for (old, new), count in table.items() if old != new)
     return (moved / both if both else math.nan), moved, both
 
 
 def labels_table(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Contingency table of two integer labellings of the same rows."""
+    """Return the contingency table of two integer labellings of the same rows."""
     a, b = np.unique(first, return_inverse=True)[1], np.unique(second, return_inverse=True)[1]
     if len(a) == 0:
         return np.zeros((0, 0), dtype=np.int64)

@@ -1,8 +1,10 @@
-"""The landing sensor: new or changed landing files become runs of the job `daily`.
+"""Turn new or changed landing files into runs of the job `daily`: the landing sensor and its plan.
 
 Level-triggered: each tick compares the landing zone with what the lake's footers say was read. A missed tick, a
 restart or a lost cursor changes nothing. No clock decides whether a file is complete: a day is taken when its files
 look the same (names, sizes, times) on two ticks in a row.
+
+Not here: what becomes stale once a day was read anew (`loop.staleness`).
 """
 
 import datetime as dt
@@ -44,17 +46,18 @@ from seg_assets.orchestration.runs import in_flight
 MAX_DAYS_OF_A_RUN = 92
 
 _TABLES = (("raw_events", EVENTS), ("raw_users", USERS), ("raw_products", PRODUCTS))
+# Tables whose rows carry over from the day before.
 _CARRIED = {table for table, kind in _TABLES if kind != EVENTS}
-# What a day's landing files become, all of it.
+# All tables that a day's landing files become.
 LANDED = tuple(t.name for t in TABLES.values() if t.room == "events")
 
 
 def changed_days(
     settings: Settings, lake: Lake, days: Sequence[dt.date], source: Source | None = None
 ) -> dict[dt.date, tuple[str, ...]]:
-    """Those of `days` never read from landing, or whose landing files or mapping changed since they were read.
+    """Return those of `days` never read from landing, or whose landing files or mapping changed since they were read.
 
-    Files with the same name, size and time are taken as unchanged; any other difference is settled by content. Files
+    Files with the same name, size and time are taken as unchanged; any other difference is decided by content. Files
     that are gone (archived after they were read) are no change. Users and products that carry over from a changed day
     are not re-read here: they are stale by hash.
 
@@ -80,19 +83,20 @@ def changed_days(
 
 
 def _differs(reader: Reader, lake: Lake, table: str, kind: str, day: dt.date) -> bool:
-    found = lake.provenance(table, day)
-    if found is None:
+    """Whether the files of a kind are others than a table's day was read from."""
+    footer = lake.provenance(table, day)
+    if footer is None:
         return True
     check_landing(reader.landing)
-    if reader.stat(day, (kind,)) == found.extra.get(STAT_KEY):
+    if reader.stat(day, (kind,)) == footer.extra.get(STAT_KEY):
         return False
     contents = reader.contents(day, kind)
-    if reader.digest(contents) == found.inputs.get(LANDING_KEY):
+    if reader.digest(contents) == footer.inputs.get(LANDING_KEY):
         return False
-    if found.extra.get(REFUSED_KEY):
+    if footer.extra.get(REFUSED_KEY):
         # Not one line was accepted: files that are gone are no archive, but a mended delivery.
         return True
-    if not contents and found.extra.get("landing_files"):
+    if not contents and footer.extra.get("landing_files"):
         return False
     if not vanished(reader, lake, day).get(kind):
         return True
@@ -128,7 +132,7 @@ class Tick:
         self.waiting.setdefault(reason, []).append(day)
 
     def why(self) -> str:
-        """The reasons in words."""
+        """Return the reasons in words."""
         if not self.waiting:
             return "every landed day has been read, and no landing file changed since"
         return "; ".join(f"{reason}: {say_days(days)}" for reason, days in self.waiting.items())
@@ -151,11 +155,11 @@ def plan_tick(settings: Settings, lake: Lake, source: Source, cursor: dict[str, 
     seen: dict[str, str] = cursor.get("seen", {})
     asked: dict[str, str] = cursor.get("asked", {})
     fingerprints = {day.isoformat(): stat for day, stat in state.items()}
-    settled = []
+    unchanging = []
     for day in sorted(state):
         key = day.isoformat()
         if day not in days:
-            # not an error: today's file before the day has closed
+            # Not an error: today's file before the day has closed
             tick.wait("outside the calendar's closed days", day)
         elif cursor.get("done", {}).get(key) == fingerprints[key] and day in have:
             continue
@@ -164,10 +168,10 @@ def plan_tick(settings: Settings, lake: Lake, source: Source, cursor: dict[str, 
         elif seen.get(key) != fingerprints[key]:
             tick.wait("files are new or still changing, taken when they look the same at the next tick", day)
         else:
-            settled.append(day)
+            unchanging.append(day)
     done = {k: v for k, v in cursor.get("done", {}).items() if fingerprints.get(k) == v}
-    changed = changed_days(settings, lake, settled, source)
-    done.update({d.isoformat(): fingerprints[d.isoformat()] for d in settled if d not in changed})
+    changed = changed_days(settings, lake, unchanging, source)
+    done.update({d.isoformat(): fingerprints[d.isoformat()] for d in unchanging if d not in changed})
     wanted: dict[dt.date, tuple[str, ...]] = {}
     for day in sorted(changed):
         key = day.isoformat()
@@ -198,17 +202,17 @@ def plan_tick(settings: Settings, lake: Lake, source: Source, cursor: dict[str, 
 
 
 def runs_of(changed: Mapping[dt.date, tuple[str, ...]]) -> list[tuple[dt.date, dt.date, tuple[str, ...]]]:
-    """Changed days as contiguous ranges of the same tables, oldest first."""
-    found = []
+    """Return changed days as contiguous ranges of the same tables, oldest first."""
+    runs = []
     for first, last in contiguous(changed):
         for tables, days in groupby(day_range(first, last), key=changed.__getitem__):
             span = list(days)
-            found.append((span[0], span[-1], tables))
-    return found
+            runs.append((span[0], span[-1], tables))
+    return runs
 
 
 def _why(span: Sequence[dt.date], read: set[dt.date]) -> str:
-    """Why these days are asked for, in words."""
+    """Return why these days are asked for, in words."""
     kinds = {
         "new": [d for d in span if d not in read],
         "landing files changed after they were read": [d for d in span if d in read],
@@ -217,26 +221,25 @@ def _why(span: Sequence[dt.date], read: set[dt.date]) -> str:
 
 
 def _state(settings: Settings, source: Source, have: Iterable[dt.date]) -> dict[dt.date, str]:
-    """Fingerprint per day: of its dated files, of files that hold many days, of closed days in between.
+    """Return a fingerprint per day: of its dated files, of files that hold many days, of closed days in between.
 
-    Of days read before (`have`) too where undated users or products are part of every day, though a day's own files
-    may be archived.
+    Days read before (`have`) are among them where undated users or products are part of every day, though a day's own
+    files may be archived.
     """
     assert settings.landing is not None
     state = landing_state(source, settings.landing, settings.time_zone)
-    many = [f for f in undated_files(source, settings.landing) if f.feed in source.feeds]
+    files = undated_files(source, settings.landing)
+    undated = digest(sorted(f.stat_key() for f in files))
     # An undated users or products file is part of every day: a changed one makes every day stale.
-    rest = [f for f in undated_files(source, settings.landing) if f.feed not in source.feeds]
-    undated = digest(sorted(f.stat_key() for f in (*many, *rest)))
-    if rest:
+    if any(f.feed not in source.feeds for f in files):
         for day in have:
             state.setdefault(day, "archived")
-    if many:
+    if any(f.feed in source.feeds for f in files):
         with Reader.of(settings, source) as reader:
             for day in reader.days_held():
                 state.setdefault(day, "")
-    if state and not [n for n in required_feeds(source) if not source.feeds[n].many_days]:
-        # days without a file between two that have one are closed days, and are read as empty
+    if state and not required_feeds(source):
+        # Days without a file between two that have one are closed days, and are read as empty
         for day in day_range(min(state), max(state)):
             state.setdefault(day, "closed")
     return {day: digest([state[day], undated]) for day in sorted(state)}
@@ -245,7 +248,7 @@ def _state(settings: Settings, source: Source, have: Iterable[dt.date]) -> dict[
 def build_sensors(
     settings: Settings, job: Any, is_behind: Callable[[Lake], bool] = lambda lake: False
 ) -> list[dg.SensorDefinition]:
-    """The landing sensor, for the job that materializes days.
+    """Build the landing sensor, for the job that materializes days.
 
     `is_behind` says whether something in a lake waits for the drift sensor. A day whose yesterday is stale would be
     made from it, and fail its tests: then, and beside other runs, only landing tables are asked for. The drift sensor
@@ -271,24 +274,24 @@ def build_sensors(
             days = {dt.date.fromisoformat(k) for k in partitions.get_partition_keys()}
             lake = Lake.of(settings)
             tick = plan_tick(settings, lake, source, cursor, days)
-            held = bool(tick.ranges) and (bool(in_flight(context.instance)) or is_behind(lake))
+            tables_only = bool(tick.ranges) and (bool(in_flight(context.instance)) or is_behind(lake))
         except SegAssetsError as error:
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         text = json.dumps(tick.cursor, sort_keys=True)
         if not tick.ranges:
             return dg.SensorResult(skip_reason=tick.why(), cursor=text)
-        for found in tick.ranges:
-            context.log.info(f"asked for: {found.why}")
+        for asked in tick.ranges:
+            context.log.info(f"asked for: {asked.why}")
         if tick.waiting:
             context.log.info(f"left: {tick.why()}")
-        return dg.SensorResult(run_requests=[_request(found, held) for found in tick.ranges], cursor=text)
+        return dg.SensorResult(run_requests=[_request(asked, tables_only) for asked in tick.ranges], cursor=text)
 
     return [landing_sensor]
 
 
-def _request(found: Range, held: bool) -> dg.RunRequest:
+def _request(asked: Range, tables_only: bool) -> dg.RunRequest:
     return dg.RunRequest(
-        run_key=f"landing:{found.first}:{found.last}:{found.fingerprint}",
-        tags={**tags.of_range(found.first, found.last), tags.CAUSE: "landing", tags.WHY: found.why},
-        asset_selection=None if found.whole and not held else [dg.AssetKey(table) for table in found.tables],
+        run_key=f"landing:{asked.first}:{asked.last}:{asked.fingerprint}",
+        tags={**tags.of_range(asked.first, asked.last), tags.CAUSE: "landing", tags.WHY: asked.why},
+        asset_selection=None if asked.whole and not tables_only else [dg.AssetKey(table) for table in asked.tables],
     )

@@ -142,15 +142,22 @@ def unit_tests(settings: Settings, models: Sequence[str] = ()) -> dict[str, str]
         }
 
 
+def import_dbt() -> None:
+    """Import the whole of dbt and its DuckDB adapter."""
+    with quick_imports("dbt.cli.main"):
+        import dbt.adapters.duckdb.connections
+        import dbt.cli.main  # noqa: F401
+
+
 @contextlib.contextmanager
 def _dbt() -> Iterator[None]:
     """Keep dbt without telemetry, and with its database closed when done."""
     before = os.environ.get("DBT_SEND_ANONYMOUS_USAGE_STATS")
     os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
-    with quick_imports("dbt.cli.main"):
-        import dbt.cli.main  # noqa: F401  the whole of dbt
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-        from dbt.adapters.factory import reset_adapters
+    import_dbt()
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.adapters.factory import reset_adapters
+
     try:
         yield
     finally:

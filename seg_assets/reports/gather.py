@@ -376,9 +376,6 @@ def _links(history: History, name: str, day: dt.date) -> list[tuple[str, str]]:
     links = [("All reports", "../../index.html")]
     if history.has(PROFILES, day - ONE_DAY):
         links.append(("The day before", f"day={day - ONE_DAY}.html"))
-    verdict = history.drift.get(name, {}).get(day)
-    if verdict and verdict[0]["flagged"]:
-        links.append(("Evidently's drift page", f"../../drift/{name}/day={day}.html"))
     return links
 
 

@@ -18,8 +18,8 @@ from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.segments.daily import migration as migrations
 from seg_assets.segments.decisions.store import champion_as_of
-from seg_assets.segments.explaining.explain import explain_user
-from seg_assets.segments.explaining.explain import say as explanation_text
+from seg_assets.segments.explaining.text import say as explanation_text
+from seg_assets.segments.explaining.user import explain_user
 from seg_assets.segments.fitting import tuning
 from seg_assets.segments.rules import DORMANT, marked_names, rule_id
 from seg_assets.segments.strategy import choose_strategies, choose_strategy

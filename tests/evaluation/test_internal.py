@@ -9,7 +9,6 @@ from seg_assets.evaluation.internal import (
     balance,
     labels_table,
     moved_share,
-    sample_rows,
     separation,
     silhouette,
 )
@@ -109,13 +108,3 @@ def test_adjusted_rand_index_is_exact_for_a_hundred_million_users():
 def test_moved_share_counts_users_of_both_days():
     assert moved_share({("a", "a"): 90, ("a", "b"): 6, ("b", "a"): 4}) == (0.1, 10, 100)
     assert math.isnan(moved_share({})[0])
-
-
-def test_the_sample_is_the_same_users_whatever_the_order_and_almost_the_same_a_day_later():
-    users = np.array([f"u{n}" for n in range(5000)], dtype=object)
-    first = set(users[sample_rows(users, 1000, seed=1)])
-    shuffled = np.random.default_rng(0).permutation(users)
-    assert set(shuffled[sample_rows(shuffled, 1000, seed=1)]) == first
-    later = np.array([f"u{n}" for n in range(50, 5050)], dtype=object)
-    assert len(first & set(later[sample_rows(later, 1000, seed=1)])) > 950
-    assert set(users[sample_rows(users, 1000, seed=2)]) != first

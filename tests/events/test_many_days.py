@@ -5,6 +5,7 @@ import datetime as dt
 import pytest
 
 from seg_assets.core.errors import LandingError
+from seg_assets.events.formats import csv
 from tests.events.landing_zone import ORDERS, Landing
 
 MANY = ORDERS.replace("{day}*.csv", "all*.csv").replace("    columns:", "    day: {from: event_time}\n    columns:")
@@ -37,13 +38,11 @@ def test_promise_04_the_days_of_a_file_add_up_to_its_lines(tmp_path):
 
 
 def test_a_file_is_parsed_once_for_all_days_of_a_run(tmp_path, monkeypatch):
-    from seg_assets.events.formats import lines
-
     shop = Landing(tmp_path, MANY, first_day=dt.date(2024, 1, 1))
     put(shop, ROWS)
     opened = []
-    real = lines.read_lines
-    monkeypatch.setattr(lines, "read_lines", lambda path, *rest: opened.append(path) or real(path, *rest))
+    real = csv.read_lines
+    monkeypatch.setattr(csv, "read_lines", lambda path, *rest: opened.append(path) or real(path, *rest))
     import duckdb
 
     with shop.open() as reader:

@@ -5,8 +5,9 @@ import pytest
 
 from seg_assets.core.errors import ConfigError
 from seg_assets.events.expressions import Expression, ExpressionError
-from seg_assets.events.reader import seal
-from seg_assets.events.source import FilePattern, load_source, shipped_sources
+from seg_assets.events.file_pattern import FilePattern
+from seg_assets.events.source import load_source, shipped_sources
+from seg_assets.events.store import close_file_access
 from tests.events.landing_zone import EVENTS, ORDERS, source_of
 
 
@@ -101,12 +102,12 @@ def test_computations_on_the_line_are_expressions(expression, columns):
     assert Expression.parse(expression).columns == columns
 
 
-def test_a_sealed_connection_reads_and_writes_no_file(tmp_path):
+def test_a_connection_without_file_access_reads_and_writes_no_file(tmp_path):
     secret, allowed = tmp_path / "secret.csv", tmp_path / "allowed"
     secret.write_text("a\n1\n")
     allowed.mkdir()
     with duckdb.connect() as con:
-        seal(con, allowed)
+        close_file_access(con, allowed)
         with pytest.raises(duckdb.Error):
             con.execute(f"select * from '{secret}'").fetchall()
         with pytest.raises(duckdb.Error):
@@ -154,18 +155,21 @@ def test_the_example_of_the_docs_is_a_source(tmp_path):
 
 
 def test_the_docs_name_every_key_and_every_reason():
+    import ast
     import re
     from pathlib import Path
 
     from seg_assets.events import mapping
-    from seg_assets.events.formats import lines
+    from seg_assets.events.formats import names
     from seg_assets.events.source import CsvOptions, EventFeed, Source
 
     docs = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
     keys = [k for model in (Source, EventFeed, CsvOptions) for k in model.model_fields]
     assert [k for k in keys if f"`{k}`" not in docs] == []
-    code = Path(mapping.__file__).read_text() + Path(lines.__file__).read_text()
-    reasons = set(re.findall(r"\"'([a-z]+(?:_[a-z]+)+)'\"", code)) - set(mapping.RAW_EVENTS)
-    reasons |= {lines.NOT_TEXT, lines.NUL, lines.TOO_LONG, lines.OPEN_QUOTE, lines.RAGGED, lines.DAMAGED_GZIP}
-    assert len(reasons) > 20
+    code = Path(mapping.__file__).read_text()
+    calls = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "_rule"]
+    # Reasons that are the same for every line, reasons in SQL, and those of records that cannot be parsed.
+    reasons = {call.args[1].value for call in calls} | set(re.findall(r"'([a-z]+(?:_[a-z]+)+)'", code))
+    reasons |= {v for k, v in vars(names).items() if k.isupper() and k not in ("LINE", "TEXT", "PROBLEM")}
+    assert len(reasons) > 30
     assert [r for r in sorted(reasons) if f"`{r}`" not in docs] == []

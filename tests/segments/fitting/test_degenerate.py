@@ -13,7 +13,7 @@ from seg_assets.segments.daily.assign import assign_day, load_for
 from seg_assets.segments.daily.moves import moves_of_day, worst_error
 from seg_assets.segments.daily.summaries import EXTRA, profile_day
 from seg_assets.segments.decisions import store as decisions
-from seg_assets.segments.explaining.explain import nearest_counterfactual
+from seg_assets.segments.explaining.counterfactual import nearest_counterfactual
 from seg_assets.segments.fitting import choosing
 from seg_assets.segments.fitting.fit import Request, settle_day
 from seg_assets.segments.fitting.gate import judge

@@ -1,0 +1,17 @@
+"""Samples of users are the same everywhere: by the hash of their ids."""
+
+import numpy as np
+import pandas as pd
+
+from seg_assets.core.numerics import sample_rows
+
+
+def test_the_sample_is_the_same_users_whatever_the_order_and_almost_the_same_a_day_later():
+    def sample(users: pd.Series, seed: int = 1) -> set[str]:
+        return set(users.iloc[sample_rows(users, 1000, seed)])
+
+    users = pd.Series([f"u{n}" for n in range(5000)])
+    first = sample(users)
+    assert sample(pd.Series(np.random.default_rng(0).permutation(users))) == first
+    assert len(first & sample(pd.Series([f"u{n}" for n in range(50, 5050)]))) > 950
+    assert sample(users, seed=2) != first
