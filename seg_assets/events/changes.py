@@ -24,11 +24,12 @@ from seg_assets.events.landing import (
     REFUSED_KEY,
     STAT_KEY,
     USERS,
+    LandingFile,
+    all_files,
     check_landing,
-    landing_state,
+    day_stat,
     missing_feeds,
     required_feeds,
-    undated_files,
 )
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import Source, load_source
@@ -219,14 +220,16 @@ def _state(settings: Settings, source: Source, have: Iterable[dt.date]) -> dict[
     files may be archived.
     """
     assert settings.landing is not None
-    state = landing_state(source, settings.landing, settings.time_zone)
-    files = undated_files(source, settings.landing)
-    undated = digest(sorted(f.stat_key() for f in files))
+    by_day: dict[dt.date, list[LandingFile]] = {}
+    undated: list[LandingFile] = []
+    for file in all_files(source, settings.landing):
+        (undated if file.day is None else by_day.setdefault(file.day, [])).append(file)
+    state = {day: day_stat(source, files, settings.time_zone) for day, files in by_day.items()}
     # An undated users or products file is part of every day: a changed one makes every day stale.
-    if any(f.feed not in source.feeds for f in files):
+    if any(f.feed not in source.feeds for f in undated):
         for day in have:
             state.setdefault(day, "archived")
-    if any(f.feed in source.feeds for f in files):
+    if any(f.feed in source.feeds for f in undated):
         with Reader.of(settings, source) as reader:
             for day in reader.days_held():
                 state.setdefault(day, "")
@@ -234,4 +237,5 @@ def _state(settings: Settings, source: Source, have: Iterable[dt.date]) -> dict[
         # Days without a file between two that have one are closed days, and are read as empty.
         for day in day_range(min(state), max(state)):
             state.setdefault(day, "closed")
-    return {day: digest([state[day], undated]) for day in sorted(state)}
+    stat = digest(sorted(f.stat_key() for f in undated))
+    return {day: digest([state[day], stat]) for day in sorted(state)}
