@@ -19,9 +19,10 @@ import pandas as pd
 from seg_assets.core.days import day_range
 from seg_assets.core.numerics import fit_seed
 from seg_assets.lake.store import Lake
-from seg_assets.segments import algorithms
 from seg_assets.segments.daily.assign import CLUSTER, assign_day, load_for
-from seg_assets.segments.fitting.fit import challenger_frame, fit_challenger
+from seg_assets.segments.decisions.challenge import challenger_frame
+from seg_assets.segments.fitting.fit import fit_challenger
+from seg_assets.segments.fitting.outcome import outcome_for
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.strategy import Hysteresis, Strategy
 from studies.drift import replace_between
@@ -106,7 +107,7 @@ def frozen(lake: Lake, strategy: Strategy, day: dt.date, seed: int) -> SegmentMo
     """The recipe fitted on a day."""
     from seg_assets.core.errors import ConfigError
 
-    outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
+    outcome = outcome_for(strategy.algorithm, lake, strategy, day)
     frame = challenger_frame(lake, strategy, day, None)
     found = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome)
     if found.model is None:

@@ -17,7 +17,8 @@ from seg_assets.drift.verdict import SCHEMA, Verdict, Yesterday, judge_day, limi
 from seg_assets.lake.store import Lake, Provenance
 from seg_assets.segments.decisions.store import Decision, baseline_before, baseline_digest, champion_before
 from seg_assets.segments.features import load_features
-from seg_assets.segments.fitting.reference import describe, population
+from seg_assets.segments.fitting.reference import describe
+from seg_assets.segments.rules import population
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest
 
 TABLE = "drift_report"

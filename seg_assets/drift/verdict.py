@@ -16,8 +16,8 @@ import pandas as pd
 
 from seg_assets.core.digests import digest
 from seg_assets.drift.evidently_report import ColumnDrift, Comparison, Limits, compare
-from seg_assets.segments.fitting.reference import describe, population, shadow_gain
-from seg_assets.segments.rules import history_days
+from seg_assets.segments.fitting.reference import describe, shadow_gain
+from seg_assets.segments.rules import history_days, population
 from seg_assets.segments.strategy import Strategy
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.digests import digest
-from seg_assets.core.numerics import one_thread
+from seg_assets.core.numerics import one_thread, sample_rows
 from seg_assets.core.settings import Settings
 from seg_assets.evaluation import internal, null
 from seg_assets.lake.store import Lake
 from seg_assets.segments.daily.assign import index_in, texts
 from seg_assets.segments.daily.members import NOBODY, Flows, Segmented, flows_between, segmented
 from seg_assets.segments.decisions.store import Decision, champion_as_of
-from seg_assets.segments.fitting import stability
+from seg_assets.segments.fitting import indices, stability
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
@@ -189,9 +189,9 @@ def _model_numbers(
         whole: dict[str, float] = {}
         parts: dict[str, dict[str, float]] = {}
         if len(X):
-            apart = internal.separation(X, labels)
-            rows = internal.sample_rows(frame["user_id"].iloc[users], internal.SILHOUETTE_SAMPLE, seed)
-            shape = internal.silhouette(X, labels, rows)
+            apart = indices.separation(X, labels)
+            rows = sample_rows(frame["user_id"].iloc[users], internal.SILHOUETTE_SAMPLE, seed)
+            shape = indices.silhouette(X, labels, rows)
             whole = {
                 "silhouette": shape.value,
                 "silhouette_sd": shape.sd,
@@ -287,13 +287,14 @@ def measure_model(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int
 
 def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> ModelQuality:
     from seg_assets.segments import algorithms
-    from seg_assets.segments.features import clustered_mask, load_features
+    from seg_assets.segments.features import load_features
+    from seg_assets.segments.rules import population
 
     frame = load_features(lake, strategy, model.fit_day, categories=model.space.categories)
-    frame = frame[clustered_mask(strategy, frame)].reset_index(drop=True)
-    rows = internal.sample_rows(frame["user_id"], stability.STABILITY_SAMPLE, seed)
+    frame = population(strategy, frame)
+    rows = sample_rows(frame["user_id"], stability.STABILITY_SAMPLE, seed)
     frame = frame.iloc[rows].reset_index(drop=True)
-    few = internal.sample_rows(frame["user_id"], null.NULL_SAMPLE, seed)
+    few = sample_rows(frame["user_id"], null.NULL_SAMPLE, seed)
     X = model.space.transform(frame)
     if not len(X) or not X.shape[1]:
         none = stability.Stability({}, math.nan, 0, "no users to cluster on the fit day")
@@ -304,7 +305,7 @@ def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> 
     # The model's own: the YAML may ask for another algorithm since, and the champion stays until it is beaten.
     own = model.fitted.ALGORITHM
     parameters = dict(strategy.parameters) if own == strategy.algorithm else {}
-    guided = algorithms.is_guided(own)
+    guided = algorithms.named(own).is_guided
     # An outcome-guided clustering has nothing to learn from data without users' outcomes: k-means, which makes the most
     # compact groups there are, takes its place, so beating the null is then the harder.
     of_null = "kmeans" if guided else own
@@ -354,7 +355,7 @@ def known_of_users(space: FeatureSpace, frame: pd.DataFrame) -> tuple[np.ndarray
 
 def _outcome(lake: Lake, strategy: Strategy, model: SegmentModel) -> Any:
     """The outcome that guides the strategy's algorithm on the fit day, None for the others."""
-    from seg_assets.segments import algorithms
+    from seg_assets.segments.fitting.outcome import outcome_for
 
-    found = algorithms.outcome_for(model.fitted.ALGORITHM, lake, strategy, model.fit_day)
+    found = outcome_for(model.fitted.ALGORITHM, lake, strategy, model.fit_day)
     return None if found is None else replace(found, X=model.space.transform(found.frame))

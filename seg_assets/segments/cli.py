@@ -88,7 +88,8 @@ def run_migration(args: argparse.Namespace) -> int:
     from seg_assets.lake.store import Lake
     from seg_assets.segments.daily.migration import heat_map_svg, load_migration, say
     from seg_assets.segments.decisions.store import champion_as_of
-    from seg_assets.segments.rules import DORMANT, marked_names, rule_id
+    from seg_assets.segments.model import marked_names
+    from seg_assets.segments.rules import DORMANT, rule_id
 
     settings = Settings.from_env()
     first, last = (check_in_calendar(day, settings) for day in parse_range(args.first, args.last))
@@ -119,6 +120,7 @@ def run_tune(args: argparse.Namespace) -> int:
     from seg_assets.core.errors import ConfigError
     from seg_assets.core.settings import Settings
     from seg_assets.lake.store import Lake
+    from seg_assets.segments.decisions.store import champion_before
     from seg_assets.segments.fitting import tuning
 
     settings = Settings.from_env()
@@ -127,7 +129,11 @@ def run_tune(args: argparse.Namespace) -> int:
     output = Path(args.output) if args.output else None
     if output and output.suffix not in (".html", ".svg"):
         raise ConfigError(f"--output {args.output!r}: a file that ends in .html or .svg")
-    found = tuning.tune(Lake.of(settings), strategy, day, settings.seed, _range(args.k), not args.no_features)
+    lake = Lake.of(settings)
+    champion = champion_before(lake, strategy.name, day)
+    champion_k = champion.segment_model().n_clusters if champion else None
+    counts = _range(args.k)
+    found = tuning.tune(lake, strategy, day, settings.seed, counts, not args.no_features, champion_k=champion_k)
     if output:
         text = tuning.page(found) if output.suffix == ".html" else tuning.picture(found)
         try:
@@ -148,7 +154,7 @@ def run_rollback(args: argparse.Namespace) -> int:
     from seg_assets.core.settings import Settings
     from seg_assets.lake.store import Lake
     from seg_assets.segments.decisions import store as decisions
-    from seg_assets.segments.fitting import fit
+    from seg_assets.segments.decisions.rollback import rollback_request
 
     settings = Settings.from_env()
     strategy = _strategies(settings, args.strategy, "STRATEGY")[0]
@@ -160,7 +166,7 @@ def run_rollback(args: argparse.Namespace) -> int:
         )
     day = check_in_calendar(parse_day(args.day), settings) if args.day else known[-1]
     lake.require("user_profiles", [day], f"rollback of {strategy.name}")
-    request, done = fit.rollback_request(lake, strategy.name, day, args.reason, args.again)
+    request, done = rollback_request(lake, strategy.name, day, args.reason, args.again)
     if done is not None:
         sys.stdout.write(
             f"{strategy.name}: done already on {day}: {done.reason}. One model further back: --again, or a later day\n"

@@ -21,8 +21,7 @@ from seg_assets.segments import rules
 from seg_assets.segments.daily import moves
 from seg_assets.segments.daily.assign import CLUSTER, STATE, TABLE, assign_day, load_for
 from seg_assets.segments.decisions.store import champion_as_of
-from seg_assets.segments.fitting.stability import TRUSTED
-from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.model import TRUSTED, SegmentModel, marked_names
 from seg_assets.segments.space import numbers_of, text_of
 from seg_assets.segments.strategy import Strategy
 
@@ -413,7 +412,7 @@ def explain_user(lake: Lake, strategy: Strategy, user_id: str, day: dt.date) -> 
         )
     decision = champion_as_of(lake, strategy.name, day)
     champion = decision.segment_model() if decision else None
-    names = rules.marked_names(strategy, champion)
+    names = marked_names(strategy, champion)
     at = row.iloc[0]
     frame = load_for(lake, strategy, day, [champion] if champion else [])
     user = frame[(frame["user_id"] == user_id).to_numpy()].reset_index(drop=True)
@@ -476,7 +475,7 @@ def _last_move(lake: Lake, strategy: str, user_id: str, since: dt.date) -> Mappi
 
 def _reason(strategy: Strategy, segment_id: str, user: pd.DataFrame) -> str:
     limits = strategy.rules
-    rule = next((r for r, s in rules.rule_ids(strategy.name).items() if s == segment_id), "")
+    rule = rules.rule_of(strategy.name, segment_id)
     if rule == rules.UNASSIGNED:
         return "The strategy has no model yet: too few eligible users or too little history."
     if rule == rules.BOT:
@@ -489,11 +488,10 @@ def _reason(strategy: Strategy, segment_id: str, user: pd.DataFrame) -> str:
     if isinstance(tenure, float) and limits.new_within_days is not None and tenure < limits.new_within_days:
         return f"First seen {_say(tenure)} days ago; new until {limits.new_within_days}."
     who = strategy.eligibility
-    least = {"orders_all": who.minimum_orders, "active_days_all": who.minimum_active_days, **who.minimum}
     short = [
         f"{c} is {_say(v)} (at least {w:g})"
-        for c, w in least.items()
-        if (c in who.minimum or w > 0) and (not isinstance(v := _value(user, c), float) or v < w)
+        for c, w in who.minimums.items()
+        if not isinstance(v := _value(user, c), float) or v < w
     ]
     return "Too little is known to cluster: " + (", ".join(short) or f"none of {', '.join(who.any_known)}") + "."
 
