@@ -105,7 +105,7 @@ FULL = """
     import dataclasses, datetime as dt, resource, signal, sys
     from pathlib import Path
     import pandas as pd
-    from seg_assets import lake as lm
+    from seg_assets.lake import store as lm
     from seg_assets.core.errors import LakeWriteError
     lm.TABLES["user_daily_activity"] = dataclasses.replace(lm.TABLES["user_daily_activity"], inputs=())
     lake = lm.Lake(Path(sys.argv[1]), dt.date(2024, 1, 1))
@@ -139,7 +139,7 @@ KILLED = """
     import datetime as dt, os, signal, sys
     import dataclasses, pandas as pd
     from pathlib import Path
-    from seg_assets import lake as lm
+    from seg_assets.lake import store as lm
     lm.TABLES["user_daily_activity"] = dataclasses.replace(lm.TABLES["user_daily_activity"], inputs=())
     at = sys.argv[2]
     real_sync, real_rename = os.fsync, os.replace

@@ -135,7 +135,7 @@ def test_after_our_import_evidently_does_all_it_does_after_a_plain_one():
 def test_the_packages_named_are_those_of_the_pinned_evidently():
     from importlib.util import find_spec
 
-    pins = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    pins = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert f'"{EVIDENTLY}"' in pins, "another Evidently: look again at what can be imported name by name"
     found = find_spec("evidently")
     assert found and found.origin
