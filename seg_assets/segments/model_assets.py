@@ -214,9 +214,9 @@ def champion_check(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date)
         if champion is None:
             continue
         axes = champion.model["space"]["axes"]
-        gone = sorted({a["column"] for a in axes if a["feature"] != "category_shares"} - columns)
-        if gone:
-            misfits[name] = f"model {champion.model_id} reads {', '.join(gone)}, which user_profiles does not have"
+        lacking = sorted({a["column"] for a in axes if a["feature"] != "category_shares"} - columns)
+        if lacking:
+            misfits[name] = f"model {champion.model_id} reads {', '.join(lacking)}, which user_profiles does not have"
     remedy = {"remedy": "re-cluster by hand: request cause `manual` for that day"} if misfits else {}
     return Check(CHAMPION_FITS, not misfits, {**misfits, **remedy})
 

@@ -72,19 +72,20 @@ def named(name: str) -> Algorithm:
 
 @cache
 def _entry_points() -> dict[str, EntryPoint]:
-    """Entry points of installed packages by name. Looked up when a name is not shipped: that takes 20 to 50 ms."""
-    found: dict[str, EntryPoint] = {}
+    """Return the entry points of installed packages by name. Asked for names that are not shipped: it takes 50 ms."""
+    points: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         if point.name in _SHIPPED:
             raise ConfigError(f"{_where(point)}: an algorithm of that name is shipped; give it another")
-        if point.name in found:
-            raise ConfigError(f"{_where(point)}: {_where(found[point.name])} has the same name; uninstall one of them")
-        found[point.name] = point
-    return found
+        if point.name in points:
+            raise ConfigError(f"{_where(point)}: {_where(points[point.name])} has the same name; uninstall one of them")
+        points[point.name] = point
+    return points
 
 
 @cache
 def _from_entry_point(name: str) -> Algorithm:
+    """Load an algorithm of another package, and refuse one that does not keep to the contract."""
     known = _entry_points()
     if name not in known:
         raise ConfigError(
@@ -110,6 +111,7 @@ def _from_entry_point(name: str) -> Algorithm:
 
 
 def _where(point: EntryPoint) -> str:
+    """Say which entry point an error is about."""
     package = f" of {point.dist.name}" if point.dist else ""
     return f"entry point {point.name} = {point.value!r}{package}"
 

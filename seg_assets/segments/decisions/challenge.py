@@ -32,10 +32,15 @@ from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
 @dataclass(frozen=True)
 class Challenge:
-    """A decision and the fit that it is about; no decision when nothing could be fitted, and the fit says why."""
+    """A decision and the fit that it is about; no decision when nothing could be fitted, and then the `reason`."""
 
     decision: Decision | None
     challenger: Challenger
+
+    @property
+    def reason(self) -> str:
+        """Why nothing could be fitted."""
+        return self.challenger.reason
 
 
 def challenge(

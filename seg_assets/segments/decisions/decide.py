@@ -86,19 +86,19 @@ def decide_day(
         return DecisionResult(strategy.name, day, "kept", f"{cause}: decided already, inputs unchanged", derived)
     started = time.perf_counter()
     inputs = inputs_now(lake, strategy, day, seed, verdict_digest, content_of)
-    made = challenge_in_lake(lake, strategy, day, seed, cause, champion, inputs)
-    if made.decision is not None:
-        return write(lake, made.decision, made.challenger, started)
+    challenge = challenge_in_lake(lake, strategy, day, seed, cause, champion, inputs)
+    if challenge.decision is not None:
+        return write(lake, challenge.decision, challenge.challenger, started)
     if derived is not None:
-        return _withdraw(lake, strategy, day, f"{cause}: {made.challenger.reason}")
-    why = f"{cause}: not fitted, {made.challenger.reason}"
-    return DecisionResult(strategy.name, day, "none", why, challenger=made.challenger)
+        return _withdraw(lake, strategy, day, f"{cause}: {challenge.reason}")
+    why = f"{cause}: not fitted, {challenge.reason}"
+    return DecisionResult(strategy.name, day, "none", why, challenger=challenge.challenger)
 
 
 def _withdraw(lake: Lake, strategy: Strategy, day: dt.date, why: str) -> DecisionResult:
     """Remove the derived decision of a day, and with it the derived ones after it."""
-    gone = decisions.withdraw(lake, strategy.name, day)
-    later = tuple(sorted({d.day for d in gone if d.day > day}))
+    dropped = decisions.withdraw(lake, strategy.name, day)
+    later = tuple(sorted({d.day for d in dropped if d.day > day}))
     return DecisionResult(strategy.name, day, "withdrawn", f"decision of {day} withdrawn: {why}", dropped=later)
 
 

@@ -44,11 +44,11 @@ def decide_by_hand(lake: Lake, strategy: Strategy, day: dt.date, seed: int, requ
     inputs = inputs_now(lake, strategy, day, seed, NONE, content_in(lake)) | {"request": request.digest}
     if request.cause == ROLLBACK:
         return write(lake, _rolled_back(lake, strategy, day, inputs, request.note), None, started)
-    made = challenge_in_lake(lake, strategy, day, seed, MANUAL, champion, inputs, request.note)
-    if made.decision is None:
-        why = f"manual: not fitted, {made.challenger.reason}"
-        return DecisionResult(strategy.name, day, "none", why, challenger=made.challenger)
-    return write(lake, made.decision, made.challenger, started)
+    challenge = challenge_in_lake(lake, strategy, day, seed, MANUAL, champion, inputs, request.note)
+    if challenge.decision is None:
+        why = f"manual: not fitted, {challenge.reason}"
+        return DecisionResult(strategy.name, day, "none", why, challenger=challenge.challenger)
+    return write(lake, challenge.decision, challenge.challenger, started)
 
 
 def _rolled_back(lake: Lake, strategy: Strategy, day: dt.date, inputs: dict[str, str], note: str) -> Decision:

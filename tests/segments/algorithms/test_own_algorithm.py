@@ -3,6 +3,7 @@
 import datetime as dt
 import importlib
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
@@ -92,6 +93,15 @@ def test_it_stands_beside_the_shipped_ones_and_its_parameters_are_checked(packag
         strategy(algorithm="stripes", parameters={"reech": 1})
     with pytest.raises(ConfigError, match="did you mean 'stripes'"):
         strategy(algorithm="stripe")
+
+
+def test_the_example_of_the_docs_works_as_it_stands_there(package):
+    page = (Path(__file__).parents[3] / "docs" / "strategies.md").read_text()
+    lines = page[page.index('    """Equal stripes of the first feature."""') : page.index("A package makes it known")]
+    package.install(source=lines.replace("{", "{{").replace("}", "}}"))
+    X = np.random.default_rng(0).normal(size=(500, 2))
+    fitted = algorithms.fit("stripes", X, 4, seed=0, parameters={"part": 0.9})
+    assert np.bincount(fitted.scores(X).argmin(axis=1)).min() > 20
 
 
 def test_promise_09_its_contributions_sum_to_the_change_in_score(package):
