@@ -38,137 +38,91 @@ class Quantity:
     """What a profile column holds, whatever its window.
 
     words: as a reader of a page sees it.
-    windows: of the columns that every user_profiles has; '' for a column without one; empty: a shop may add some.
-    family: for names; None: "High" or "Low" and the column's own words.
+    windows: of the columns that every user_profiles has; '' for a column without one.
     """
 
     stem: str
     unit: Unit
     words: str
     windows: tuple[str, ...]
-    family: Family | None = None
 
 
-_TICKET = Family("High-ticket", "Low-ticket", "high-ticket buyers", "low-ticket buyers")
-_SPEND = Family("High-spending", "Low-spending", "big spenders", "small spenders")
-_RETURNS = Family("Often returning", None, "returners", None)
-_ORDERS = Family("Frequent", "Occasional", "frequent buyers", "occasional buyers")
 _QUANTITIES = (
-    Quantity("orders", "count", "orders", SHORT, _ORDERS),
-    Quantity("purchase_days", "count", "purchase days", (), _ORDERS),
-    Quantity("monetary", "money", "spend", SHORT, _SPEND),
-    Quantity("gross", "money", "gross spend", SHORT, _SPEND),
-    Quantity("refunds", "count", "refunds", SHORT, _RETURNS),
-    Quantity("refund_amount", "money", "money refunded", SHORT, _RETURNS),
-    Quantity(
-        "active_days",
-        "count",
-        "active days",
-        SHORT,
-        Family("Often active", "Rarely active", "regulars", "rare visitors"),
-    ),
-    Quantity(
-        "sessions",
-        "count",
-        "visits",
-        SHORT,
-        Family("Often visiting", "Rarely visiting", "frequent visitors", "rare visitors"),
-    ),
-    Quantity(
-        "views", "count", "product views", SHORT, Family("Browsing", "Little-browsing", "browsers", "direct buyers")
-    ),
-    Quantity("searches", "count", "searches", SHORT, Family("Searching", "Rarely searching", "searchers", None)),
-    Quantity(
-        "carts", "count", "items put in the cart", SHORT, Family("Cart-filling", "Cart-shy", "cart fillers", None)
-    ),
-    Quantity("coupons", "count", "coupons used", SHORT, Family("Coupon-using", None, "coupon users", None)),
-    Quantity("campaigns", "count", "campaigns seen", SHORT, Family("Often reached", "Rarely reached", None, None)),
-    Quantity("service", "count", "service contacts", SHORT, Family("Service-seeking", None, "service seekers", None)),
-    Quantity(
-        "cart_to_purchase_rate",
-        "share",
-        "cart-to-purchase rate",
-        LONG,
-        Family("Decided", "Hesitant", "decided buyers", "cart abandoners"),
-    ),
-    Quantity(
-        "basket_size",
-        "number",
-        "basket size",
-        LONG,
-        Family("Big-basket", "Small-basket", "big-basket buyers", "small-basket buyers"),
-    ),
-    Quantity(
-        "discount_share",
-        "share",
-        "share bought on discount",
-        LONG,
-        Family("Bargain-hunting", "Full-price", "bargain hunters", "full-price buyers"),
-    ),
-    Quantity("order_value_mean", "money", "average order value", LONG, _TICKET),
-    Quantity("order_value_var", "number", "variation of order value", LONG, Family("Uneven", "Even", None, None)),
-    Quantity("order_value_min", "money", "smallest order", LONG, _TICKET),
-    Quantity("order_value_max", "money", "largest order", LONG, _TICKET),
-    Quantity(
-        "review_mean",
-        "number",
-        "average rating given",
-        LONG,
-        Family("Satisfied", "Critical", "satisfied customers", "critics"),
-    ),
-    Quantity("reviews", "count", "reviews", LONG, Family("Reviewing", None, "reviewers", None)),
-    Quantity(
-        "inter_purchase_days",
-        "days",
-        "days between purchases",
-        ("all",),
-        Family("Slow-cycle", "Fast-cycle", "slow-cycle buyers", "fast-cycle buyers"),
-    ),
-    Quantity(
-        "recency_days",
-        "days",
-        "days since last purchase",
-        NO_WINDOW,
-        Family("Lapsing", "Recent", "lapsing buyers", "recent buyers"),
-    ),
-    Quantity(
-        "inactive_days",
-        "days",
-        "days since last visit",
-        NO_WINDOW,
-        Family("Quiet", "Active", "quiet users", "active users"),
-    ),
-    Quantity(
-        "tenure_days",
-        "days",
-        "days as a customer",
-        NO_WINDOW,
-        Family("Long-standing", "Newer", "long-standing users", "newer users"),
-    ),
-    Quantity(
-        "categories",
-        "count",
-        "categories bought",
-        ("90d",),
-        Family("Many-category", "Single-minded", "many-category buyers", "specialists"),
-    ),
+    Quantity("orders", "count", "orders", SHORT),
+    Quantity("monetary", "money", "spend", SHORT),
+    Quantity("gross", "money", "gross spend", SHORT),
+    Quantity("refunds", "count", "refunds", SHORT),
+    Quantity("refund_amount", "money", "money refunded", SHORT),
+    Quantity("active_days", "count", "active days", SHORT),
+    Quantity("sessions", "count", "visits", SHORT),
+    Quantity("views", "count", "product views", SHORT),
+    Quantity("searches", "count", "searches", SHORT),
+    Quantity("carts", "count", "items put in the cart", SHORT),
+    Quantity("coupons", "count", "coupons used", SHORT),
+    Quantity("campaigns", "count", "campaigns seen", SHORT),
+    Quantity("service", "count", "service contacts", SHORT),
+    Quantity("cart_to_purchase_rate", "share", "cart-to-purchase rate", LONG),
+    Quantity("basket_size", "number", "basket size", LONG),
+    Quantity("discount_share", "share", "share bought on discount", LONG),
+    Quantity("order_value_mean", "money", "average order value", LONG),
+    Quantity("order_value_var", "number", "variation of order value", LONG),
+    Quantity("order_value_min", "money", "smallest order", LONG),
+    Quantity("order_value_max", "money", "largest order", LONG),
+    Quantity("review_mean", "number", "average rating given", LONG),
+    Quantity("reviews", "count", "reviews", LONG),
+    Quantity("inter_purchase_days", "days", "days between purchases", ("all",)),
+    Quantity("recency_days", "days", "days since last purchase", NO_WINDOW),
+    Quantity("inactive_days", "days", "days since last visit", NO_WINDOW),
+    Quantity("tenure_days", "days", "days as a customer", NO_WINDOW),
+    Quantity("categories", "count", "categories bought", ("90d",)),
     Quantity("top_category", "text", "top category", ("90d",)),
     Quantity("first_seen_day", "day", "first seen day", NO_WINDOW),
     Quantity("last_seen_day", "day", "last seen day", NO_WINDOW),
     Quantity("dimensions", "text", "dimensions", NO_WINDOW),
-    Quantity("is_suspected_bot", "flag", "is suspected bot", NO_WINDOW, Family("Bot-like", None, None, None)),
+    Quantity("is_suspected_bot", "flag", "is suspected bot", NO_WINDOW),
     Quantity("sex", "text", "sex", NO_WINDOW),
     Quantity("age_band", "text", "age", NO_WINDOW),
     Quantity("region", "text", "region", NO_WINDOW),
     Quantity("income_band", "text", "income", NO_WINDOW),
-    Quantity(
-        "household_size",
-        "number",
-        "household size",
-        NO_WINDOW,
-        Family("Large-household", "Small-household", "large households", "small households"),
-    ),
+    Quantity("household_size", "number", "household size", NO_WINDOW),
 )
+_SPEND = Family("High-spending", "Low-spending", "big spenders", "small spenders")
+_ORDERS = Family("Frequent", "Occasional", "frequent buyers", "occasional buyers")
+_RETURNS = Family("Often returning", None, "returners", None)
+_TICKET = Family("High-ticket", "Low-ticket", "high-ticket buyers", "low-ticket buyers")
+# By stem. A column without a family is "High" or "Low" and its own words.
+FAMILIES = {
+    "monetary": _SPEND,
+    "gross": _SPEND,
+    "orders": _ORDERS,
+    "purchase_days": _ORDERS,
+    "active_days": Family("Often active", "Rarely active", "regulars", "rare visitors"),
+    "recency_days": Family("Lapsing", "Recent", "lapsing buyers", "recent buyers"),
+    "inactive_days": Family("Quiet", "Active", "quiet users", "active users"),
+    "tenure_days": Family("Long-standing", "Newer", "long-standing users", "newer users"),
+    "sessions": Family("Often visiting", "Rarely visiting", "frequent visitors", "rare visitors"),
+    "views": Family("Browsing", "Little-browsing", "browsers", "direct buyers"),
+    "searches": Family("Searching", "Rarely searching", "searchers", None),
+    "carts": Family("Cart-filling", "Cart-shy", "cart fillers", None),
+    "cart_to_purchase_rate": Family("Decided", "Hesitant", "decided buyers", "cart abandoners"),
+    "basket_size": Family("Big-basket", "Small-basket", "big-basket buyers", "small-basket buyers"),
+    "order_value_mean": _TICKET,
+    "order_value_max": _TICKET,
+    "order_value_min": _TICKET,
+    "order_value_var": Family("Uneven", "Even", None, None),
+    "inter_purchase_days": Family("Slow-cycle", "Fast-cycle", "slow-cycle buyers", "fast-cycle buyers"),
+    "discount_share": Family("Bargain-hunting", "Full-price", "bargain hunters", "full-price buyers"),
+    "coupons": Family("Coupon-using", None, "coupon users", None),
+    "campaigns": Family("Often reached", "Rarely reached", None, None),
+    "refunds": _RETURNS,
+    "refund_amount": _RETURNS,
+    "service": Family("Service-seeking", None, "service seekers", None),
+    "review_mean": Family("Satisfied", "Critical", "satisfied customers", "critics"),
+    "reviews": Family("Reviewing", None, "reviewers", None),
+    "categories": Family("Many-category", "Single-minded", "many-category buyers", "specialists"),
+    "household_size": Family("Large-household", "Small-household", "large households", "small households"),
+    "is_suspected_bot": Family("Bot-like", None, None, None),
+}
 QUANTITIES = {quantity.stem: quantity for quantity in _QUANTITIES}
 # The columns that every user_profiles has, but for the shares of channels and devices, which the event contract names.
 COLUMNS = {

@@ -11,10 +11,9 @@ from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions import store as decisions
 from seg_assets.segments.decisions.decide import decide_day
 from seg_assets.segments.decisions.request import DecisionRequest
-from seg_assets.segments.fitting import tuning
 from seg_assets.segments.fitting.fit import fit_challenger
 from seg_assets.segments.strategy import parse_strategy
-from tests.segments.fit_shop import DAY, SPEC, lake_at, publish, strategy, users
+from tests.segments.fit_shop import DAY, SPEC, lake_at, publish, strategy, tune, users
 
 GUIDED = {"algorithm": "outcome_tiers", "parameters": {"outcome": "monetary", "horizon_days": 30}}
 EARLIER = DAY - dt.timedelta(days=30)
@@ -45,7 +44,7 @@ def test_promise_02_no_fit_sees_a_day_after_its_own_whatever_is_in_the_lake(tmp_
     monkeypatch.setattr(Lake, "scan", scan)
     first, second = (decide_day(lake, spec, DAY, 0).decision for lake in (alone, with_future))
     assert first.decision_id == second.decision_id
-    looked = [tuning.tune(lake, spec, DAY, 0, (3, 4), features=False).to_dict() for lake in (alone, with_future)]
+    looked = [tune(lake, spec, DAY, (3, 4), features=False).to_dict() for lake in (alone, with_future)]
     assert looked[0] == looked[1]
     assert read
     assert max(read) == DAY

@@ -6,6 +6,7 @@ a sum over columns, hence exact contributions. Differences of scores are log odd
 Not here: clusters as points, without a spread of their own (`prototypes`).
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -123,8 +124,6 @@ class GaussianMixture(Algorithm):
         **unused: Any,
     ) -> MixtureFitted:
         """Keep the best of `starts` EM runs by likelihood, or one run from means at `start`. No row weights."""
-        import warnings
-
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture as SklearnMixture
 

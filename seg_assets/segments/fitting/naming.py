@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from seg_assets.core.columns import CATEGORY_PREFIX, QUANTITIES, share_of, split_window
+from seg_assets.core.columns import CATEGORY_PREFIX, FAMILIES, share_of, split_window
 
 # A distinction under this is not worth a word; under HOLDS a word already given is taken back.
 SPEAKS = 0.35
@@ -61,7 +61,7 @@ def _words(column: str, high: bool) -> tuple[str | None, str | None]:
     share = share_of(stem)
     if share:
         return (f"{share[1].capitalize()}", f"{share[1]} shoppers") if high else (f"Rarely {share[1]}", None)
-    family = QUANTITIES[stem].family if stem in QUANTITIES else None
+    family = FAMILIES.get(stem)
     if family is None:
         return (f"{'High' if high else 'Low'} {words_of(column)}", None)
     return (family.high, family.high_noun) if high else (family.low, family.low_noun)

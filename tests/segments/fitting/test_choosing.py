@@ -14,10 +14,9 @@ from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.decisions.decide import decide_day
 from seg_assets.segments.decisions.request import DecisionRequest
-from seg_assets.segments.decisions.store import champion_before
 from seg_assets.segments.fitting import choosing, tuning
 from seg_assets.segments.fitting.choosing import CRITERIA, choose_k, elect
-from tests.segments.fit_shop import DAY, lake_at, publish, strategy, users
+from tests.segments.fit_shop import DAY, lake_at, publish, strategy, tune, users
 
 
 def blobs(each=100, seed=0):
@@ -114,13 +113,6 @@ def test_a_noise_feature_adds_nothing_and_the_one_that_carries_the_groups_does()
     assert carries["validity_added"] > 10 * carries["validity_added_error"] > 0
     assert abs(noise["validity_added"]) < 0.02
     assert noise["agreement"] > 0.95 > carries["agreement"]
-
-
-def tune(lake, spec, day, *args, **keys):
-    """`tuning.tune` with the number of segments of the champion before, as the command gives it."""
-    champion = champion_before(lake, spec.name, day)
-    champion_k = champion.segment_model().n_clusters if champion else None
-    return tuning.tune(lake, spec, day, 0, *args, **keys, champion_k=champion_k)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------
