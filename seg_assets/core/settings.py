@@ -20,9 +20,9 @@ from seg_assets.core.errors import ConfigError, did_you_mean
 from seg_assets.core.yaml_file import read_yaml
 
 PREFIX = "SEG_ASSETS_"
-# Variables with our prefix that are no fields: the settings file, dbt's threads (dbt_project/profiles.yml), and how
-# many shops a test makes up. Any other is a mistyped field.
-NO_FIELDS = ("SETTINGS", "DBT_THREADS", "TEST_SHOPS")
+# Variables with our prefix that are no fields: the settings file, dbt's threads (dbt_project/profiles.yml), how many
+# shops a test makes up, and the switch of `seams`. Any other is a mistyped field.
+NO_FIELDS = ("SETTINGS", "DBT_THREADS", "TEST_SHOPS", "SEAMS")
 MEMORY = re.compile(r"^([0-9]{1,6}(?:\.[0-9]{1,6})?)(MB|GB|TB)$")
 MEGABYTES = {"MB": 1, "GB": 1e3, "TB": 1e6}
 # Measured: six days of 250 users run in 64 MB, and not in 30 MB. No machine has a petabyte.

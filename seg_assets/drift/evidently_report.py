@@ -17,19 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seg_assets.seams.imports import quick_imports
+from seg_assets.core.imports import quick_imports
 from seg_assets.segments.fitting.reference import MISSING
 
 WASSERSTEIN = "wasserstein"
 JENSEN_SHANNON = "jensenshannon"
 NOT_COMPARED = "none"
 EVIDENTLY = "evidently==0.7.23"
-# Packages of Evidently that only re-export. Plainly imported they bring every metric, test and preset of two
-# generations, nltk and plotly's figures: 720 modules of 1,450 and 1.1 CPU s of 2.0, for two metrics and two tests.
-NAME_BY_NAME = (
-    *(f"evidently.{n}" for n in ("descriptors", "generators", "guardrails", "metrics", "presets", "sdk", "ui")),
-    *(f"evidently.legacy.{n}" for n in ("descriptors", "features", "metric_preset", "metrics", "test_preset", "tests")),
-)
 # Evidently's fonts (0.1 MB) and program (3.5 MB) are the same in every page of 4 MB: pages share them. Scripts under
 # this size are the page's own data and stay in it.
 SHARED_BYTES = {"style": 50_000, "script": 2_000_000}
@@ -210,7 +204,7 @@ def _apart(description: Mapping[str, Any], usual: float) -> dict[str, float]:
 def import_evidently() -> None:
     """Import what a comparison uses of Evidently, without its statistics."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    with quick_imports("evidently", NAME_BY_NAME, EVIDENTLY):
+    with quick_imports("evidently"):
         from evidently import DataDefinition, Dataset, Report  # noqa: F401
         from evidently.metrics import MissingValueCount, ValueDrift  # noqa: F401
         from evidently.tests import Reference, gte, lte  # noqa: F401

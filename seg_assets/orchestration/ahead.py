@@ -9,7 +9,7 @@ import importlib
 import threading
 from collections.abc import Callable, Collection
 
-from seg_assets.seams.imports import quick_imports
+from seg_assets.core.imports import quick_imports
 
 
 def import_ahead(steps: Collection[str]) -> threading.Thread | None:
