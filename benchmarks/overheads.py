@@ -107,7 +107,8 @@ def plant_years(days: list[dt.date]) -> None:
 
     from seg_assets.core.settings import Settings
     from seg_assets.core.tables import TABLES
-    from seg_assets.lake.store import DATA, FOOTER_KEY, Provenance
+    from seg_assets.lake.provenance import FOOTER_KEY, Provenance
+    from seg_assets.lake.stamps import DATA
     from seg_assets.segments.decisions.store import baseline_digest, champion_digest
     from seg_assets.segments.strategy import STRATEGIES_KEY, strategies_digest, strategies_of
 

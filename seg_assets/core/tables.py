@@ -4,9 +4,12 @@ A table's inputs are other tables over a window of days. Anything that a day of 
 listed here is a defect: the day would not be recomputed when it changes.
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from seg_assets.core.days import ONE_DAY
 
 Window = Literal["day", "yesterday", "to_yesterday", "trailing", "files", "champion", "baseline", "horizon"]
 
@@ -28,6 +31,38 @@ class Input:
     table: str
     window: Window = "day"
     days: int = 0
+
+    @property
+    def key(self) -> str:
+        """Name of the input in a footer."""
+        return f"{self.table}:{self.window}" + (f"-{self.days}" if self.window in ("trailing", "horizon") else "")
+
+    @property
+    def is_of_days(self) -> bool:
+        """Whether the input is a window of days of a lake table; otherwise it is landing files or decisions."""
+        return self.window in ("day", "yesterday", "trailing", "horizon")
+
+    def days_read(self, day: dt.date) -> tuple[dt.date, dt.date]:
+        """Return the first and last day of the input that day D reads, not yet cut at the first day of the calendar."""
+        youngest, oldest = self._ages()
+        return day - ONE_DAY * oldest, day - ONE_DAY * youngest
+
+    def days_reading(self, day: dt.date) -> tuple[dt.date, dt.date]:
+        """Return the first and last day of the reader for which this day of the input is read."""
+        youngest, oldest = self._ages()
+        return day + ONE_DAY * youngest, day + ONE_DAY * oldest
+
+    def _ages(self) -> tuple[int, int]:
+        """Return the ages in days, as of D, of the youngest and the oldest day that is read."""
+        if self.window == "day":
+            return 0, 0
+        if self.window == "yesterday":
+            return 1, 1
+        if self.window == "horizon":
+            return self.days, self.days
+        if self.window == "trailing":
+            return 0, self.days - 1
+        raise ValueError(f"{self.key}: is no window of days")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from seg_assets.core.errors import ConfigError, SegAssetsError
 from seg_assets.core.settings import Settings
 from seg_assets.drift import evidently_report
 from seg_assets.drift.verdict import SCHEMA, Verdict, Yesterday, judge_day, limits_for
-from seg_assets.lake.store import Lake, Provenance
+from seg_assets.lake.provenance import Provenance
+from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions.store import Decision, baseline_before, baseline_digest, champion_before
 from seg_assets.segments.features import load_features
 from seg_assets.segments.fitting.reference import describe, population

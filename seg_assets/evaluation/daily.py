@@ -20,6 +20,7 @@ from seg_assets.core.digests import digest
 from seg_assets.core.numerics import one_thread
 from seg_assets.core.settings import Settings
 from seg_assets.evaluation import internal, null
+from seg_assets.lake.publish import rename_into_place
 from seg_assets.lake.store import Lake
 from seg_assets.segments.daily.assign import index_in, texts
 from seg_assets.segments.daily.members import NOBODY, Flows, Segmented, flows_between, segmented
@@ -266,7 +267,7 @@ def model_quality(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int
     with contextlib.suppress(OSError):
         found = quality.to_dict()
         staged.write_text(json.dumps({"quality": found, "digest": digest(found)}, sort_keys=True), encoding="utf-8")
-        lake.rename_into_place(staged, path)
+        rename_into_place(staged, path)
     staged.unlink(missing_ok=True)
     return quality
 

@@ -38,6 +38,7 @@ from seg_assets.events.landing import (
 )
 from seg_assets.events.mapping import FeedMapping, Records
 from seg_assets.events.source import PRODUCTS, USERS, EventFeed, Source, TableFeed
+from seg_assets.lake.connections import connect
 
 # Rows of an Arrow batch: DuckDB spreads batches over its threads.
 BATCH = 60_000
@@ -489,10 +490,7 @@ class Reader:
 
     def _open_store(self) -> duckdb.DuckDBPyConnection:
         if self._store is None:
-            from seg_assets.lake.store import Lake
-
-            lake = Lake(Path("unused"), self.first_day, self._threads, self._memory_limit)
-            self._store = self._stack.enter_context(lake.connect(private=True))
+            self._store = self._stack.enter_context(connect(self._threads, self._memory_limit, private=True))
             seal(self._store)
             contract = ", ".join(f"{identifier(c)} {k}" for c, k in RAW_EVENTS.items())
             self._store.execute(

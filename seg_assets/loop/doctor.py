@@ -23,8 +23,10 @@ from upath import UPath
 from seg_assets.core.days import ONE_DAY, contiguous, day_range
 from seg_assets.core.errors import DamagedFileError, InstanceError, MissingDaysError, SegAssetsError
 from seg_assets.core.settings import Settings
-from seg_assets.core.tables import TABLES, Input
-from seg_assets.lake.store import STAGING, Lake, day_of, is_remote
+from seg_assets.core.tables import TABLES
+from seg_assets.lake.publish import STAGING
+from seg_assets.lake.stamps import day_of, is_remote
+from seg_assets.lake.store import Lake
 
 Kind = Literal["missing", "refused", "stale", "damaged", "undecided", "failed run", "instance"]
 DAMAGED = ".damaged"
@@ -176,8 +178,8 @@ def _readers(lake: Lake, table: str, day: dt.date) -> Iterator[tuple[str, dt.dat
         if reader.name == DECISIONS:
             continue
         for source in reader.inputs:
-            if source.table == table:
-                for d in _days_reading(source, day):
+            if source.table == table and source.is_of_days:
+                for d in day_range(*source.days_reading(day)):
                     yield from ((reader.name, d, part) for part in lake.parts(reader.name, d))
     from seg_assets.segments.decisions.store import decisions_of_day
 
@@ -191,19 +193,6 @@ def _readers(lake: Lake, table: str, day: dt.date) -> Iterator[tuple[str, dt.dat
             now, earlier = f"{table}:day", f"{table}:horizon-{(d - day).days}"
             if ((d == day and now in read) or earlier in read) and not any(x.by_hand for x in there):
                 yield DECISIONS, d, part
-
-
-def _days_reading(source: Input, day: dt.date) -> list[dt.date]:
-    """Days of a table that read `day` of one of its inputs."""
-    if source.window == "day":
-        return [day]
-    if source.window == "yesterday":
-        return [day + ONE_DAY]
-    if source.window == "horizon":
-        return [day + ONE_DAY * source.days]
-    if source.window == "trailing":
-        return [day + ONE_DAY * n for n in range(source.days)]
-    return []
 
 
 def _in_the_way(lake: Lake, table: str, day: dt.date) -> bool:

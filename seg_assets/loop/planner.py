@@ -21,7 +21,9 @@ from seg_assets.core.digests import digest
 from seg_assets.core.settings import Settings
 from seg_assets.core.sql import literal
 from seg_assets.core.tables import TABLES
-from seg_assets.lake.store import NONE, Lake
+from seg_assets.lake.cache import FileCache
+from seg_assets.lake.provenance import NONE
+from seg_assets.lake.store import Lake
 from seg_assets.loop.staleness import Snapshot, Stale, derived_tables
 from seg_assets.orchestration import tags
 from seg_assets.segments.decisions.store import DRIFT, Decision, decisions_of_day, history_digest
@@ -338,32 +340,35 @@ class _Row:
     reason: str
 
 
-# Rows by content hash of the day's file: equal content, equal rows, whatever the lake.
-_ROWS: dict[str, dict[str, _Row]] = {}
-_ROWS_LIMIT = 20_000
+# By strategy, of each day's file.
+_ROWS: FileCache[dict[str, _Row]] = FileCache()
 
 
 class _Verdicts:
-    """The verdicts of a lake, read once for all days that are not known yet."""
+    """The verdicts of a lake: one query reads those of all days that are not known yet."""
 
     def __init__(self, lake: Lake, now: Snapshot) -> None:
-        self.footers = now.footers[VERDICTS]
+        self.rows: dict[dt.date, dict[str, _Row]] = {}
         self.lake = lake
-        if len(_ROWS) > _ROWS_LIMIT:
-            _ROWS.clear()
-        # Keyed with the day: two days may hold equal rows, a row's text names its day.
-        unread = {day: f.content_hash for day, f in self.footers.items() if self._key(day) not in _ROWS}
+        for day in sorted(now.footers[VERDICTS]):
+            known = _ROWS.get(*self._version(now, day))
+            if known is not None:
+                self.rows[day] = known
+        unread = sorted(now.footers[VERDICTS].keys() - self.rows.keys())
         if unread:
-            self._load(sorted(unread))
+            self.rows |= self._load(unread)
+            for day in unread:
+                _ROWS.put(*self._version(now, day), self.rows[day], 1000 * (1 + len(self.rows[day])))
 
     def row(self, strategy: str, day: dt.date) -> _Row | None:
-        """The verdict of a day, None where there is none."""
-        return _ROWS[self._key(day)].get(strategy) if day in self.footers else None
+        """Return the verdict of a day, None where there is none."""
+        return self.rows.get(day, {}).get(strategy)
 
-    def _key(self, day: dt.date) -> str:
-        return f"{day}:{self.footers[day].content_hash}"
+    def _version(self, now: Snapshot, day: dt.date) -> tuple[str, tuple[str]]:
+        """Return the path of a day's file, and its content as the stamp of its version."""
+        return str(self.lake.path(VERDICTS, day)), (now.content(VERDICTS, day),)
 
-    def _load(self, days: Sequence[dt.date]) -> None:
+    def _load(self, days: Sequence[dt.date]) -> dict[dt.date, dict[str, _Row]]:
         for day in days:
             self.lake.check(VERDICTS, day)
         files = ", ".join(literal(str(self.lake.path(VERDICTS, day))) for day in days)
@@ -373,7 +378,7 @@ class _Verdicts:
                 "coalesce(cause, ''), verdict_digest, coalesce(array_to_string(reasons, '; '), '') "
                 f"from read_parquet([{files}], hive_partitioning = true, hive_types = {{'day': date}})"
             ).fetchall()
-        for day in days:
-            _ROWS[self._key(day)] = {}
+        loaded: dict[dt.date, dict[str, _Row]] = {day: {} for day in days}
         for day, strategy, *values in rows:
-            _ROWS[self._key(day)][strategy] = _Row(*values)
+            loaded[day][strategy] = _Row(*values)
+        return loaded

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seg_assets.core.settings import Settings
-from seg_assets.lake.store import Provenance
+from seg_assets.lake.provenance import Provenance
 
 
 def _silent(table: str, day: dt.date, provenance: Provenance) -> None:

@@ -11,7 +11,8 @@ import dagster as dg
 
 from seg_assets.core.days import ONE_DAY
 from seg_assets.core.settings import Settings
-from seg_assets.lake.store import Lake, Provenance
+from seg_assets.lake.provenance import Provenance
+from seg_assets.lake.store import Lake
 from seg_assets.orchestration import assets as orchestration
 from seg_assets.orchestration.assets import (
     IO_RETRY,

@@ -24,7 +24,8 @@ from seg_assets.core.errors import ConfigError, DamagedFileError, MissingDaysErr
 from seg_assets.core.sql import identifier, literal
 from seg_assets.core.tables import TABLES, Input
 from seg_assets.events.contract import RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
-from seg_assets.lake.store import Lake, Provenance, input_key
+from seg_assets.lake.provenance import Provenance
+from seg_assets.lake.store import Lake
 from seg_assets.profiles.schema import model_docs
 
 _RAW = {"raw_events": RAW_EVENTS, "raw_users": RAW_USERS, "raw_products": RAW_PRODUCTS}
@@ -97,7 +98,7 @@ class DayBuilder:
         """
         inputs = {}
         for source in TABLES[table].inputs:
-            inputs[input_key(source)] = self.lake.input_digest(source, table, day)
+            inputs[source.key] = self.lake.input_digest(source, table, day)
             days = self.lake.input_days(source, day)
             rows = windows.rows_of(source.table, days) if windows and source.window == "trailing" else ""
             rows = rows or self.rows_of(source.table, days)

@@ -9,7 +9,8 @@ import duckdb
 
 from seg_assets.core.sql import literal
 from seg_assets.core.tables import TABLES
-from seg_assets.lake.store import Lake, Provenance
+from seg_assets.lake.provenance import Provenance
+from seg_assets.lake.store import Lake
 from seg_assets.profiles.days import DayBuilder
 
 # One row of numbers for each day of a table; names are what the UI plots over days.

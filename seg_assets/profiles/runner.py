@@ -17,7 +17,7 @@ from typing import Any
 from seg_assets.core.errors import ConfigError, SegAssetsError
 from seg_assets.core.imports import quick_imports
 from seg_assets.core.settings import Settings
-from seg_assets.lake.store import Provenance
+from seg_assets.lake.provenance import Provenance
 from seg_assets.profiles import asking, dbt_args, manifest
 
 

@@ -20,7 +20,8 @@ from seg_assets.core.settings import Settings
 from seg_assets.core.sql import identifier
 from seg_assets.core.text import markdown_table, picture
 from seg_assets.lake.columns import is_increasing, text_array
-from seg_assets.lake.store import Lake, Provenance
+from seg_assets.lake.provenance import Provenance
+from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     IO_RETRY,
     OWNER,

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from seg_assets.core.sql import identifier, literal
 from seg_assets.lake import columns
-from seg_assets.lake.store import Lake, Version
+from seg_assets.lake.stamps import Version
+from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
@@ -83,8 +84,8 @@ def load_columns(lake: Lake, day: dt.date, wanted: Sequence[str], categories: Se
             break
     nothing = np.full(len(kept.users), np.nan)
     made = {"user_id": _array(kept.users)}
-    made |= {name: _array(kept.found.get(name, nothing)) for name in wanted}
-    made |= {CATEGORY_PREFIX + key[1]: _array(kept.found[key]) for key in shares}
+    made |= {name: _array(kept.by_name.get(name, nothing)) for name in wanted}
+    made |= {CATEGORY_PREFIX + key[1]: _array(kept.by_name[key]) for key in shares}
     # Without copies: a column is the very array that is kept, which cannot be written to.
     return pd.DataFrame(made, copy=False)
 
@@ -99,8 +100,8 @@ def _read(
 ) -> columns.Columns:
     """What is kept of a day's profiles with the columns `wanted` and `shares` (version of their table, category)."""
     kept = columns.recall(version)
-    new = [c for c in wanted if kept is None or (c in kept.kinds and c not in kept.found)]
-    new_shares = [key for key in shares if kept is None or key not in kept.found]
+    new = [c for c in wanted if kept is None or (c in kept.kinds and c not in kept.by_name)]
+    new_shares = [key for key in shares if kept is None or key not in kept.by_name]
     if kept is None or new or new_shares:
         profiles = lake.scan(PROFILES, [day])
         with lake.connect() as con:

@@ -20,7 +20,9 @@ from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.drift.daily import publish_day
 from seg_assets.drift.evidently_report import ColumnDrift, Comparison
-from seg_assets.lake.store import DATA, FOOTER_KEY, Lake, Provenance
+from seg_assets.lake.provenance import FOOTER_KEY, Provenance
+from seg_assets.lake.stamps import DATA
+from seg_assets.lake.store import Lake
 from seg_assets.loop import planner
 from seg_assets.loop.staleness import derived_tables
 from seg_assets.segments.decisions.store import champion_digest

@@ -10,8 +10,9 @@ import pytest
 from upath import UPath
 
 from seg_assets.core.tables import TABLES
+from seg_assets.lake import cache
 from seg_assets.lake.store import Lake
-from seg_assets.loop import doctor, planner
+from seg_assets.loop import doctor
 from seg_assets.segments.decisions.store import decisions
 from tests.end_to_end.shop import DAYS, contents, day, differences, shop
 
@@ -243,8 +244,8 @@ def test_a_damaged_decision_of_the_loops_own_is_set_aside_and_made_again(copy, r
     assert differences(contents(copy), contents(ranged[0])) == []
 
 
-def test_a_damaged_verdict_is_a_finding_of_the_plain_doctor(copy, capsys, monkeypatch):
-    monkeypatch.setattr(planner, "_ROWS", {})  # as a process that just began
+def test_a_damaged_verdict_is_a_finding_of_the_plain_doctor(copy, capsys):
+    cache.forget()  # as a process that just began
     lake = Lake.of(copy)
     flipped = alter_rows(lake, "drift_report", day(LAST - 3))
     assert command("seg-assets doctor --json") == 1

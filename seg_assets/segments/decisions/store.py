@@ -18,7 +18,10 @@ import pyarrow.parquet as pq
 
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import DamagedFileError
-from seg_assets.lake.store import NONE, Lake, Provenance, Seal
+from seg_assets.lake.cache import FileCache
+from seg_assets.lake.provenance import NONE, Provenance
+from seg_assets.lake.stamps import stamp_of
+from seg_assets.lake.store import Lake
 from seg_assets.segments.model import SegmentModel
 
 TABLE = "segment_model"
@@ -146,9 +149,9 @@ class StoredReference(Mapping[str, Any]):
         return len(self._load())
 
 
-# Parsed part files by path, with the seal (mtime, size, inode) they were read at.
-_CACHE: dict[Path, tuple[Seal, list[Decision]]] = {}
-_CACHE_FILES = 2000
+_PARTS: FileCache[list[Decision]] = FileCache()
+# Bytes of parsed decisions for each byte of their file, which is compressed JSON: a guess on the safe side.
+_PARSED = 20
 
 
 def decisions(lake: Lake, strategy: str) -> list[Decision]:
@@ -163,17 +166,14 @@ def decisions(lake: Lake, strategy: str) -> list[Decision]:
 def decisions_of_day(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
     """The decisions of one day, by sequence."""
     path = lake.path(TABLE, day, strategy)
-    seal = lake.seal(path)
-    if seal is None:
+    stamp = stamp_of(path)
+    if stamp is None:
         return []
-    cached = _CACHE.get(path)
-    if cached and cached[0] == seal:
-        return list(cached[1])
-    found = _read(lake, path, day, strategy)
-    if len(_CACHE) >= _CACHE_FILES:
-        _CACHE.clear()
-    _CACHE[path] = (seal, found)
-    return list(found)
+    known = _PARTS.get(str(path), stamp)
+    if known is None:
+        known = _read(lake, path, day, strategy)
+        _PARTS.put(str(path), stamp, known, _PARSED * int(str(stamp[1])))
+    return list(known)
 
 
 def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]:
@@ -262,7 +262,7 @@ def lost_by_hand(lake: Lake, strategy: str, day: dt.date) -> str:
     """
     path = lake.path(TABLE, day, strategy)
     try:
-        if lake.seal(path) is None:
+        if stamp_of(path) is None:
             return ""
     except DamagedFileError:
         return ""  # a folder, a pipe: no decision was ever in there

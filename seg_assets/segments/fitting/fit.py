@@ -17,7 +17,8 @@ import pandas as pd
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.core.numerics import fit_seed, rounded, sample_rows
-from seg_assets.lake.store import NONE, Lake
+from seg_assets.lake.provenance import NONE
+from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Fitted, Outcome
 from seg_assets.segments.decisions import store as decisions

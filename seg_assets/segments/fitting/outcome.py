@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.tables import Input
-from seg_assets.lake.store import NONE, Lake, input_key
+from seg_assets.lake.provenance import NONE
+from seg_assets.lake.store import Lake
 from seg_assets.segments.algorithms import Outcome, Parameter
 from seg_assets.segments.space import numbers_of
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
@@ -170,5 +171,5 @@ def _digests(lake: Lake, earlier: dt.date, days: int, categories: bool) -> Mappi
     found = {}
     for table in tables:
         provenance = lake.provenance(table, earlier)
-        found[input_key(Input(table, "horizon", days))] = provenance.content_hash if provenance else NONE
+        found[Input(table, "horizon", days).key] = provenance.content_hash if provenance else NONE
     return found
