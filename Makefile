@@ -6,6 +6,7 @@ HOME_DIR ?= .seg_assets
 PORT ?= 3000
 SIZE ?= full
 FAULTS ?= 200
+BASE ?=
 
 # Nothing we ship talks to anyone: Evidently, dbt and Dagster read these; Dagster's own switch is in deploy/dagster.yaml.
 export DO_NOT_TRACK := 1
@@ -15,7 +16,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 DEMO_ENV = SEG_ASSETS_HOME="$(HOME_DIR)/demo" SEG_ASSETS_SOURCE=complete_journey \
 	SEG_ASSETS_TIME_ZONE=America/New_York SEG_ASSETS_START_DAY=2017-01-01 SEG_ASSETS_END_DAY=2017-12-31
 
-.PHONY: help env demo ui test soak shared bench choosing drift-study hysteresis-study lint format clean
+.PHONY: help env demo ui test golden soak shared bench choosing drift-study hysteresis-study lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +38,10 @@ ui: env  ## Open the Dagster UI on the demo (schedule, sensors and daemon runnin
 
 test: env  ## Run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+golden: env  ## Prove that no content changed (BASE=<commit>: record anew first, for another CPU, whose last bits may differ)
+	$(if $(BASE),$(BIN)/python -m tests.golden --base "$(BASE)")
+	$(BIN)/python -m tests.golden
 
 soak: env  ## Kill, fill, damage and race a small shop FAULTS=200 times; each must heal (docs/operations.md)
 	$(BIN)/python -m tests.soak --faults $(FAULTS) --json "$(HOME_DIR)/soak.json"
