@@ -24,11 +24,13 @@ from seg_assets.core.days import ONE_DAY, contiguous, day_range
 from seg_assets.core.errors import DamagedFileError, InstanceError, MissingDaysError, SegAssetsError
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
+from seg_assets.lake import content_hash
 from seg_assets.lake.publish import STAGING
 from seg_assets.lake.stamps import day_of, is_remote
 from seg_assets.lake.store import Lake
+from seg_assets.loop.rehash import files_of_other_kinds
 
-Kind = Literal["missing", "refused", "stale", "damaged", "undecided", "failed run", "instance"]
+Kind = Literal["missing", "refused", "stale", "damaged", "other hash", "undecided", "failed run", "instance"]
 DAMAGED = ".damaged"
 DECISIONS = "segment_model"
 CARRIED = ("raw_users", "raw_products")
@@ -71,7 +73,9 @@ def examine(settings: Settings, *, verify: bool = False) -> list[Finding]:
         # Staleness is read from footers: with a damaged one in the way it would be a guess.
         return damaged
     try:
-        found = [*_missing(settings, lake), *_stale_and_undecided(settings, lake)]
+        # Hashes of two kinds say nothing about each other, so that nobody can tell what is stale.
+        found = _of_other_kinds(lake)
+        found = [*found, *_missing(settings, lake), *([] if found else _stale_and_undecided(settings, lake))]
     except DamagedFileError:
         # Deciding reads verdicts and decisions, rows too: the days are named by a look at every file's bytes.
         found = _damaged(lake, lake.check) or _damaged(lake, lake.verify)
@@ -356,6 +360,25 @@ def _missing(settings: Settings, lake: Lake) -> list[Finding]:
             f"seg-assets replay --from {a} --to {b}",
         )
         for a, b in contiguous(changed)
+    ]
+
+
+def _of_other_kinds(lake: Lake) -> list[Finding]:
+    days: dict[tuple[str, str], list[dt.date]] = {}
+    for table, day, _, footer in files_of_other_kinds(lake):
+        days.setdefault((table, footer.hash_kind), []).append(day)
+    return [
+        Finding(
+            "other hash",
+            table,
+            first,
+            last,
+            f"content hashes of the kind {kind}, this version computes {content_hash.HASH_KIND}: they say nothing "
+            "about each other, so that nobody can tell what is stale",
+            "seg-assets rehash",
+        )
+        for (table, kind), those in days.items()
+        for first, last in contiguous(those)
     ]
 
 

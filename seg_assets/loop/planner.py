@@ -244,7 +244,8 @@ def _why_decide(
     if derived.cause != row.cause:
         return f"the verdict of {day} says {row.cause}, the decision was for {derived.cause}"
     expected = _inputs_now(now, strategy, settings, row, derived, day)
-    changed = sorted(key for key, value in expected.items() if derived.inputs.get(key) != value)
+    inputs = derived.current_inputs
+    changed = sorted(key for key, value in expected.items() if inputs.get(key) != value)
     return f"the decision of {day} rests on what has changed: {', '.join(changed)}" if changed else ""
 
 
@@ -260,23 +261,12 @@ def _inputs_now(
         "segment_model:to_yesterday": history_digest(now.lake, strategy.name, day),
     }
     found = {key: value for key, value in known.items() if key in derived.inputs}
-    for key in derived.inputs:
-        table, _, window = key.partition(":")
-        if table not in now.footers:
-            continue
-        if window == "day":
-            found[key] = now.content(table, day)
-    return found | _earlier_inputs(now, derived, day)
+    return found | _contents_now(now, derived)
 
 
-def _earlier_inputs(now: Snapshot, derived: Decision, day: dt.date) -> dict[str, str]:
-    """What an outcome-guided decision learned from, as it is now: content of earlier days by input key."""
-    found = {}
-    for key in derived.inputs:
-        table, _, window = key.partition(":horizon-")
-        if table in now.footers and window.isdigit():
-            found[key] = now.content(table, day - ONE_DAY * int(window))
-    return found
+def _contents_now(now: Snapshot, derived: Decision) -> dict[str, str]:
+    """Return the content hashes of the days that a decision names, as they are now, by input key."""
+    return {key: now.content(table, d) for key, (table, d) in derived.days_read().items() if table in now.footers}
 
 
 def _recluster(
@@ -300,7 +290,7 @@ def _recluster(
     ]
     if derived is not None:
         # What it learned from on an earlier day, too: a late event there asks anew.
-        state += sorted(f"{k} {v}" for k, v in _earlier_inputs(now, derived, day).items())
+        state += sorted(f"{k} {v}" for k, v in _contents_now(now, derived).items() if derived.days_read()[k][1] != day)
     return Request(
         kind="recluster",
         first=day,

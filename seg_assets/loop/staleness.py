@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 from seg_assets.core.days import ONE_DAY, day_range
 from seg_assets.core.digests import digest
+from seg_assets.core.errors import HashKindError
 from seg_assets.core.tables import TABLES, Input, Table
 from seg_assets.events.landing import REFUSED_KEY
+from seg_assets.lake import content_hash
 from seg_assets.lake.provenance import NONE, Provenance, input_digest
 from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions.store import baseline_digest, champion_digest
@@ -59,7 +61,7 @@ def stale(
     """Return every stale or missing day with the reason, by table in the order they are made; empty when none is.
 
     Raises:
-        DamagedFileError: a footer cannot be read.
+        DamagedFileError: a footer cannot be read. HashKindError: see `Snapshot.stale`.
     """
     wanted = None if tables is None else set(tables)
     reasons: dict[str, list[tuple[dt.date, str]]] = {}
@@ -106,8 +108,13 @@ class Snapshot:
         return footer.content_hash if footer else NONE
 
     def stale(self) -> list[Stale]:
-        """Return every stale or missing day, by table in the order they are made, oldest day first."""
+        """Return every stale or missing day, by table in the order they are made, oldest day first.
+
+        Raises:
+            HashKindError: there are files whose hashes are of another kind than those of days made now.
+        """
         if self._stale is None:
+            self._check_kinds()
             self._stale = [item for table in derived_tables() for item in self._stale_days(table)]
         return self._stale
 
@@ -142,6 +149,25 @@ class Snapshot:
             elif source.is_of_days:
                 digests[source.key] = self._lake_digest(source, day)
         return digests
+
+    def other_kinds(self) -> dict[str, list[dt.date]]:
+        """Return the days whose content hash is of another kind than this version computes, by table."""
+        days = {
+            table: sorted(day for day, f in footers.items() if f.hash_kind != content_hash.HASH_KIND)
+            for table, footers in self.footers.items()
+        }
+        return {table: those for table, those in days.items() if those}
+
+    def _check_kinds(self) -> None:
+        other = self.other_kinds()
+        if other:
+            table, days = next(iter(other.items()))
+            files = sum(len(days) for days in other.values())
+            raise HashKindError(
+                f"{table} of {days[0]} and {files - 1} more days carry content hashes of another kind "
+                f"({self.footers[table][days[0]].hash_kind}) than this version computes ({content_hash.HASH_KIND}), so "
+                "that no day can be compared with what it was made from; run: seg-assets rehash"
+            )
 
     def _stale_days(self, table: Table) -> list[Stale]:
         footers = self.footers[table.name]

@@ -20,6 +20,7 @@ from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.drift.daily import publish_day
 from seg_assets.drift.evidently_report import ColumnDrift, Comparison
+from seg_assets.lake import content_hash
 from seg_assets.lake.provenance import FOOTER_KEY, Provenance
 from seg_assets.lake.stamps import DATA
 from seg_assets.lake.store import Lake
@@ -147,6 +148,7 @@ class Shop:
             content_hash=digest([table, d, about]),
             inputs={**self.lake.inputs_of(table, d), **inputs},
             code_version=TABLES[table].code_version,
+            hash_kind=content_hash.HASH_KIND,
         )
         path = self.lake.path(table, d)
         path.parent.mkdir(parents=True, exist_ok=True)

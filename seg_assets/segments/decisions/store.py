@@ -7,6 +7,7 @@ atomic. Everything read here is checked: a row's `decision_id` is the hash of wh
 import datetime as dt
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +26,10 @@ from seg_assets.lake.store import Lake
 from seg_assets.segments.model import SegmentModel
 
 TABLE = "segment_model"
+# The key of an input that is the content hash of a day: of the decision's own, or of one so many days before.
+_DAY_READ = re.compile(r"(\w+):(?:day|horizon-(\d+))")
+# In a footer's `extra`: content hashes that decisions name, and those of the same rows of today's kind.
+REHASHED_KEY = "rehashed"
 BOOTSTRAP, DRIFT, AGE, MANUAL, ROLLBACK = "bootstrap", "drift", "age", "manual", "rollback"
 CAUSES = (BOOTSTRAP, DRIFT, AGE, MANUAL, ROLLBACK)
 # Inputs, not derived: someone asked for them, so they stay when the past changes.
@@ -78,6 +83,18 @@ class Decision:
     lineage: list[Mapping[str, Any]] = field(default_factory=list)
     reference: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    # Content hashes among `inputs`, and those of the same rows as `seg-assets rehash` computed them. Not decided on.
+    rehashed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def current_inputs(self) -> dict[str, str]:
+        """`inputs`, with each content hash of rows as it is since `seg-assets rehash`: compare these with the lake."""
+        return {key: self.rehashed.get(value, value) for key, value in self.inputs.items()}
+
+    def days_read(self) -> dict[str, tuple[str, dt.date]]:
+        """Return table and day of each input that is the content hash of a day, by input key."""
+        matches = ((key, _DAY_READ.fullmatch(key)) for key in self.inputs)
+        return {key: (m[1], self.day - dt.timedelta(days=int(m[2] or 0))) for key, m in matches if m}
 
     @property
     def model_id(self) -> str:
@@ -210,6 +227,7 @@ def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]
             lineage=json.loads(row["lineage"]),
             reference=StoredReference(row["reference"]),
             inputs=json.loads(row["inputs"]),
+            rehashed=footer.extra.get(REHASHED_KEY, {}),
         )
         if row["model_id"] != model.get("model_id"):
             raise DamagedFileError(f"{path}: model_id = {row['model_id']}: not the model of this row; {_remedy(day)}")
@@ -428,6 +446,9 @@ def _publish(lake: Lake, strategy: str, day: dt.date, rows: list[Decision], extr
         lake.drop(TABLE, day, strategy)
         return
     rows = [replace(d, sequence=n) for n, d in enumerate(rows)]
+    rehashed = {old: new for d in rows for old, new in d.rehashed.items()}
+    if rehashed:
+        extra = {**(extra or {}), REHASHED_KEY: rehashed}
     mark = _mark(lake, strategy, day)
     if any(d.by_hand for d in rows):
         # First: a kill in between leaves a mark too many, never one too few.

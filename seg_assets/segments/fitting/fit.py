@@ -5,7 +5,6 @@ asks whether a decision is due, makes it, and writes it. The Dagster face and th
 """
 
 import datetime as dt
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -729,12 +728,11 @@ def _inputs(lake: Lake, strategy: Strategy, day: dt.date, seed: int, verdict: st
 def _unchanged(lake: Lake, decision: Decision, inputs: Mapping[str, str]) -> bool:
     """Whether every input, those of an outcome too, has the digest that the decision was made from."""
     now = dict(inputs)
-    for key in decision.inputs:
-        earlier = re.fullmatch(r"(\w+):horizon-(\d+)", key)
-        if earlier:
-            found = lake.provenance(earlier.group(1), decision.day - dt.timedelta(days=int(earlier.group(2))))
+    for key, (table, day) in decision.days_read().items():
+        if day != decision.day:
+            found = lake.provenance(table, day)
             now[key] = found.content_hash if found else NONE
-    return all(decision.inputs.get(key) == value for key, value in now.items())
+    return all(decision.current_inputs.get(key) == value for key, value in now.items())
 
 
 def _verdict(lake: Lake, strategy: Strategy, day: dt.date) -> dict[str, Any] | None:
