@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.golden import history, lake, names
 from tests.golden.product import GoldenError, Product, checkout, commit_name
-from tests.golden.record import FOLDER, Record, compare, count_by_table, fields, read_record, summary, write_record
+from tests.golden.record import FOLDER, Record, compare, count_by_table, read_record, summary, write_record
 
 PARTS = ("names", "simulated", "panel")
 # More than a screen of differences tells nothing that the first screen does not.
@@ -124,7 +124,7 @@ def _renew(product: Product, parts: list[str], keep: Path | None, folder: Path, 
     recorded = read_record(folder)
     built = build(product, parts, keep, Progress())
     differences = compare(recorded, built)
-    about = {"commit": fields({"is": commit_name(base)}), **about_this_machine()}
+    about = {"commit": commit_name(base), **about_this_machine()}
     write_record({**built, "about": about}, folder)
     print(f"recorded {base}: {summary(built)}; {len(differences)} lines differ from the record before")
     return 0
@@ -132,8 +132,8 @@ def _renew(product: Product, parts: list[str], keep: Path | None, folder: Path, 
 
 def about_this_machine() -> dict[str, str]:
     """Versions that numbers may depend on, as lines of the section `about`; never compared, only named."""
-    lines = {name: fields({"is": version(name)}) for name in PACKAGES}
-    return {"python": fields({"is": platform.python_version()}), "machine": fields({"is": platform.machine()}), **lines}
+    packages = {name: version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "machine": platform.machine(), **packages}
 
 
 def _pair(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tests.golden.product import GoldenError, Product
 
-HERE = Path(__file__).parent
-SCENARIO = HERE / "shop.yaml"
-QUICK_STRATEGIES = HERE / "strategies"
+PACKAGE = Path(__file__).parent
+SCENARIO = PACKAGE / "shop.yaml"
+QUICK_STRATEGIES = PACKAGE / "strategies"
 
 START = dt.date(2024, 1, 1)
 # The first fits of the shipped strategies come after four weeks, a taught fit of quick_value after eight.
@@ -97,7 +97,7 @@ def build_panel(product: Product, folder: Path, say: Say) -> Path:
     return home / "lake"
 
 
-def _check_healthy(findings: str) -> None:
-    found = json.loads(findings)
-    if found:
-        raise GoldenError(f"doctor --verify names {len(found)} findings of a lake just built: {found[:3]}")
+def _check_healthy(printed: str) -> None:
+    findings = json.loads(printed)
+    if findings:
+        raise GoldenError(f"doctor --verify names {len(findings)} findings of a lake just built: {findings[:3]}")

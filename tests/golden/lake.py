@@ -79,12 +79,12 @@ def _add_decision(decisions: Section, inputs: Section, day: str, row: dict[str, 
     decisions[f"model {which}"] = fields(
         {"id": row["model_id"], "sha256": hashlib.sha256(_canonical(row["model"]).encode()).hexdigest()}
     )
-    told = [
+    steps = [
         f"{step['event']} {','.join(step['old_ids']) or 'nothing'} > {','.join(step['new_ids']) or 'nothing'} "
         f"({step['shared_users']})"
         for step in json.loads(row["lineage"])
     ]
-    decisions[f"lineage {which}"] = fields({"steps": "; ".join(told) or "none"})
+    decisions[f"lineage {which}"] = fields({"steps": "; ".join(steps) or "none"})
     rested_on = json.loads(row["inputs"])
     inputs[f"decision {which}"] = fields({key: rested_on[key] for key in sorted(rested_on)})
 

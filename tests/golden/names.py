@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.golden.product import GoldenError, Product
 from tests.golden.record import Section, fields
 
-HERE = Path(__file__).parent
+PACKAGE = Path(__file__).parent
 # A setting that cannot be: the message that refuses it lists those that can.
 NO_SETTING = "SEG_ASSETS_NO_SUCH_SETTING"
 DEEPEST_COMMAND = 3
@@ -21,6 +21,8 @@ _HELP = ("-h", "--help")
 # A row of a help page: what is listed, then its text after at least two spaces, or on the next line.
 _OPTION_ROW = re.compile(r"^\s+(?:-\w(?:[ =]\S+)?, )?(--[a-z][a-z0-9-]*)((?:[ =]| / )\S.*?)?(?:\s{2,}|$)")
 _COMMAND_ROW = re.compile(r"^\s{2,8}([a-z][a-z0-9-]*)(?:\s{2,}|$)")
+# Capital words, comma by comma: the settings in that message, however it is worded.
+_LISTING = re.compile(r"(?:[A-Z][A-Z_]+, )+[A-Z][A-Z_]+")
 _SETTING_ROW = re.compile(r"^\| `([a-z_]+)` \| ([^|]*) \|")
 
 
@@ -41,7 +43,7 @@ def read_commands(product: Product, work: Path) -> Section:
     asked: list[list[str]] = [[]]
     for _ in range(DEEPEST_COMMAND + 1):
         given = json.dumps([[*words, "--help"] for words in asked])
-        pages = json.loads(product.script((HERE / "probe_help.py").read_text(encoding="utf-8"), {}, work, given))
+        pages = json.loads(product.script((PACKAGE / "probe_help.py").read_text(encoding="utf-8"), {}, work, given))
         deeper = []
         for words, page in zip(asked, pages, strict=True):
             # What only looks like a command in a list of the page above has no page of its own.
@@ -87,20 +89,20 @@ def listed_commands(page: str) -> list[str]:
 def read_settings(product: Product, work: Path) -> Section:
     """Take settings' names from the message that refuses an unknown one, their defaults from the page of settings."""
     done = product.python(["-m", "seg_assets.cli", "doctor"], {NO_SETTING: "1"}, cwd=work)
-    listed = re.search(r"there are, after SEG_ASSETS_: ([A-Z_, ]+)", done.stderr)
-    if listed is None:
+    listed = max(_LISTING.findall(" ".join(done.stderr.split())), key=len, default="")
+    if not listed:
         raise GoldenError(f"an unknown setting is not answered with a list of settings: {done.stderr[-500:]}")
     page = product.root / "docs" / "settings.md"
     rows = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
     defaults = {match[1]: match[2].strip() for line in rows if (match := _SETTING_ROW.match(line))}
-    names = [name.strip().lower() for name in listed[1].split(",")]
+    names = [name.strip().removeprefix("SEG_ASSETS_").lower() for name in listed.split(",")]
     return {f"setting {name}": fields({"default": defaults.get(name, "not documented")}) for name in names}
 
 
 def read_definitions(product: Product, work: Path) -> Section:
     """Ask Dagster for assets, checks, jobs, schedules and sensors."""
     settings = {"SEG_ASSETS_HOME": str(work / "home"), "SEG_ASSETS_END_DAY": "2024-12-31"}
-    code = (HERE / "probe_definitions.py").read_text(encoding="utf-8")
+    code = (PACKAGE / "probe_definitions.py").read_text(encoding="utf-8")
     rows = json.loads(product.script(code, settings, work).splitlines()[-1])
     return {key: fields(values) for key, values in rows.items()}
 

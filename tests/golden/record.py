@@ -93,16 +93,15 @@ def count_by_table(differences: list[Difference]) -> str:
 def summary(record: Record) -> str:
     """Count what a record holds: `N files, N decisions, N models, N names`."""
     files = sum(len(section) for name, section in record.items() if name.endswith(".files"))
-    decided = [key for name, section in record.items() if name.endswith(".decisions") for key in section]
-    made = sum(key.startswith("decision ") for key in decided)
-    models = {
-        _parse(fields_)["id"]
+    decided = {
+        f"{key} {name}": text
         for name, section in record.items()
         if name.endswith(".decisions")
-        for key, fields_ in section.items()
-        if key.startswith("model ")
+        for key, text in section.items()
     }
-    return f"{files} files, {made} decisions, {len(models)} models, {len(record.get('names', {}))} names"
+    decision_count = sum(key.startswith("decision ") for key in decided)
+    models = {_parse(text)["id"] for key, text in decided.items() if key.startswith("model ")}
+    return f"{files} files, {decision_count} decisions, {len(models)} models, {len(record.get('names', {}))} names"
 
 
 def _inputs_text(recorded: Record, built: Record, section: str, key: str) -> str:
