@@ -10,6 +10,7 @@ import pytest
 from seg_assets.build import build_defs
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
+from studies import tables_doc
 
 HEAVY = ("sklearn", "evidently", "dbt", "dagster_dbt", "scipy", "plotly", "sqlalchemy")
 
@@ -31,6 +32,18 @@ def test_every_table_of_the_catalog_is_an_asset_in_its_room(repository):
         assert node.kinds, name
         assert (node.description or "").strip(), name
         assert node.backfill_policy == dg.BackfillPolicy.single_run(), name
+
+
+def test_the_dependencies_of_every_table_are_the_tables_that_its_spec_says_it_reads(repository):
+    for node in repository.asset_graph.asset_nodes:
+        name = node.key.to_user_string()
+        if name in TABLES:
+            assert {key.to_user_string() for key in node.parent_keys} == set(TABLES[name].tables_read), name
+
+
+def test_the_page_about_tables_is_made_from_their_specs(repository):
+    texts = {node.key.to_user_string(): node.description or "" for node in repository.asset_graph.asset_nodes}
+    assert tables_doc.PAGE.read_text(encoding="utf-8") == tables_doc.page(texts), "run: make tables-doc"
 
 
 def test_every_column_of_every_table_has_a_type_and_a_description(repository):

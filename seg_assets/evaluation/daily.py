@@ -19,6 +19,7 @@ import pandas as pd
 from seg_assets.core.digests import digest
 from seg_assets.core.numerics import one_thread
 from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
 from seg_assets.evaluation import internal, null
 from seg_assets.lake.publish import rename_into_place
 from seg_assets.lake.store import Lake
@@ -31,13 +32,7 @@ from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
 TABLE = "segment_evaluation"
-SCHEMA = {"strategy": "VARCHAR", "segment_id": "VARCHAR", "metric": "VARCHAR", "value": "DOUBLE"}
-DESCRIPTIONS = {
-    "strategy": "Strategy that was evaluated",
-    "segment_id": "Segment the number is of; empty for the segmentation as a whole",
-    "metric": "Name of the number; docs/evaluation.md explains each",
-    "value": "The number; null where it has no meaning on this day",
-}
+SCHEMA = TABLES[TABLE].types
 WEEK = 7
 MEMO = ".memo"
 # Raised when the meaning of a memo changes.

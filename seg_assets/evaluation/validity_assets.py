@@ -10,6 +10,7 @@ import pandas as pd
 
 from seg_assets.core.numerics import one_thread
 from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     HEAVY_POOL,
@@ -19,7 +20,8 @@ from seg_assets.orchestration.assets import (
     Check,
     DayResult,
     Shop,
-    column_schema,
+    columns_of,
+    deps_of,
     log_progress,
     report_days,
     user_errors,
@@ -30,26 +32,7 @@ from seg_assets.segments.strategy import Strategy, strategies_of
 TABLE = "segment_validity"
 GROUP = "evaluation"
 HORIZON_DAYS = 90
-SCHEMA = {
-    "strategy": "VARCHAR",
-    "predictor": "VARCHAR",
-    "groups": "INTEGER",
-    "outcome": "VARCHAR",
-    "metric": "VARCHAR",
-    "value": "DOUBLE",
-    "lower": "DOUBLE",
-    "upper": "DOUBLE",
-}
-DESCRIPTIONS = {
-    "strategy": "Strategy whose segments of 90 days ago are judged",
-    "predictor": "The strategy's own name, or a baseline; docs/validity.md describes each",
-    "groups": "Number of groups of the predictor; 0: a number per user",
-    "outcome": "What users did in the 90 days since: spend, activity, lapse, category_mix or coupon",
-    "metric": "r2, r2_crossfit, spearman, auc or explained",
-    "value": "The number; null where it means nothing (nobody lapsed)",
-    "lower": "Lower end of its 95 % interval",
-    "upper": "Upper end of its 95 % interval",
-}
+SCHEMA = TABLES[TABLE].types
 # Metric of evaluation.validity to (outcome, metric) of the table.
 PLACES = {
     "r2": ("spend", "r2"),
@@ -79,13 +62,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         kinds={"python"},
         retry_policy=IO_RETRY,
         pool=HEAVY_POOL,
-        deps=[
-            # The day only: a mapping of the horizon would widen every backfill by 90 days to the right. What the
-            # day really reads is in the catalog, and so in the footer.
-            "user_segments",
-            "user_profiles",
-            "user_category_profiles",
-        ],
+        deps=deps_of(TABLE),
         check_specs=[
             dg.AssetCheckSpec(
                 BEATS,
@@ -95,7 +72,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
                 "spend quantiles and k-means, at as many groups",
             )
         ],
-        metadata={"dagster/column_schema": column_schema(SCHEMA, DESCRIPTIONS)},
+        metadata={"dagster/column_schema": columns_of(TABLE)},
     )
     def segment_validity(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
         """What the segments of 90 days ago said about what users have done since, beside what others segment with."""

@@ -27,7 +27,8 @@ from seg_assets.core.days import day_range, say_days
 from seg_assets.core.errors import ConfigError, DamagedFileError, MissingDaysError
 from seg_assets.core.settings import Settings
 from seg_assets.core.sql import identifier, literal
-from seg_assets.core.tables import TABLES, Input
+from seg_assets.core.table_spec import Input
+from seg_assets.core.tables import TABLES
 from seg_assets.lake import checksum, content_hash, publish
 from seg_assets.lake.cache import FileCache
 from seg_assets.lake.connections import connect

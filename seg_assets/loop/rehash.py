@@ -20,7 +20,8 @@ import duckdb
 
 from seg_assets.core.errors import DamagedFileError
 from seg_assets.core.sql import literal
-from seg_assets.core.tables import TABLES, Input
+from seg_assets.core.table_spec import Input
+from seg_assets.core.tables import TABLES
 from seg_assets.lake import content_hash, publish
 from seg_assets.lake.provenance import Provenance, input_digest
 from seg_assets.lake.stamps import DATA

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from seg_assets.core.days import ONE_DAY, day_range
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import HashKindError
-from seg_assets.core.tables import TABLES, Input, Table
+from seg_assets.core.table_spec import Input, TableSpec
+from seg_assets.core.tables import TABLES
 from seg_assets.events.landing import REFUSED_KEY
 from seg_assets.lake import content_hash
 from seg_assets.lake.provenance import NONE, Provenance, input_digest
@@ -48,7 +49,7 @@ class Stale:
     changed: tuple[str, ...] = ()
 
 
-def derived_tables() -> list[Table]:
+def derived_tables() -> list[TableSpec]:
     """Return the tables made from other tables, in the order they are made; decisions, judged elsewhere, are not."""
     return [
         t for t in TABLES.values() if t.name != "segment_model" and (t.room != "events" or t.name in CHAINED_LANDING)
@@ -138,7 +139,7 @@ class Snapshot:
                 own.update(day for day in days if day > first)
         return {name: sorted(days) for name, days in dirty.items() if days}
 
-    def expected(self, table: Table, day: dt.date) -> dict[str, str]:
+    def expected(self, table: TableSpec, day: dt.date) -> dict[str, str]:
         """Return the input digests of a day as they are now; GONE where a day of an input is not there."""
         digests = {}
         for source in table.inputs:
@@ -169,7 +170,7 @@ class Snapshot:
                 "that no day can be compared with what it was made from; run: seg-assets rehash"
             )
 
-    def _stale_days(self, table: Table) -> list[Stale]:
+    def _stale_days(self, table: TableSpec) -> list[Stale]:
         footers = self.footers[table.name]
         wanted = set(footers)
         if table.required and table.room != "events":
@@ -197,7 +198,7 @@ class Snapshot:
             changed.append(STRATEGIES_KEY)
         return tuple(changed)
 
-    def _why(self, table: Table, footer: Provenance, expected: Mapping[str, str], changed: Iterable[str]) -> str:
+    def _why(self, table: TableSpec, footer: Provenance, expected: Mapping[str, str], changed: Iterable[str]) -> str:
         """Return why a day is stale, '' when it is not."""
         if footer.code_version != table.code_version:
             return f"written by version {footer.code_version} of the code, now {table.code_version}"
@@ -206,7 +207,7 @@ class Snapshot:
             return f"reads {', '.join(gone)}, which is no longer there"
         return f"{', '.join(changed)} changed since" if changed else ""
 
-    def _makeable(self, table: Table, wanted: set[dt.date]) -> set[dt.date]:
+    def _makeable(self, table: TableSpec, wanted: set[dt.date]) -> set[dt.date]:
         """Return the days whose inputs all are there or can be made; sources are asked before their readers."""
         makeable: set[dt.date] = set()
         gaps: dict[str, list[dt.date]] = {}
@@ -216,7 +217,7 @@ class Snapshot:
         return makeable
 
     def _has_input(
-        self, table: Table, source: Input, day: dt.date, makeable: set[dt.date], gaps: dict[str, list[dt.date]]
+        self, table: TableSpec, source: Input, day: dt.date, makeable: set[dt.date], gaps: dict[str, list[dt.date]]
     ) -> bool:
         if not source.is_of_days:
             return True

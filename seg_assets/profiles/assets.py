@@ -6,11 +6,13 @@ more than all the rest of the code location, and every run pays it. dbt is impor
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
 from seg_assets.core.days import ONE_DAY
 from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
 from seg_assets.lake.provenance import Provenance
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration import assets as orchestration
@@ -21,7 +23,8 @@ from seg_assets.orchestration.assets import (
     Check,
     DayResult,
     Shop,
-    column_schema,
+    columns_of,
+    deps_of,
     report_days,
     user_errors,
 )
@@ -74,17 +77,10 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
 
 def asset_spec(model: manifest.DbtModel, doc: ModelDoc, partitions: dg.DailyPartitionsDefinition) -> dg.AssetSpec:
     """One table of the dbt project as an asset."""
-    from seg_assets.core.tables import TABLES
-
     trailing = {i.table: i.days for i in TABLES[model.name].inputs if i.window == "trailing"}
-    deps: list[dg.AssetDep] = []
-    for parent in model.parents:
-        # A trailing window as a mapping would make a backfill of 5 days one of 5 + 90: the window is read, and
-        # its missing days refused, by the model itself.
-        deps.append(dg.AssetDep(parent))
     return dg.AssetSpec(
         model.name,
-        deps=deps,
+        deps=deps_of(model.name),
         group_name=GROUP,
         owners=[OWNER],
         kinds={"dbt", "duckdb", "parquet"},
@@ -92,7 +88,7 @@ def asset_spec(model: manifest.DbtModel, doc: ModelDoc, partitions: dg.DailyPart
         description=doc.description,
         code_version=TABLES[model.name].code_version,
         metadata={
-            "dagster/column_schema": column_schema(doc.types, doc.descriptions),
+            "dagster/column_schema": columns_of(replace(TABLES[model.name], columns=doc.columns)),
             "dagster/table_name": model.name,
             "seg/key": facts.key_of(model.name),
             "seg/sql": dg.MetadataValue.md(f"```sql\n{model.sql}\n```"),

@@ -22,7 +22,8 @@ import duckdb
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, DamagedFileError, MissingDaysError
 from seg_assets.core.sql import identifier, literal
-from seg_assets.core.tables import TABLES, Input
+from seg_assets.core.table_spec import Input
+from seg_assets.core.tables import TABLES
 from seg_assets.events.contract import RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
 from seg_assets.lake.provenance import Provenance
 from seg_assets.lake.store import Lake

@@ -7,16 +7,8 @@ from typing import Any
 
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.settings import Settings
+from seg_assets.core.table_spec import Column
 from seg_assets.core.yaml_file import read_yaml
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: DuckDB type and what it means."""
-
-    name: str
-    kind: str
-    description: str
 
 
 @dataclass(frozen=True)

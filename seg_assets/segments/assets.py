@@ -29,7 +29,8 @@ from seg_assets.orchestration.assets import (
     Check,
     DayResult,
     Shop,
-    column_schema,
+    columns_of,
+    deps_of,
     log_progress,
     report_days,
     user_errors,
@@ -53,7 +54,7 @@ CHAMPION_INPUT = "segment_model:champion"
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The three daily segment tables."""
 
-    def table(name: str, schema: Mapping[str, str], descriptions: Mapping[str, str], deps: Sequence, checks: Sequence):
+    def table(name: str, checks: Sequence):
         from seg_assets.core.tables import TABLES
 
         return dg.asset(
@@ -65,10 +66,10 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
             kinds=KINDS,
             retry_policy=IO_RETRY,
             code_version=TABLES[name].code_version,
-            deps=deps,
+            deps=deps_of(name),
             check_specs=checks,
             metadata={
-                "dagster/column_schema": column_schema(schema, descriptions),
+                "dagster/column_schema": columns_of(name),
                 "dagster/table_name": name,
             },
         )
@@ -79,13 +80,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
 
     @table(
         assign.TABLE,
-        assign.SCHEMA,
-        assign.DESCRIPTIONS,
-        [
-            "user_profiles",
-            "user_category_profiles",
-            "segment_model",
-        ],
         [
             check(
                 COVERED, assign.TABLE, "Known users and users with a segment are the same, per strategy.", blocking=True
@@ -100,9 +94,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
 
     @table(
         summaries.TABLE,
-        summaries.SCHEMA,
-        summaries.DESCRIPTIONS,
-        [assign.TABLE, "user_profiles", "user_category_profiles", "segment_model"],
         [],
     )
     def segment_profiles(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
@@ -111,14 +102,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
 
     @table(
         moves.TABLE,
-        moves.SCHEMA,
-        moves.DESCRIPTIONS,
-        [
-            "segment_model",
-            assign.TABLE,
-            "user_profiles",
-            "user_category_profiles",
-        ],
         [
             check(EXACT, moves.TABLE, "Contributions of every move add up to the change of its margin, to 1e-9."),
             check(STILL, moves.TABLE, "Few users moved between clusters since yesterday."),

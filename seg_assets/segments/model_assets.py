@@ -19,7 +19,8 @@ from seg_assets.orchestration.assets import (
     Check,
     DayResult,
     Shop,
-    column_schema,
+    columns_of,
+    deps_of,
     log_progress,
     report_days,
     user_errors,
@@ -66,10 +67,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         kinds={"python", "scikitlearn", "parquet"},
         retry_policy=IO_RETRY,
         code_version=_code_version(),
-        deps=[
-            "user_profiles",
-            "user_category_profiles",
-        ],
+        deps=deps_of(decisions.TABLE),
         check_specs=[
             dg.AssetCheckSpec(
                 CHAMPION_FITS,
@@ -79,7 +77,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
             )
         ],
         metadata={
-            "dagster/column_schema": column_schema(decisions.SCHEMA, decisions.DESCRIPTIONS),
+            "dagster/column_schema": columns_of(decisions.TABLE),
             "dagster/table_name": decisions.TABLE,
             "seg/sparse": "A day holds rows only when a model was fitted, promoted or not.",
         },

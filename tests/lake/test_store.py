@@ -14,7 +14,8 @@ import pytest
 
 from seg_assets.core.errors import ConfigError, DamagedFileError, MissingDaysError
 from seg_assets.core.sql import identifier
-from seg_assets.core.tables import TABLES, Input
+from seg_assets.core.table_spec import Input
+from seg_assets.core.tables import TABLES
 from seg_assets.lake import publish
 from seg_assets.lake.provenance import NONE, Provenance
 from seg_assets.lake.store import Lake

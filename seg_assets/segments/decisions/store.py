@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import DamagedFileError
+from seg_assets.core.tables import TABLES
 from seg_assets.lake.cache import FileCache
 from seg_assets.lake.provenance import NONE, Provenance
 from seg_assets.lake.stamps import stamp_of
@@ -35,36 +36,7 @@ CAUSES = (BOOTSTRAP, DRIFT, AGE, MANUAL, ROLLBACK)
 # Inputs, not derived: someone asked for them, so they stay when the past changes.
 BY_HAND = (MANUAL, ROLLBACK)
 
-SCHEMA = {
-    "strategy": "VARCHAR",
-    "sequence": "INTEGER",
-    "cause": "VARCHAR",
-    "against_model_id": "VARCHAR",
-    "model_id": "VARCHAR",
-    "promoted": "BOOLEAN",
-    "reason": "VARCHAR",
-    "numbers": "VARCHAR",
-    "lineage": "VARCHAR",
-    "model": "VARCHAR",
-    "reference": "VARCHAR",
-    "inputs": "VARCHAR",
-    "decision_id": "VARCHAR",
-}
-DESCRIPTIONS = {
-    "strategy": "Strategy that was decided on",
-    "sequence": "0, 1, .. within the day; the derived decision comes first, those made by hand after it",
-    "cause": "bootstrap, drift, age, manual or rollback",
-    "against_model_id": "Champion that the challenger was held against; empty at a bootstrap",
-    "model_id": "Content hash of the fitted model",
-    "promoted": "Whether the fitted model became champion",
-    "reason": "Why, in words",
-    "numbers": "What the gate measured (JSON)",
-    "lineage": "Which segment survived, split, merged, was born or died (JSON)",
-    "model": "The model as data: transforms, clusters, segments (JSON, checked by hash when read)",
-    "reference": "The fit day's distributions, what drift is measured against (JSON)",
-    "inputs": "Digests of all that the decision was made from (JSON)",
-    "decision_id": "Hash of everything above but the sequence",
-}
+SCHEMA = TABLES[TABLE].types
 
 
 @dataclass(frozen=True)

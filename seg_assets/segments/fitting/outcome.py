@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.tables import Input
+from seg_assets.core.table_spec import Input
 from seg_assets.lake.provenance import NONE
 from seg_assets.lake.store import Lake
 from seg_assets.segments.algorithms import Outcome, Parameter
