@@ -87,11 +87,11 @@ def compile_sql(place: Place) -> dict[str, Any]:
 
 def landed(place: Place, first: str, last: str) -> dict[str, Any]:
     """Landing files of a range of days, read in one run."""
-    from seg_assets.orchestration import partitions
+    from seg_assets.core.days import day_range
 
     a, b = dt.date.fromisoformat(first), dt.date.fromisoformat(last)
     run_job(a, b, EVENTS)
-    return {"days": (b - a).days + 1, "rows": rows_of(place, "raw_events", partitions.day_range(a, b))}
+    return {"days": (b - a).days + 1, "rows": rows_of(place, "raw_events", day_range(a, b))}
 
 
 def activity(place: Place, first: str, last: str) -> dict[str, Any]:
@@ -99,11 +99,11 @@ def activity(place: Place, first: str, last: str) -> dict[str, Any]:
 
     Without Dagster and without data tests: one of them compares these tables with profiles, which are not made here.
     """
+    from seg_assets.core.days import day_range
     from seg_assets.core.settings import Settings
-    from seg_assets.orchestration import partitions
     from seg_assets.profiles import runner
 
-    days = partitions.day_range(dt.date.fromisoformat(first), dt.date.fromisoformat(last))
+    days = day_range(dt.date.fromisoformat(first), dt.date.fromisoformat(last))
     runner.build(Settings.from_env(), days, ACTIVITY)
     return {"days": len(days), "rows": rows_of(place, "user_daily_activity", days)}
 

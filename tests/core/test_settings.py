@@ -38,7 +38,7 @@ def test_promise_11_a_mistyped_variable_is_refused_and_the_nearest_one_named():
 
 
 def test_every_variable_that_docs_and_deployment_name_is_taken():
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     pages = [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("deploy/**/*"), root / "Makefile"]
     pages += [root / "dbt_project" / "profiles.yml", *root.glob("benchmarks/*.py"), *root.glob("tests/**/*.py")]
     text = "".join(page.read_text(encoding="utf-8") for page in pages if page.is_file())
@@ -173,7 +173,7 @@ def test_replay_of_days_that_have_not_happened_writes_nothing(tmp_path, monkeypa
 def test_promise_11_a_number_that_cannot_be_is_refused_with_what_is_allowed(words, tmp_path, monkeypatch, capsys):
     """A negative retention removed the leftovers of runs at work."""
     monkeypatch.setenv("SEG_ASSETS_HOME", str(tmp_path))
-    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.chdir(Path(__file__).parents[2])
     assert cli.main(words.split()) == 2
     option, value = words.split()[-2:]
     assert re.search(rf"{option} {float(value):.0f}\b.*: a number from", capsys.readouterr().err)

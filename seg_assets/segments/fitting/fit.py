@@ -13,9 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from seg_assets.core import numerics
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, MissingDaysError
-from seg_assets.core.numerics import distinct_rows, fit_seed, rounded, sample_rows, spreads
+from seg_assets.core.numerics import fit_seed, rounded, sample_rows
 from seg_assets.lake.provenance import NONE
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
@@ -156,7 +157,7 @@ def prepare(strategy: Strategy, frame: pd.DataFrame, seed: int, outcome: Outcome
         told = "; ".join(f"{c}: {why}" for c, why in sorted(space.dropped.items()))
         return replace(nothing, reason=f"no usable feature ({told})")
     X = space.transform(sample)
-    if distinct_rows(X) < 2:
+    if numerics.distinct_rows(X) < 2:
         return replace(nothing, reason="all eligible users are alike in every feature")
     if outcome is not None:
         outcome = replace(outcome, X=space.transform(outcome.frame))
@@ -283,7 +284,7 @@ def _describe(
     """Sizes from all users; centroids in original units, distinctions and names from the sample."""
     sizes = np.bincount(labels[labels >= 0], minlength=len(ids))
     numeric = {c: numbers_of(sample[c], np.nan) for c in _numeric_columns(sample)}
-    spread = spreads(X)
+    spread = numerics.spreads(X)
     distinctions, means, medians = [], [], []
     for j in range(len(ids)):
         inside = sample_labels == j

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from seg_assets.core import numerics
 from seg_assets.core.errors import SegAssetsError
-from seg_assets.core.numerics import FLAT, one_thread, spreads
+from seg_assets.core.numerics import one_thread
 from seg_assets.segments import algorithms
 from seg_assets.segments.fitting.reference import population
 from seg_assets.segments.strategy import Strategy
@@ -191,7 +192,7 @@ def _yardstick(
         frame = outcome.frame.iloc[chosen].reset_index(drop=True)
         values = outcome.values.iloc[chosen].to_numpy(dtype=np.float64)  # noqa: PD011  our own table
         root = np.sign(values) * np.sqrt(np.abs(values))
-        spread = spreads(root)
+        spread = numerics.spreads(root)
         if np.isfinite(root).all() and (spread > 0).any():
             targets = root[:, spread > 0] / spread[spread > 0]
             Z = np.asarray(challenger.space.transform(frame))
@@ -218,7 +219,7 @@ def _gain(strategy: Strategy, stick: _Yardstick, challenger: "SegmentModel", see
     dimension = effective_dimension(stick.Z)
     charge = (k_new / k_old) ** (2 / dimension) if stick.kind == "space" else 1.0
     # A champion that leaves nothing but rounding cannot be bettered.
-    rounding = FLAT**2 * float((stick.targets**2).sum())
+    rounding = numerics.FLAT**2 * float((stick.targets**2).sum())
     gain = 1 - charge * new / old if old > rounding else 0.0
     return {
         "yardstick": stick.kind,

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
+from seg_assets.core import numerics
 from seg_assets.core.errors import ConfigError, MissingDaysError
-from seg_assets.core.numerics import distinct_rows
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Outcome
@@ -127,7 +127,7 @@ def chosen(
     counts: tuple[int, int] | None = None,
 ) -> Choice:
     """What a fit would choose, with a table also where it would not make one."""
-    distinct = distinct_rows(X)
+    distinct = numerics.distinct_rows(X)
     k = strategy.k
     low, high = counts or ((k.min, k.max) if k.min < k.max else (max(2, k.min - FEWER), k.max + MORE))
     low, high = min(low, distinct), min(high, distinct)
