@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from seg_assets.core.errors import ConfigError, InstanceError
 from seg_assets.core.settings import PACKAGE, Settings
+from seg_assets.orchestration.old_homes import renew_config
 
 
 def instance_folder(settings: Settings) -> Path:
@@ -35,8 +36,7 @@ def prepare_instance(settings: Settings) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not config.exists():
-            beside = PACKAGE.parent / "deploy" / "dagster.yaml"
-            shutil.copyfile(beside if beside.exists() else PACKAGE / "_deploy" / "dagster.yaml", config)
+            shutil.copyfile(_template(), config)
     except OSError as error:
         raise ConfigError(
             f"home = {settings.home}: the Dagster instance {folder} cannot be made: {error}; "
@@ -66,6 +66,7 @@ def _from_config(folder: Path) -> dg.DagsterInstance:
     before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(folder)
     try:
+        renew_config(folder / "dagster.yaml", _template())
         return dg.DagsterInstance.from_config(str(folder))
     except (yaml.YAMLError, dg.DagsterError, OSError) as error:
         told = " ".join(str(error).split())
@@ -78,6 +79,12 @@ def _from_config(folder: Path) -> dg.DagsterInstance:
             del os.environ["DAGSTER_HOME"]
         else:
             os.environ["DAGSTER_HOME"] = before
+
+
+def _template() -> Path:
+    """Return the `dagster.yaml` of a new home: beside the package in a checkout, inside it in a wheel."""
+    beside = PACKAGE.parent / "deploy" / "dagster.yaml"
+    return beside if beside.exists() else PACKAGE / "_deploy" / "dagster.yaml"
 
 
 def _storage_told(folder: Path, error: Exception) -> str:
