@@ -34,7 +34,7 @@ def daemon(settings: Settings, instance_folder: Path, log: Path, extra: Mapping[
     }
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster._daemon", "run", "-m", "seg_assets.definitions"],
+            [Path(sys.executable).with_name("dagster-daemon"), "run", "-m", "seg_assets.definitions"],
             env=environment,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -97,7 +97,7 @@ def test_promise_03_a_failed_write_leaves_the_old_day_and_no_stray_file(lake, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(publish.os, "replace", full)
+    monkeypatch.setattr(publish, "rename_into_place", full)
     with pytest.raises(OSError, match="No space left"):
         lake.publish_frame(TABLE, D1, frame(5), SCHEMA)
     monkeypatch.undo()
