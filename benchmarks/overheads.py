@@ -96,7 +96,7 @@ def tick(place: Place) -> dict[str, Any]:
             plan = planner.plan(place_lake(), strategies_of(settings), settings)
     found["tick_days"] = len(days)
     found["tick_files"] = len(days) * sum(t.required for t in TABLES.values())
-    found["tick_said"] = plan.resting_because or plan.requests[0].reason
+    found["tick_said"] = plan.resting_because or plan.runs[0].reason
     return found
 
 

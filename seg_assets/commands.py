@@ -97,7 +97,8 @@ def run_doctor(args: argparse.Namespace) -> int:
     """`seg-assets doctor`: 0 healthy, 1 something was found."""
     import json
 
-    from seg_assets.loop.doctor import examine, set_aside
+    from seg_assets.loop.doctor import examine
+    from seg_assets.loop.mending import set_aside
 
     settings = Settings.from_env()
     findings = examine(settings, verify=args.verify)
@@ -120,7 +121,7 @@ def run_doctor(args: argparse.Namespace) -> int:
 
 def run_gc(args: argparse.Namespace) -> int:
     """`seg-assets gc`."""
-    from seg_assets.loop.doctor import collect_garbage
+    from seg_assets.loop.mending import collect_garbage
 
     check_number("--older-than-hours", args.older_than_hours, 0, 1_000_000)
     removed, size = collect_garbage(Settings.from_env(), args.older_than_hours * 3600, dry_run=args.dry_run)

@@ -79,9 +79,9 @@ def run_plan(args: argparse.Namespace) -> int:
 
     settings = Settings.from_env()
     found = plan(Lake.of(settings), strategies_of(settings), settings)
-    for request in found.requests:
+    for request in found.runs:
         days = f"{request.first}" if request.first == request.last else f"{request.first} .. {request.last}"
         print(f"{request.kind:<10}{days:<26}{request.strategy or ', '.join(request.tables)}: {request.reason}")
-    if not found.requests:
+    if not found.runs:
         print(f"the loop rests: {found.resting_because}")
-    return 1 if found.requests else 0
+    return 1 if found.runs else 0

@@ -1,6 +1,6 @@
 """The whole loop without a daemon: materialize days, then let the sensor's own code decide until it rests.
 
-`drift.planner.plan` is what the drift sensor asks on every tick; here the same requests are run at once, in this
+`loop.planner.plan` is what the drift sensor asks on every tick; here the same runs are made at once, in this
 process, as ordinary Dagster runs of the same jobs, so that the UI shows them like any others.
 """
 
@@ -130,23 +130,23 @@ def _settle(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date
     for _ in range(MAX_REQUESTS):
         # Read anew, as each run does: a YAML edited meanwhile would be asked for again and again.
         plan = planner.plan(lake, strategies_of(settings), settings, last_day=last_day)
-        if not plan.requests:
+        if not plan.runs:
             return plan.resting_because
-        for request in plan.requests:
-            if request.key in asked:
+        for planned in plan.runs:
+            if planned.key in asked:
                 raise SegAssetsError(
-                    f"{request.kind} of {request.first} .. {request.last} was run and is asked for again in the same "
-                    f"state of the lake ({request.reason}); run `seg-assets doctor` and report its output as a defect"
+                    f"{planned.kind} of {planned.first} .. {planned.last} was run and is asked for again in the same "
+                    f"state of the lake ({planned.reason}); run `seg-assets doctor` and report its output as a defect"
                 )
-            asked.add(request.key)
+            asked.add(planned.key)
             runner.run(
-                request.kind,
-                request.first,
-                request.last,
-                request.reason,
-                run_config=planner.run_config_for(request),
-                selection=planner.asset_selection_for(request),
-                tags=planner.tags_for(request),
+                planned.kind,
+                planned.first,
+                planned.last,
+                planned.reason,
+                run_config=planned.run_config(),
+                selection=planned.assets(),
+                tags=planned.run_tags(),
             )
     raise SegAssetsError(
         f"the re-clustering loop did not come to rest after {MAX_REQUESTS} rounds; "

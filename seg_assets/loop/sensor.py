@@ -64,42 +64,42 @@ def tick(context: dg.SensorEvaluationContext, settings: Settings) -> Iterator[dg
     except SegAssetsError as error:
         yield dg.SkipReason(f"cannot decide: {error}")
         return
-    if not plan.requests:
+    if not plan.runs:
         context.update_cursor(Cursor(newest, 0, plan.resting_because).text())
         yield dg.SkipReason(f"the loop rests: {plan.resting_because}")
         return
     context.update_cursor(Cursor(-1, 0, "").text())
     held = []
-    for request in plan.requests:
-        found = next_attempt(instance, request)
-        if isinstance(found, str):
-            held.append(found)
+    for planned in plan.runs:
+        attempt = next_attempt(instance, planned)
+        if isinstance(attempt, str):
+            held.append(attempt)
         else:
-            yield run_request(found)
-    if len(held) == len(plan.requests):
+            yield run_request(attempt)
+    if len(held) == len(plan.runs):
         yield dg.SkipReason("; ".join(held))
 
 
-def run_request(request: planner.Request) -> dg.RunRequest:
-    """A request as Dagster wants it: one day as a partition, several as a range."""
-    one = request.first == request.last
+def run_request(planned: planner.PlannedRun) -> dg.RunRequest:
+    """Return a planned run as Dagster wants it: one day as a partition, several as a range."""
+    one = planned.first == planned.last
     return dg.RunRequest(
-        run_key=f"{request.key}-{request.attempt}",
-        job_name=request.kind,
-        run_config=planner.run_config_for(request),
-        tags={**planner.tags_for(request), tags.ATTEMPT: str(request.attempt)},
-        partition_key=request.first.isoformat() if one else None,
-        asset_selection=[dg.AssetKey(name) for name in planner.asset_selection_for(request)],
+        run_key=f"{planned.key}-{planned.attempt}",
+        job_name=planned.kind,
+        run_config=planned.run_config(),
+        tags={**planned.run_tags(), tags.ATTEMPT: str(planned.attempt)},
+        partition_key=planned.first.isoformat() if one else None,
+        asset_selection=[dg.AssetKey(name) for name in planned.assets()],
     )
 
 
-def next_attempt(instance: dg.DagsterInstance, request: planner.Request) -> planner.Request | str:
-    """The request with the number of its attempt, or why it is not made again.
+def next_attempt(instance: dg.DagsterInstance, planned: planner.PlannedRun) -> planner.PlannedRun | str:
+    """Return the run with the number of its attempt, or why it is not made again.
 
     The key holds the state of the lake that asks, so a run that changed anything leads to another key.
     """
-    runs = instance.get_runs(filters=dg.RunsFilter(tags={tags.REQUEST: request.key}), limit=MAX_ATTEMPTS + 1)
-    what = f"{request.kind} {request.strategy or ', '.join(request.tables)} of {request.first} ({request.reason})"
+    runs = instance.get_runs(filters=dg.RunsFilter(tags={tags.REQUEST: planned.key}), limit=MAX_ATTEMPTS + 1)
+    what = f"{planned.kind} {planned.strategy or ', '.join(planned.tables)} of {planned.first} ({planned.reason})"
     if any(run.status == dg.DagsterRunStatus.SUCCESS for run in runs):
         done = next(run for run in runs if run.status == dg.DagsterRunStatus.SUCCESS)
         return f"{what}: run {done.run_id[:8]} succeeded and the lake still asks for it; see seg-assets doctor"
@@ -109,7 +109,7 @@ def next_attempt(instance: dg.DagsterInstance, request: planner.Request) -> plan
             f"{what}: gave up after {failures} failed runs, the last is {runs[0].run_id[:8]}; "
             "mend what it says and launch it again"
         )
-    return replace(request, attempt=failures + 1)
+    return replace(planned, attempt=failures + 1)
 
 
 def newest_materialization(instance: dg.DagsterInstance) -> int:

@@ -153,7 +153,7 @@ def _behind(lake: Lake, settings: Settings, day: dt.date) -> str:
     before = day - ONE_DAY
     if before < lake.start_day:
         return ""
-    asked = plan(lake, strategies_of(settings), settings, last_day=before).requests
+    asked = plan(lake, strategies_of(settings), settings, last_day=before).runs
     if not asked:
         return ""
     return (

@@ -97,7 +97,7 @@ def test_after_rehash_nothing_is_stale_and_every_row_and_decision_is_as_it_was(s
     assert rehash(shop.lake) == len(before)
     assert kinds(shop) == {"another-1"}
     assert stale(shop.lake, shop.strategies) == {}
-    assert shop.plan().requests == []
+    assert shop.plan().runs == []
     assert rows(shop) == before
     assert [d.decision_id for d in decisions(shop.lake, "value")] == made
     assert rehash(shop.lake) == 0
@@ -142,7 +142,7 @@ def test_a_rehash_that_was_killed_is_ended_by_the_next_one(shop, monkeypatch):
     assert len(kinds(shop)) == 2
     assert rehash(shop.lake) == len(before) - len(written)
     assert stale(shop.lake, shop.strategies) == {}
-    assert shop.plan().requests == []
+    assert shop.plan().runs == []
     assert rows(shop) == before
 
 
