@@ -12,7 +12,8 @@ import click
 from seg_assets.core.options import Number, json_option
 from seg_assets.core.settings import Settings
 from seg_assets.lake.store import Lake
-from seg_assets.loop.doctor import collect_garbage, examine, set_aside
+from seg_assets.loop.doctor import examine
+from seg_assets.loop.mending import collect_garbage, set_aside
 from seg_assets.loop.planner import plan
 from seg_assets.segments.strategy import strategies_of
 
@@ -73,9 +74,9 @@ def drift_plan() -> int:
     """
     settings = Settings.from_env()
     planned = plan(Lake.of(settings), strategies_of(settings), settings)
-    for request in planned.requests:
+    for request in planned.runs:
         days = f"{request.first}" if request.first == request.last else f"{request.first} .. {request.last}"
         print(f"{request.kind:<10}{days:<26}{request.strategy or ', '.join(request.tables)}: {request.reason}")
-    if not planned.requests:
+    if not planned.runs:
         print(f"the loop rests: {planned.resting_because}")
-    return 1 if planned.requests else 0
+    return 1 if planned.runs else 0
