@@ -146,6 +146,7 @@ def views() -> int:
 def _replay(
     settings: Settings, first: dt.date, last: dt.date, *, live: bool, again: bool = False, forget_vanished: bool = False
 ) -> None:
+    from seg_assets.build import build_defs
     from seg_assets.loop.replay import replay
     from seg_assets.orchestration import assets as orchestration
     from seg_assets.orchestration.instance import open_instance, prepare_instance
@@ -156,9 +157,16 @@ def _replay(
     try:
         with open_instance(folder) as instance:
             done = replay(
-                settings, first, last, instance=instance, live=live, again=again, forget_vanished=forget_vanished,
+                settings,
+                first,
+                last,
+                build=build_defs,
+                instance=instance,
+                live=live,
+                again=again,
+                forget_vanished=forget_vanished,
                 say=bar.note,
-            )  # fmt: skip
+            )
     finally:
         bar.close()
         orchestration.on_progress = None

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from seg_assets.core.errors import ConfigError, DamagedFileError
+from seg_assets.core.settings import Settings
+from seg_assets.init import write_shop
 from seg_assets.lake.shop_files import FEATURES_KEY, features_digest
 from seg_assets.lake.store import Lake
 from seg_assets.loop.staleness import Snapshot
@@ -131,6 +133,15 @@ def test_the_example_of_the_documentation_works(home, models, tmp_path, features
     found = rows(settings, history.days[-1])
     assert (found["loyalty_points"] == 10 * found["orders_90d"] + found["views_90d"]).all()
     assert (found["orders_14d"].fillna(0) < found["orders_90d"]).any()
+
+
+def test_the_example_of_a_new_shop_is_a_feature_once_it_is_named_sql(home, tmp_path):
+    folder = tmp_path / "shop"
+    write_shop(folder)
+    settings = Settings.from_env({}, file=folder / "settings.yaml")
+    assert project_of(settings) == settings.dbt_project, "as it stands, the example is none"
+    (folder / "features" / "example.sql.txt").rename(folder / "features" / "loyalty.sql")
+    assert profile_types(settings)["loyalty_points"] == "BIGINT"
 
 
 @pytest.mark.parametrize("span", [(5, 9), (88, 92)])
