@@ -429,9 +429,9 @@ def _outcomes(executed: Any) -> dict[str, TestRun]:
 
 def _error_named(kind: str, text: str) -> Exception:
     """Return an error that was raised inside dbt: one of `core.errors` as it was, any other as an EngineError."""
-    found = getattr(errors, kind, None)
-    if isinstance(found, type) and issubclass(found, SegAssetsError):
-        return found(text)
+    ours = getattr(errors, kind, None)
+    if isinstance(ours, type) and issubclass(ours, SegAssetsError):
+        return ours(text)
     return EngineError(f"{kind}: {text}")
 
 

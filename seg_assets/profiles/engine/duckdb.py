@@ -157,7 +157,7 @@ class DuckDBEngine(Engine[str]):
 
     def _set_threads(self, inputs: DayInputs) -> None:
         read = ((days.table, day) for days in inputs.views.values() for day in days.days)
-        rows = sum(found.rows for table, day in read if (found := self.lake.provenance(table, day)))
+        rows = sum(p.rows for table, day in read if (p := self.lake.provenance(table, day)))
         self.con.execute(f"set threads = {1 if rows <= ONE_THREAD_ROWS else self.lake.threads}")
         self._threads_set = True
 
