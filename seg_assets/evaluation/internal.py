@@ -1,9 +1,9 @@
 """Measure how balanced and how steady one day's segments are, from their sizes and from tables of two labellings.
 
-Functions return NaN where a number has no meaning (one segment, no users), never a made-up zero.
+A function returns NaN where a number has no meaning (one segment, no users), never an invented zero.
 
 Not here: how compact and separate segments are (`segments.fitting.indices`), whether a segmentation is any good out of
-time (`validity`), and whether it is real (`null`).
+time (`evaluation.validity`), whether it is real (`evaluation.null`), and reading the lake (`evaluation.daily`).
 """
 
 import math
@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-# Silhouette needs all pairs: on 5,000 users its sampling sd is about .002, which is enough to see a day's change,
-# and it costs 0.1 s; on all of 92 k users it took 81 CPU seconds.
+# The silhouette needs all pairs of users. For 5,000 users they take 0.1 s, and its sampling error is about .002, small
+# enough to see a day's change; for 92 thousand users they took 81 CPU seconds.
 SILHOUETTE_SAMPLE = 5_000
 
 
 def balance(sizes: Sequence[int]) -> float:
-    """Entropy of the segment sizes over its maximum: 1 when all are equally large, 0 when one holds everybody."""
+    """Return the entropy of the segment sizes over its maximum: 1 when all are equal, 0 when one holds everybody."""
     counts = np.asarray([s for s in sizes if s > 0], dtype=float)
     if len(sizes) < 2 or counts.sum() == 0:
         return math.nan
@@ -26,9 +26,9 @@ def balance(sizes: Sequence[int]) -> float:
 
 
 def adjusted_rand_index(table: np.ndarray) -> float:
-    """Adjusted Rand index (Hubert and Arabie 1985) of a contingency table of two labellings of the same users.
+    """Return the adjusted Rand index (Hubert and Arabie 1985) of a contingency table of two labellings.
 
-    1: the same partition; 0: as alike as chance; NaN without users. Computed in Python integers, so it is exact.
+    1: the same partition; 0: as alike as by chance; NaN without users. Counted in Python integers, so exact.
     """
     counts = np.asarray(table, dtype=np.int64)
     n = int(counts.sum())
@@ -48,14 +48,14 @@ def adjusted_rand_index(table: np.ndarray) -> float:
 
 
 def moved_share(table: Mapping[tuple[str, str], int]) -> tuple[float, int, int]:
-    """(share, moved, both) of the users of two days whose segment differs. NaN when no user is on both days."""
+    """Return (share, moved, both): of the users on both days, those whose segment differs. NaN without such users."""
     both = sum(table.values())
     moved = sum(count for (old, new), count in table.items() if old != new)
     return (moved / both if both else math.nan), moved, both
 
 
 def labels_table(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Contingency table of two integer labellings of the same rows."""
+    """Return the contingency table of two integer labellings of the same rows."""
     a, b = np.unique(first, return_inverse=True)[1], np.unique(second, return_inverse=True)[1]
     if len(a) == 0:
         return np.zeros((0, 0), dtype=np.int64)

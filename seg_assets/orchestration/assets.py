@@ -18,7 +18,6 @@ import dagster as dg
 from seg_assets.core.errors import LakeWriteError, SegAssetsError
 from seg_assets.core.settings import Settings
 from seg_assets.lake.store import Lake
-from seg_assets.orchestration.ahead import import_ahead
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,12 +39,6 @@ class Shop(dg.ConfigurableResource):
     """
 
     environment: dict[str, str] = {}  # noqa: RUF012  a pydantic field
-
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Begin to import what the run's later steps need."""
-        run, instance = context.run, context.instance
-        if run is not None and instance is not None and run.execution_plan_snapshot_id:
-            import_ahead(instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id).step_keys_to_execute)
 
     def settings(self) -> Settings:
         """The settings of this shop."""

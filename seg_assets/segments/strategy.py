@@ -25,7 +25,7 @@ from seg_assets.core.errors import ConfigError, did_you_mean
 from seg_assets.core.settings import Settings
 from seg_assets.core.yaml_file import read_yaml
 from seg_assets.events.contract import CHANNELS, DEVICES
-from seg_assets.profiles.schema import profile_types
+from seg_assets.profiles.project import profile_types
 from seg_assets.segments import algorithms
 
 SLUG = r"^[a-z][a-z0-9_]{0,30}$"
@@ -289,6 +289,26 @@ def load_strategies(folder: Path, columns: Iterable[str] | None = None) -> dict[
 def strategies_of(settings: Settings) -> dict[str, Strategy]:
     """Read the shop's strategies and check them against the columns that its own user_profiles has."""
     return load_strategies(settings.strategies, profile_types(settings))
+
+
+def choose_strategies(settings: Settings, name: str | None, place: str = "--strategy") -> dict[str, Strategy]:
+    """Return the strategy that a user named, or all of the shop's when `name` is None.
+
+    Raises:
+        ConfigError: the shop has no such strategy; `place` says where it was named.
+    """
+    known = strategies_of(settings)
+    if name is None:
+        return known
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise ConfigError(f"{place} {name!r}: no such strategy{hint}; there are: {', '.join(known)}")
+    return {name: known[name]}
+
+
+def choose_strategy(settings: Settings, name: str, place: str = "--strategy") -> Strategy:
+    """Return the one strategy that a user named, as `choose_strategies` does."""
+    return choose_strategies(settings, name, place)[name]
 
 
 def read_strategy(file: Path, columns: Iterable[str] = PROFILE_COLUMNS) -> Strategy:

@@ -10,7 +10,7 @@ from benchmarks.shop import Place
 from seg_assets.core.settings import Settings
 from seg_assets.drift.daily import publish_day as judge
 from seg_assets.evaluation.daily import SCHEMA, TABLE, evaluate_day
-from seg_assets.events.assets import publish_table_day, read_and_publish, sealed
+from seg_assets.events.assets import connect_to_lake_only, publish_table_day, read_and_publish
 from seg_assets.events.reader import Reader
 from seg_assets.lake.store import Lake
 from seg_assets.profiles import runner
@@ -43,7 +43,7 @@ def build(place: Place) -> None:
     """Events and activity of every day, then two days of the later rooms, a model fitted on each."""
     settings = Settings.from_env()
     lake, strategies = Lake.of(settings), strategies_of(settings)
-    with Reader.of(settings) as reader, sealed(lake) as con:
+    with Reader.of(settings) as reader, connect_to_lake_only(lake) as con:
         for day in place.days:
             read_and_publish(reader, lake, day, con)
             for table, kind in (("raw_users", "users"), ("raw_products", "products")):

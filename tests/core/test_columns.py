@@ -2,7 +2,7 @@
 
 from seg_assets.core import columns
 from seg_assets.core.settings import Settings
-from seg_assets.profiles.schema import profile_types
+from seg_assets.profiles.project import profile_types
 from seg_assets.segments.strategy import PROFILE_COLUMNS, TEXT_COLUMNS
 
 

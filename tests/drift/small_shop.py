@@ -197,17 +197,10 @@ def decide_order() -> list[str]:
 
 
 def compare_without_evidently(now, then, limits, positions):
-    """Evidently's Wasserstein in two lines, for tests of what follows from a verdict: 1 ms instead of 200."""
+    """Compute Evidently's Wasserstein in two lines, for tests of what follows from a verdict: 1 ms instead of 200."""
     columns = []
-    for name, there in then["numeric"].items():
-        here, before = np.array(now["numeric"][name]["quantiles"]), np.array(there["quantiles"])
-        score = float(wasserstein_distance(before, here) / max(before.std(), 0.001))
+    for name, baseline in then["numeric"].items():
+        after, before = np.array(now["numeric"][name]["quantiles"]), np.array(baseline["quantiles"])
+        score = float(wasserstein_distance(before, after) / max(before.std(), 0.001))
         columns.append(ColumnDrift(name, "wasserstein", score, limits.distance, score >= limits.distance, 0, 0, 1))
-    return Comparison(tuple(columns), {"metrics": [], "tests": []})
-
-
-def page_without_evidently(now, then, limits, positions, path):
-    """An empty page."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    return path
+    return Comparison(tuple(columns), "{}")

@@ -6,14 +6,14 @@ import pytest
 
 from seg_assets.core.days import day_range
 from seg_assets.core.tables import TABLES
-from seg_assets.drift import evidently_report, verdict
+from seg_assets.drift import verdict
 from seg_assets.drift.daily import read_rows
 from seg_assets.loop import planner
 from seg_assets.loop.staleness import stale
 from seg_assets.segments.decisions.decide import decide_day
 from seg_assets.segments.decisions.request import DecisionRequest as Asked
 from seg_assets.segments.decisions.store import decisions
-from tests.drift.small_shop import Shop, compare_without_evidently, day, page_without_evidently, strategy
+from tests.drift.small_shop import Shop, compare_without_evidently, day, strategy
 
 SHIFT, LAST = 9, 15
 
@@ -22,7 +22,6 @@ SHIFT, LAST = 9, 15
 def without_evidently():
     patch = pytest.MonkeyPatch()
     patch.setattr(verdict, "compare", compare_without_evidently)
-    patch.setattr(evidently_report, "render_html", page_without_evidently)
     yield
     patch.undo()
 

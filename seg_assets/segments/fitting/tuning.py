@@ -12,6 +12,9 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
+from markupsafe import Markup
+
+from seg_assets.core import svg
 from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.core.numerics import distinct_rows, fit_seed
 from seg_assets.lake.store import Lake
@@ -231,70 +234,50 @@ def _text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 # ---- the picture -----------------------------------------------------------------------------------------------
 
 PANEL_WIDTH, PANEL_HEIGHT, ACROSS = 240, 150, 4
-INK, QUIET, OURS = "#333333", "#8a8a8a", "#1f5fa8"
 
 
 def picture(tuned: Tuned) -> str:
-    """Draw one SVG: a panel per criterion over k, bars of one standard error, filled dots where it names the k."""
+    """Draw a panel per criterion over k: bars of one standard error, filled dots where it names the k."""
     panels = [c for c in CRITERIA.values() if any(r[c.name] is not None for r in tuned.choice.rows)]
-    down = -(-len(panels) // ACROSS)
-    width, height = ACROSS * PANEL_WIDTH, 56 + down * PANEL_HEIGHT
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">'
-        f"<title>{escape(tuned.title)} on {tuned.day}: how many segments</title>"
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
-        f'<text x="12" y="20" font-size="14" fill="{INK}">{escape(tuned.title)} on {tuned.day}: '
-        f"{tuned.choice.k} segments</text>"
-        f'<text x="12" y="38" fill="{QUIET}">Bars: one standard error. Filled: the criterion names this k. '
-        f"Line: the k that is chosen.</text>"
-    ]
+    heading = f"{tuned.title} on {tuned.day}: {tuned.choice.k} segments"
+    key = "Bars: one standard error. Filled: the criterion names this k. Line: the k that is chosen."
+    parts = [svg.text(12, 20, heading, font_size=14), svg.text(12, 38, key, fill=svg.QUIET)]
     for n, criterion in enumerate(panels):
-        x, y = n % ACROSS * PANEL_WIDTH, 50 + n // ACROSS * PANEL_HEIGHT
-        parts.append(_panel(tuned, criterion, x, y))
-    return "".join(parts) + "</svg>"
+        parts += _panel(tuned, criterion, n % ACROSS * PANEL_WIDTH, 50 + n // ACROSS * PANEL_HEIGHT)
+    height = 56 - (-len(panels) // ACROSS) * PANEL_HEIGHT
+    title = f"{tuned.title} on {tuned.day}: how many segments"
+    return svg.drawing(ACROSS * PANEL_WIDTH, height, parts, title=title, font_size=11)
 
 
-def _panel(tuned: Tuned, criterion: choosing.Criterion, left: float, top: float) -> str:
+def _panel(tuned: Tuned, criterion: choosing.Criterion, left: float, top: float) -> list[Markup]:
+    """Draw the panel of one criterion with its upper left corner at a point."""
     known = [r for r in tuned.choice.rows if r[criterion.name] is not None]
     value = [float(r[criterion.name]) for r in known]
     error = [float(r[f"{criterion.name}_error"] or 0.0) for r in known]
     low = min(v - e for v, e in zip(value, error, strict=True))
     high = max(v + e for v, e in zip(value, error, strict=True))
-    reach = (high - low) or 1.0
     ks = [r["k"] for r in tuned.choice.rows]
-    span = max(ks[-1] - ks[0], 1)
     x0, x1, y0, y1 = left + 40, left + PANEL_WIDTH - 16, top + PANEL_HEIGHT - 30, top + 26
-
-    def x(k: int) -> float:
-        return x0 + (x1 - x0) * (k - ks[0]) / span
-
-    def y(v: float) -> float:
-        return y0 + (y1 - y0) * (v - low) / reach
-
-    voter = criterion.name in tuned.choice.voters
+    x, y = svg.scale(ks[0], ks[-1], x0, x1), svg.scale(low, high, y0, y1)
+    vote = "" if criterion.name in tuned.choice.voters else ", no say"
     better = "more is better" if criterion.more_is_better else "less is better"
     parts = [
-        f'<text x="{left + 12}" y="{top + 14}" fill="{INK}">{escape(criterion.title)}</text>'
-        f'<text x="{x1}" y="{top + 14}" text-anchor="end" fill="{QUIET}">{better}{"" if voter else ", no say"}</text>'
-        f'<text x="{x0 - 4}" y="{y1 + 4}" text-anchor="end" fill="{QUIET}">{high:.3g}</text>'
-        f'<text x="{x0 - 4}" y="{y0 + 4}" text-anchor="end" fill="{QUIET}">{low:.3g}</text>'
+        svg.text(left + 12, top + 14, criterion.title),
+        svg.text(x1, top + 14, better + vote, anchor="end", fill=svg.QUIET),
+        svg.text(x0 - 4, y1 + 4, f"{high:.3g}", anchor="end", fill=svg.QUIET),
+        svg.text(x0 - 4, y0 + 4, f"{low:.3g}", anchor="end", fill=svg.QUIET),
     ]
     if ks[0] <= tuned.choice.k <= ks[-1]:
         at = x(tuned.choice.k)
-        parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y1 - 6}" y2="{y0 + 4}" stroke="#d9d9d9"/>')
-    points = " ".join(f"{x(r['k']):.1f},{y(v):.1f}" for r, v in zip(known, value, strict=True))
-    parts.append(f'<polyline points="{points}" fill="none" stroke="{OURS}" stroke-opacity="0.4"/>')
-    for row, v, e in zip(known, value, error, strict=True):
-        at = x(row["k"])
-        fill = OURS if criterion.name in row["named_by"] else "#ffffff"
-        parts.append(
-            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(v - e):.1f}" y2="{y(v + e):.1f}" stroke="{OURS}"/>'
-            f'<circle cx="{at:.1f}" cy="{y(v):.1f}" r="3.5" fill="{fill}" stroke="{OURS}">'
-            f"<title>k = {row['k']}: {format_estimate(v, row[f'{criterion.name}_error'])}</title></circle>"
-        )
-    parts += [f'<text x="{x(k):.1f}" y="{y0 + 18}" text-anchor="middle" fill="{QUIET}">{k}</text>' for k in ks]
-    return "".join(parts)
+        parts.append(svg.line((at, y1 - 6), (at, y0 + 4), stroke=svg.FAINT))
+    points = [(x(r["k"]), y(v)) for r, v in zip(known, value, strict=True)]
+    parts.append(svg.polyline(points, stroke=svg.BLUE, stroke_opacity=0.4))
+    for row, (at, middle), v, e in zip(known, points, value, error, strict=True):
+        fill = svg.BLUE if criterion.name in row["named_by"] else svg.WHITE
+        words = f"k = {row['k']}: {format_estimate(v, row[f'{criterion.name}_error'])}"
+        parts.append(svg.line((at, y(v - e)), (at, y(v + e)), stroke=svg.BLUE))
+        parts.append(svg.circle((at, middle), 3.5, words, fill=fill, stroke=svg.BLUE))
+    return parts + [svg.text(x(k), y0 + 18, k, anchor="middle", fill=svg.QUIET) for k in ks]
 
 
 def page(tuned: Tuned) -> str:

@@ -143,12 +143,11 @@ def test_a_new_champion_after_a_rollback_can_be_rolled_back_on_the_same_day(lake
 
 @pytest.fixture(scope="module")
 def without_evidently():
-    from seg_assets.drift import evidently_report, verdict
-    from tests.drift.small_shop import compare_without_evidently, page_without_evidently
+    from seg_assets.drift import verdict
+    from tests.drift.small_shop import compare_without_evidently
 
     patch = pytest.MonkeyPatch()
     patch.setattr(verdict, "compare", compare_without_evidently)
-    patch.setattr(evidently_report, "render_html", page_without_evidently)
     yield
     patch.undo()
 

@@ -15,7 +15,7 @@ from seg_assets.segments.daily.summaries import EXTRA, profile_day
 from seg_assets.segments.decisions import store as decisions
 from seg_assets.segments.decisions.decide import decide_day
 from seg_assets.segments.decisions.request import DecisionRequest
-from seg_assets.segments.explaining.explain import nearest_counterfactual
+from seg_assets.segments.explaining.counterfactual import nearest_counterfactual
 from seg_assets.segments.fitting import choosing
 from seg_assets.segments.fitting.gate import judge
 from tests.segments.fit_shop import DAY, complete, lake_at, publish, strategy
