@@ -1,9 +1,9 @@
 """Measure how balanced and how steady one day's segments are, from their sizes and from tables of two labellings.
 
-Functions return NaN where a number has no meaning (one segment, no users), never a made-up zero.
+A function returns NaN where a number has no meaning (one segment, no users), never an invented zero.
 
 Not here: how compact and separate segments are (`segments.fitting.indices`), whether a segmentation is any good out of
-time (`validity`), and whether it is real (`null`).
+time (`evaluation.validity`), whether it is real (`evaluation.null`), and reading the lake (`evaluation.daily`).
 """
 
 import math
