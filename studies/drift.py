@@ -85,7 +85,7 @@ class Tried:
 
     @property
     def helped(self) -> bool:
-        """Tell whether the challenger was better, by the planted groups; tiers of `value` have none, so by future spend."""
+        """Tell whether the challenger was better by the planted groups; tiers of `value` by the spend that followed."""
         return (self.future_gain if self.strategy == "value" else self.truth_gain) > 0
 
 
