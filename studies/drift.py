@@ -30,11 +30,11 @@ from seg_assets.evaluation.ledger import SHOWN
 from seg_assets.evaluation.validity_lake import HORIZON_DAYS, labels_side_by_side, load_origin, origin_days
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
-from seg_assets.segments import algorithms
+from seg_assets.segments.decisions.challenge import challenger_frame
 from seg_assets.segments.decisions.store import BOOTSTRAP, Decision
-from seg_assets.segments.fitting.fit import challenger_frame
-from seg_assets.segments.fitting.reference import population
+from seg_assets.segments.fitting.outcome import outcome_for
 from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.rules import population
 from seg_assets.segments.strategy import Clusters, Strategy, read_strategy, strategies_of
 from studies import shops
 from studies.markers import rewrite_study
@@ -331,7 +331,7 @@ def proxy_of_lake(
         before = day - dt.timedelta(days=56)
         origin = load_origin(lake, day, HORIZON_DAYS)
         for strategy in strategies:
-            taught = [algorithms.outcome_for(strategy.algorithm, lake, strategy, d) for d in (before, day)]
+            taught = [outcome_for(strategy.algorithm, lake, strategy, d) for d in (before, day)]
             old = decide(
                 strategy, before, challenger_frame(lake, strategy, before, None), None, [], taught[0], seed, ""
             )
