@@ -23,13 +23,13 @@ import pandas as pd
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.text import markdown_table
 from seg_assets.evaluation import validity
-from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
 from seg_assets.evaluation.validity_lake import Labels, bootstrap_ari, fitted_labels, fixed_k, load_origin
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.fitting.fit import fit_challenger
+from seg_assets.segments.fitting.indices import adjusted_rand
 from seg_assets.segments.fitting.outcome import growth
 from seg_assets.segments.strategy import Strategy, parse_strategy
 from studies import shops
@@ -167,9 +167,7 @@ def _one(
     row = _judged(labels, judged)
     row["bootstrap_ari"] = bootstrap_ari(strategy, whole, day, seed, refits)
     if truth is not None:
-        known = np.unique(truth[shops.rows_of(now)], return_inverse=True)[1]
-        codes = np.unique(labels, return_inverse=True)[1]
-        row["truth_ari"] = adjusted_rand_index(labels_table(known, codes))
+        row["truth_ari"] = adjusted_rand(truth[shops.rows_of(now)], labels)
     return row
 
 
