@@ -25,7 +25,7 @@ from seg_assets.evaluation import validity_assets
 from seg_assets.events import assets as events_assets
 from seg_assets.events import sensor as landing_sensor
 from seg_assets.loop import sensor as drift_sensor
-from seg_assets.loop.planner import is_behind
+from seg_assets.loop.planner import is_behind, say_behind
 from seg_assets.orchestration.ahead import Importer, import_ahead
 from seg_assets.orchestration.assets import Shop
 from seg_assets.orchestration.partitions import daily_partitions
@@ -44,15 +44,15 @@ Item = TypeVar("Item")
 DAILY_HOUR = 3
 
 # In the order in which the data flows.
-ROOMS = (
-    events_assets,
-    profiles_assets,
-    model_assets,
-    segments_assets,
-    evaluation_assets,
-    validity_assets,
-    drift_assets,
-    reports_assets,
+BUILDERS = (
+    events_assets.build_assets,
+    partial(profiles_assets.build_assets, backlog=say_behind),
+    model_assets.build_assets,
+    segments_assets.build_assets,
+    evaluation_assets.build_assets,
+    validity_assets.build_assets,
+    drift_assets.build_assets,
+    reports_assets.build_assets,
 )
 
 # Libraries that steps of a run use, in the order in which a day needs them.
@@ -127,7 +127,7 @@ def build_defs(
 
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """Build the assets of every room, in the order in which the data flows."""
-    return _with_freshness([asset for room in ROOMS for asset in room.build_assets(settings, partitions)])
+    return _with_freshness([asset for build in BUILDERS for asset in build(settings, partitions)])
 
 
 def build_jobs(assets: Sequence[dg.AssetsDefinition]) -> list[AssetJob]:

@@ -27,9 +27,9 @@ from seg_assets.core.yaml_file import read_yaml
 
 PREFIX = "SEG_ASSETS_"
 FILE_NAME = "settings.yaml"
-# Variables with our prefix that are no fields: the settings file, dbt's threads (dbt_project/profiles.yml), and how
-# many shops a test makes up. Any other is a mistyped field.
-NO_FIELDS = ("SETTINGS", "DBT_THREADS", "TEST_SHOPS")
+# Variables with our prefix that are no fields: the settings file, dbt's threads (dbt_project/profiles.yml), how many
+# shops a test makes up, and the switch of `seams`. Any other is a mistyped field.
+NO_FIELDS = ("SETTINGS", "DBT_THREADS", "TEST_SHOPS", "SEAMS")
 # `SEG_ASSETS_<FIELD>_FILE` names a file with the value: how container platforms hand secrets in.
 FILE_SUFFIX = "_FILE"
 MOST_CHARACTERS_OF_A_VALUE = 10_000
@@ -42,7 +42,7 @@ MEGABYTES = {"MB": 1, "GB": 1e3, "TB": 1e6}
 LEAST_MEGABYTES, MOST_MEGABYTES = 64, 1e9
 PACKAGE = Path(__file__).parents[1]
 # Fields that hold a path; `source` may be the name of a shipped source instead.
-PATHS = ("home", "landing", "lake", "reports", "source", "strategies", "dbt_project")
+PATHS = ("home", "landing", "lake", "reports", "source", "strategies", "features", "dbt_project")
 
 
 def packed_or_beside(folder: str) -> Path:
@@ -66,6 +66,7 @@ class Settings(BaseModel):
     reports: Path | None = Field(default=None, description="Reports root; default <home>/reports")
     source: str = Field(default="simulator", description="A shipped source's name, or a path to a source YAML")
     strategies: Path = Field(default=PACKAGE / "segments" / "strategies", description="Folder of strategy YAMLs")
+    features: Path | None = Field(default=None, description="Folder of the shop's features/*.sql; default: none")
     dbt_project: Path = Field(
         default_factory=lambda: packed_or_beside("dbt_project"), description="Folder of dbt_project.yml"
     )
@@ -113,7 +114,7 @@ class Settings(BaseModel):
                 object.__setattr__(self, name, self.home / base)
         for name in PATHS:
             path = getattr(self, name)
-            if name == "source":
+            if name == "source" or path is None:
                 continue
             if not isinstance(path, UPath) or path.protocol in ("", "file"):
                 try:

@@ -42,9 +42,9 @@ class Table:
     code_version: str = "1"
     per_strategy_parts: bool = False
     required: bool = True
-    # Where yesterday's rows may stand for users whom no window sees otherwise (profiles/days.py): tables of activity,
-    # and the ages in days at which activity enters or leaves one of this table's windows. The first input then names
-    # all actors.
+    # Where yesterday's rows may stand for users whom no window sees otherwise (profiles/engine/days.py): tables of
+    # activity, and the ages in days at which activity enters or leaves one of this table's windows. The first input
+    # then names all actors.
     edges: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     notes: str = field(default="", compare=False)
 

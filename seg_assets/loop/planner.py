@@ -110,6 +110,17 @@ def is_behind(lake: Lake, settings: Settings) -> bool:
     return bool(plan(lake, strategies_of(settings), settings).requests)
 
 
+def say_behind(lake: Lake, settings: Settings, last_day: dt.date) -> str:
+    """Say what waits to be made up to a day, and what makes it; empty when nothing waits."""
+    requests = plan(lake, strategies_of(settings), settings, last_day=last_day).requests
+    if not requests:
+        return ""
+    return (
+        f"Earlier days are not up to date ({requests[0].reason}): the drift sensor, or seg-assets replay "
+        f"--from {requests[0].first} --to {last_day}, makes them first."
+    )
+
+
 def run_config_for(request: Request) -> dict[str, Any]:
     """Run config of a request's job."""
     if request.kind != "recluster":

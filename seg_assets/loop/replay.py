@@ -21,7 +21,7 @@ from seg_assets.core.days import ONE_DAY, check_order, day_range, say_days
 from seg_assets.core.errors import SegAssetsError
 from seg_assets.core.settings import Settings
 from seg_assets.events.assets import READERS
-from seg_assets.events.sensor import LANDED, changed_days, runs_of
+from seg_assets.events.changes import LANDED, changed_days, runs_of
 from seg_assets.lake.store import Lake
 from seg_assets.loop import planner
 from seg_assets.orchestration import tags

@@ -17,6 +17,7 @@ from seg_assets.core.digests import digest
 from seg_assets.core.errors import DamagedFileError
 from seg_assets.core.tables import TABLES, Input, Table
 from seg_assets.events.landing import REFUSED_KEY
+from seg_assets.lake.shop_files import FEATURES_KEY
 from seg_assets.lake.store import DATA, FOOTER_KEY, NONE, Lake, Seal, day_of, file_seal, input_key
 from seg_assets.segments.decisions.store import baseline_digest, champion_digest
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest
@@ -156,7 +157,7 @@ class Snapshot:
                 found[input_key(source)] = self._decision_digest(baseline_digest, day, inclusive=False)
             elif source.window in ("day", "yesterday", "trailing", "horizon"):
                 found[input_key(source)] = self._lake_digest(source, day)
-        return found
+        return {**found, **self.lake.shop_inputs.get(table.name, {})}
 
     def _stale_days(self, table: Table) -> list[Stale]:
         have = self.footers[table.name]
@@ -182,6 +183,8 @@ class Snapshot:
     def _changed(self, footer: Footer, expected: Mapping[str, str]) -> tuple[str, ...]:
         """Inputs that are not what they were. Those outside of the catalog count when we know them."""
         changed = [key for key, now in expected.items() if footer.inputs.get(key) != now]
+        # The shop has no features any more.
+        changed += [key for key in (FEATURES_KEY,) if key in footer.inputs and key not in expected]
         if footer.inputs.get(STRATEGIES_KEY, self._strategies) != self._strategies:
             changed.append(STRATEGIES_KEY)
         return tuple(changed)

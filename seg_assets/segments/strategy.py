@@ -322,7 +322,7 @@ def choose_strategy(settings: Settings, name: str, place: str = "--strategy") ->
 
 
 def _profile_columns(settings: Settings) -> Mapping[str, str]:
-    from seg_assets.profiles.schema import profile_types
+    from seg_assets.profiles.project import profile_types
 
     return profile_types(settings)
 
