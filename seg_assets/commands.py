@@ -23,8 +23,8 @@ from seg_assets.core.settings import Settings, settings_file
 from seg_assets.init import dagster_location, write_shop
 from seg_assets.lake.store import Lake
 from seg_assets.reports.summary import summarize
+from seg_assets.segments.decisions.rollback import rollback_request
 from seg_assets.segments.decisions.store import decisions_of_day
-from seg_assets.segments.fitting.fit import rollback_request
 from seg_assets.segments.strategy import choose_strategy, strategies_of
 
 DEMO_LAST = dt.date(2017, 4, 2)
