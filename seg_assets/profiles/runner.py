@@ -459,7 +459,7 @@ def compiled_sql(settings: Settings, models: Sequence[str]) -> dict[str, str]:
 def import_dbt() -> None:
     """Import the whole of dbt and its DuckDB adapter: 1.5 CPU seconds."""
     with quick_imports("dbt.cli.main"):
-        import dbt.adapters.duckdb.connections
+        import dbt.adapters.duckdb
         import dbt.cli.main  # noqa: F401
 
 
