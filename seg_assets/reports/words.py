@@ -1,6 +1,7 @@
 """Say a report in plain sentences: what a reader in a hurry takes away. Numbers in, text out; nothing is markup.
 
-Not here: numbers as text (`core.text`), and the words of the page's template (`templates/report.html`).
+Not here: numbers as text (`core.text`), words of profile columns (`core.columns`), and the words of the page's template
+(`templates/report.html`).
 """
 
 from collections.abc import Sequence
