@@ -23,8 +23,8 @@ from seg_assets.core.settings import Settings, settings_file
 from seg_assets.init import dagster_location, write_shop
 from seg_assets.lake.store import Lake
 from seg_assets.reports.summary import summarize
+from seg_assets.segments.decisions.rollback import rollback_request
 from seg_assets.segments.decisions.store import decisions_of_day
-from seg_assets.segments.fitting.fit import rollback_request
 from seg_assets.segments.strategy import choose_strategy, strategies_of
 
 DEMO_LAST = dt.date(2017, 4, 2)
@@ -145,10 +145,13 @@ def ui(port: int, host: str) -> int:
 
     settings = Settings.from_env()
     folder = prepare_instance(settings)
-    location = dagster_location(settings_file())
+    file = settings_file()
+    location = dagster_location(file)
     _note(f"Dagster UI on http://{host}:{port}  (instance {folder}); stop with Ctrl-C")
     command = [sys.executable, "-m", "dagster", "dev", *location, "--host", host, "--port", str(port)]
-    environment = {**os.environ, **settings.environment(), "DAGSTER_HOME": str(folder)}
+    # Named, not read: what is changed in the file counts when the code location is loaded again.
+    shop = {"SEG_ASSETS_SETTINGS": str(file)} if file else settings.environment()
+    environment = {**os.environ, **shop, "DAGSTER_HOME": str(folder)}
     sys.stderr.flush()
     # This process becomes `dagster dev`, so whoever stops it stops all.
     os.execve(sys.executable, command, environment)  # noqa: S606  our own words only

@@ -1,19 +1,20 @@
-"""The loop of verdicts and decisions on frames in memory: no lake, no Dagster, the same verdict, fit and gate.
+"""Rehearse the loop of verdicts and decisions on frames in memory, with the verdict, fit and gate of the lake.
 
-The study of docs/drift.md rehearses hundreds of shops with it. What differs from the lake: nothing is stored, and the
-distance of a column is computed here, because Evidently needs 0.2 seconds for a number that takes a microsecond.
-`tests/drift` hold the two to each other.
+The study of docs/drift.md rehearses hundreds of shops. Two things differ from the lake: nothing is stored, and the
+distances of columns are SciPy's, because Evidently takes 40 ms for a number that takes a microsecond.
+`tests/studies` hold the two to each other.
+
+Not here: the shops (`studies.shops`), and what is measured of a loop (`studies.drift`).
 """
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.numerics import fit_seed
 from seg_assets.drift.evidently_report import (
     JENSEN_SHANNON,
     WASSERSTEIN,
@@ -25,10 +26,9 @@ from seg_assets.drift.evidently_report import (
 )
 from seg_assets.drift.verdict import Measure, Measured, Verdict, Yesterday, judge_day
 from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.decisions.challenge import challenge
 from seg_assets.segments.decisions.store import Decision
-from seg_assets.segments.fitting.fit import fit_challenger
-from seg_assets.segments.fitting.gate import judge
-from seg_assets.segments.fitting.reference import describe, make_reference, shadow_gain
+from seg_assets.segments.fitting.reference import describe, shadow_gain
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.strategy import Strategy
 
@@ -38,14 +38,14 @@ OutcomeOf = Callable[[dt.date], Outcome | None]
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """What a loop did: one verdict per day, and the decisions in order."""
+    """A loop's verdicts, one per day, and its decisions in order."""
 
     verdicts: tuple[Verdict, ...]
     days: tuple[dt.date, ...]
     decisions: tuple[Decision, ...]
 
     def champion_before(self, day: dt.date) -> SegmentModel | None:
-        """The model in force on the morning of `day`."""
+        """Return the model in force on the morning of `day`."""
         return next((d.segment_model() for d in reversed(self.decisions) if d.promoted and d.day < day), None)
 
 
@@ -58,26 +58,26 @@ def rehearse(
     measured_by: Measure | None = None,
     taken: dict[tuple[str, ...], Decision | None] | None = None,
 ) -> Rehearsed:
-    """Judge each day, and decide where the verdict asks for it, as the sensor and `settle_day` would.
+    """Judge each day, and decide where the verdict asks for it, as the sensor and `decide_day` would.
 
     Args:
         strategy: what is segmented.
         days: days in a row.
         frame_of: profiles of a day, with what the strategy and the given champion read.
-        outcome_of: what an outcome-guided strategy learns from on a day.
+        outcome_of: the outcome that an outcome-guided strategy learns from on a day.
         seed: `settings.seed`.
         measured_by: how users are measured (default: `plain_measure`).
         taken: decisions of other loops over the same frames, by what they rest on; settings of `drift` change when one
-            is due and not what comes out. Frames are told apart by `attrs["key"]`.
+            is due and not what comes out. A frame is known by its `attrs["key"]`.
     """
     measured_by = measured_by or plain_measure()
     verdicts: list[Verdict] = []
-    made: list[Decision] = []
+    decisions: list[Decision] = []
     taken = {} if taken is None else taken
     yesterday: Yesterday | None = None
     for day in days:
-        champion = next((d for d in reversed(made) if d.promoted), None)
-        baseline = made[-1] if made else None
+        champion = next((d for d in reversed(decisions) if d.promoted), None)
+        baseline = decisions[-1] if decisions else None
         frame = frame_of(day, champion.segment_model() if champion else None)
         verdict = judge_day(
             strategy,
@@ -92,12 +92,12 @@ def rehearse(
         verdicts.append(verdict)
         yesterday = Yesterday(verdict.baseline_id, verdict.streak)
         if verdict.cause:
-            key = (str(frame.attrs.get("key")), str(day), *(f"{d.model_id} {d.promoted}" for d in made))
+            key = (str(frame.attrs.get("key")), str(day), *(f"{d.model_id} {d.promoted}" for d in decisions))
             if key not in taken:
-                taken[key] = decide(strategy, day, frame, champion, made, outcome_of(day), seed, verdict.cause)
+                taken[key] = decide(strategy, day, frame, champion, decisions, outcome_of(day), seed, verdict.cause)
             decided = taken[key]
-            made += [decided] if decided else []
-    return Rehearsed(tuple(verdicts), tuple(days), tuple(made))
+            decisions += [decided] if decided else []
+    return Rehearsed(tuple(verdicts), tuple(days), tuple(decisions))
 
 
 def decide(
@@ -110,28 +110,9 @@ def decide(
     seed: int,
     cause: str,
 ) -> Decision | None:
-    """Fit a challenger and put it through the gate; None when nothing could be fitted."""
-    model = champion.segment_model() if champion else None
-    used = {segment["id"] for d in before for segment in d.model["segments"]}
-    found = fit_challenger(strategy, frame, day, model, used, fit_seed(seed, strategy.name), outcome)
-    if found.model is None:
-        return None
-    if outcome is not None:
-        outcome = replace(outcome, X=found.model.space.transform(outcome.frame))
-    judged = judge(strategy, frame, model, found.model, found.lineage, fit_seed(seed, strategy.name), outcome=outcome)
-    in_force = found.model if judged.promote or model is None else model
-    return Decision(
-        strategy=strategy.name,
-        day=day,
-        cause=cause,
-        model=found.model.to_document(),
-        promoted=judged.promote,
-        reason=judged.reason,
-        against_model_id=model.model_id if model else "",
-        numbers=judged.numbers,
-        lineage=list(found.lineage),
-        reference=make_reference(strategy, frame, in_force),
-    )
+    """Fit a challenger and put it through the gate; None when nothing could be fitted. before: earlier decisions."""
+    used_ids = {segment["id"] for d in before for segment in d.model["segments"]}
+    return challenge(strategy, day, frame, champion, used_ids, outcome, seed, cause).decision
 
 
 def plain_measure() -> Measure:
@@ -159,7 +140,7 @@ def plain_measure() -> Measure:
 
 
 def plain_compare(now: Mapping[str, Any], then: Mapping[str, Any], limits: Limits, positions: int) -> Comparison:
-    """The columns of `evidently_report.compare` with the same distances, and no document."""
+    """Compare as `drift.evidently_report.compare` does, with the same distances and without a snapshot."""
     columns = []
     for pair in pairs_of(now, then):
         score = None
@@ -175,9 +156,9 @@ def plain_compare(now: Mapping[str, Any], then: Mapping[str, Any], limits: Limit
 def _wasserstein(pair: ColumnPair, positions: int) -> float:
     from scipy.stats import wasserstein_distance
 
-    here, there = (column_of(pair, side, positions) for side in ("now", "then"))
-    here, there = here[np.isfinite(here)], there[np.isfinite(there)]
-    return round(float(wasserstein_distance(there, here)) / max(float(there.std()), 0.001), 9)
+    now, then = (column_of(pair, side, positions) for side in ("now", "then"))
+    now, then = now[np.isfinite(now)], then[np.isfinite(then)]
+    return round(float(wasserstein_distance(then, now)) / max(float(then.std()), 0.001), 9)
 
 
 def _jensen_shannon(pair: ColumnPair, positions: int) -> float:

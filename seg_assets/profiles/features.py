@@ -19,9 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from jinja2 import TemplateError, nodes
-from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import SandboxedEnvironment
 
 from seg_assets.core.errors import ConfigError, did_you_mean
 from seg_assets.core.sql import identifier
@@ -124,8 +121,13 @@ def _render(path: Path, project: Path) -> str:
         raise ConfigError(
             f"{path}: the name of a feature file is lower-case letters, digits and underscores, and not a table's"
         )
-    names: dict[str, Any] = {"ref": _ref(path), "source": _source(path), **_macros(project)}
+    # .08 CPU s, which a shop without features need not pay.
+    from jinja2 import TemplateError, nodes
+    from jinja2.meta import find_undeclared_variables
+    from jinja2.sandbox import SandboxedEnvironment
+
     environment = SandboxedEnvironment()
+    names: dict[str, Any] = {"ref": _ref(path), "source": _source(path), **_macros(project, environment)}
     try:
         text = path.read_text(encoding="utf-8")
         tree = environment.parse(text)
@@ -176,9 +178,8 @@ def _readable(path: Path, table: str) -> str:
     return table
 
 
-def _macros(project: Path) -> dict[str, Any]:
+def _macros(project: Path, environment: Any) -> dict[str, Any]:
     """Return those macros of the dbt project that only make text."""
-    environment = SandboxedEnvironment()
     texts = {file: (project / "macros" / file).read_text("utf-8") for file in MACROS.values()}
     files = {file: environment.from_string(text).module for file, text in texts.items()}
     return {name: getattr(files[file], name) for name, file in MACROS.items()}

@@ -95,9 +95,9 @@ def _put_together(parent: Path, shipped: Path, features: Sequence[FeatureFile], 
 def _extend(model: dict[str, Any], features: Sequence[FeatureFile]) -> None:
     """Add the columns and data tests of feature files to what the YAML says of a model."""
     for feature in features:
-        said = {column["name"]: column for column in feature.properties.get("columns") or ()}
+        described = {column["name"]: column for column in feature.properties.get("columns") or ()}
         for name, kind in feature.columns.items():
-            column = {"description": f"Column of the shop's features/{feature.path.name}", **said.get(name, {})}
+            column = {"description": f"Column of the shop's features/{feature.path.name}", **described.get(name, {})}
             config = dict(column.get("config") or {})
             meta = {**config.get("meta", {}), "window_days": "none", "feature": feature.name}
             model["columns"].append({**column, "name": name, "data_type": kind, "config": {**config, "meta": meta}})

@@ -27,11 +27,11 @@ from typing import Any, Self
 from seg_assets.core import errors
 from seg_assets.core.days import check_order, day_range, parse_day
 from seg_assets.core.errors import ConfigError, SegAssetsError
+from seg_assets.core.imports import quick_imports
 from seg_assets.core.settings import Settings
 from seg_assets.profiles.project import project_of
 from seg_assets.profiles.schema import project_files
 from seg_assets.seams.dbt_manifest import read_manifest
-from seg_assets.seams.imports import quick_imports
 
 SUMMARY = "project.json"
 MANIFEST = "manifest.msgpack"
@@ -429,9 +429,9 @@ def _outcomes(executed: Any) -> dict[str, TestRun]:
 
 def _error_named(kind: str, text: str) -> Exception:
     """Return an error that was raised inside dbt: one of `core.errors` as it was, any other as an EngineError."""
-    found = getattr(errors, kind, None)
-    if isinstance(found, type) and issubclass(found, SegAssetsError):
-        return found(text)
+    ours = getattr(errors, kind, None)
+    if isinstance(ours, type) and issubclass(ours, SegAssetsError):
+        return ours(text)
     return EngineError(f"{kind}: {text}")
 
 
@@ -459,7 +459,7 @@ def compiled_sql(settings: Settings, models: Sequence[str]) -> dict[str, str]:
 def import_dbt() -> None:
     """Import the whole of dbt and its DuckDB adapter: 1.5 CPU seconds."""
     with quick_imports("dbt.cli.main"):
-        import dbt.adapters.duckdb.connections
+        import dbt.adapters.duckdb
         import dbt.cli.main  # noqa: F401
 
 

@@ -15,9 +15,7 @@ from seg_assets.core.errors import ConfigError, did_you_mean
 VARIABLE = "SEG_ASSETS_SEAMS"
 SEAMS = {
     "dagster_storage": "keep the connections of Dagster's SQLite event log open (a home opts in: deploy/dagster.yaml)",
-    "dagster_backfills": "ask Dagster's storage for the backfills under way only",
-    "dbt": "parse and run dbt in this process with what it keeps between runs",
-    "evidently": "compute Evidently's scores without its pictures and column statistics",
+    "dbt": "read the prepared manifest of the dbt project instead of parsing the project in each process",
     "parquet_footer": "read our JSON out of a Parquet footer without parsing the rest of it",
 }
 

@@ -3,10 +3,10 @@
 import datetime as dt
 import json
 import os
+import uuid
 
 import dagster as dg
 import pytest
-from dagster._core.utils import make_new_run_id
 
 from seg_assets.core.settings import Settings
 from seg_assets.events import assets, changes, contract, sensor
@@ -342,7 +342,7 @@ def test_the_sensor_asks_for_landing_tables_alone_behind_days_that_wait_for_the_
     assert {key.to_user_string() for key in landing.asset_selection} == set(changes.LANDED)
     # Beside another run of our tables, too.
     world.instance.add_run(
-        dg.DagsterRun("daily", run_id=make_new_run_id(), status=dg.DagsterRunStatus.STARTED, asset_selection=None)
+        dg.DagsterRun("daily", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED, asset_selection=None)
     )
     (landing,) = world.tick(cursor).run_requests
     assert {key.to_user_string() for key in landing.asset_selection} == set(changes.LANDED)

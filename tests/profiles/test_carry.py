@@ -24,15 +24,15 @@ def never(self, table, day, made_by) -> bool:
 @pytest.fixture
 def counted(monkeypatch):
     """Table and day of each day that was built, and whether it took over yesterday's rows."""
-    found: dict[tuple[str, dt.date], bool] = {}
+    carried: dict[tuple[str, dt.date], bool] = {}
     original = DayBuilder.carries
 
     def carries(self, table, day, made_by):
-        found[table, day] = original(self, table, day, made_by)
-        return found[table, day]
+        carried[table, day] = original(self, table, day, made_by)
+        return carried[table, day]
 
     monkeypatch.setattr(DayBuilder, "carries", carries)
-    return found
+    return carried
 
 
 @pytest.mark.parametrize("span", [(5, 10), (26, 31), (88, 93)])
@@ -87,8 +87,8 @@ def built(fresh, models):
 def asks(settings, table="user_profiles", n=3) -> bool:
     """Whether day n of the table may take over rows, asked by a fresh process' lake."""
     lake = Lake.of(settings)
-    found = lake.provenance(table, day_of(n))
-    made_by = found.extra[SQL_KEY] if found else ""
+    published = lake.provenance(table, day_of(n))
+    made_by = published.extra[SQL_KEY] if published else ""
     return DayBuilder(lake, settings.dbt_project).carries(table, day_of(n), made_by)
 
 
@@ -130,8 +130,8 @@ def test_every_column_of_a_table_that_carries_says_its_window_and_its_descriptio
     for table in PROFILES:
         for column in DayBuilder(lake, settings.dbt_project).docs[table].columns:
             assert column.window_days is not None, column.name
-            said = re.findall(r"last (\d+) days", column.description)
-            assert said in ([], [str(column.window_days)]), column.name
+            described = re.findall(r"last (\d+) days", column.description)
+            assert described in ([], [str(column.window_days)]), column.name
             named = re.findall(r"_(\d+)d$", column.name)
             assert named in ([], [str(column.window_days)]), column.name
 

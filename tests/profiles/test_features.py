@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from seg_assets.core.errors import ConfigError, DamagedFileError
+from seg_assets.core.settings import Settings
+from seg_assets.init import write_shop
 from seg_assets.lake.shop_files import FEATURES_KEY, features_digest
 from seg_assets.lake.store import Lake
 from seg_assets.loop.staleness import Snapshot
@@ -102,15 +104,16 @@ def test_the_shops_columns_stand_in_the_profiles_beside_the_plain_ones(home, mod
         history.put(Lake.of(each))
         build(each, history.days, models)
     last = history.days[-1]
-    found, wanted = rows(settings, last), rows(plain, last)
+    profiles, wanted = rows(settings, last), rows(plain, last)
     added = ["faded_spend_14d", "standing", "is_regional", "favourite"]
-    assert list(found.columns) == [*wanted.columns, *added]
-    assert found.drop(columns=added).equals(wanted)
+    assert list(profiles.columns) == [*wanted.columns, *added]
+    assert profiles.drop(columns=added).equals(wanted)
     share = Lake.of(settings).read("user_category_profiles", last)
     best = share.sort_values(["share_90d", "category"]).groupby("user_id")["category"].last()
-    assert found["favourite"].dropna().equals(best.reindex(found["favourite"].dropna().index).astype("str"))
-    assert found["favourite"].isna().any(), "a user without a row in the feature has nulls"
-    assert (found["standing"] / wanted["monetary_90d"]).dropna().nunique() >= 1
+    assert profiles["favourite"].dropna().equals(best.reindex(profiles["favourite"].dropna().index).astype("str"))
+    assert profiles["favourite"].isna().any(), "a user without a row in the feature has nulls"
+    total = (wanted["monetary_90d"].abs() ** 0.5 / 3 + 1).sum()
+    assert profiles["standing"].to_list() == pytest.approx((wanted["monetary_90d"] / total).to_list())
     footer = Lake.of(settings).provenance("user_profiles", last)
     assert footer.inputs[FEATURES_KEY] == features_digest(features)
     assert FEATURES_KEY not in Lake.of(plain).provenance("user_profiles", last).inputs
@@ -128,9 +131,18 @@ def test_the_example_of_the_documentation_works(home, models, tmp_path, features
     history = History(seed=7, days=20, users=5)
     history.put(Lake.of(settings))
     build(settings, history.days, models)
-    found = rows(settings, history.days[-1])
-    assert (found["loyalty_points"] == 10 * found["orders_90d"] + found["views_90d"]).all()
-    assert (found["orders_14d"].fillna(0) < found["orders_90d"]).any()
+    profiles = rows(settings, history.days[-1])
+    assert (profiles["loyalty_points"] == 10 * profiles["orders_90d"] + profiles["views_90d"]).all()
+    assert (profiles["orders_14d"].fillna(0) < profiles["orders_90d"]).any()
+
+
+def test_the_example_of_a_new_shop_is_a_feature_once_it_is_named_sql(home, tmp_path):
+    folder = tmp_path / "shop"
+    write_shop(folder)
+    settings = Settings.from_env({}, file=folder / "settings.yaml")
+    assert project_of(settings) == settings.dbt_project, "as it stands, the example is none"
+    (folder / "features" / "example.sql.txt").rename(folder / "features" / "loyalty.sql")
+    assert profile_types(settings)["loyalty_points"] == "BIGINT"
 
 
 @pytest.mark.parametrize("span", [(5, 9), (88, 92)])

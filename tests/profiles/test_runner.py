@@ -94,17 +94,17 @@ def test_promise_01_dbt_run_by_hand_gives_the_same_lake(home, models, tmp_path):
             assert lakes[1].provenance(table, day) == lakes[0].provenance(table, day)
 
 
-def test_published_days_are_told_one_by_one_as_they_come(fresh):
-    lake, told = Lake.of(fresh), []
+def test_published_days_are_reported_one_by_one_as_they_come(fresh):
+    lake, reported = Lake.of(fresh), []
     for n in range(3):
         put_day(lake, day_of(n), [event(day_of(n), f"e{n}", "view_item", user_id=f"u{n}")])
     built = runner.build(
         fresh,
         [day_of(n) for n in range(3)],
         ["user_daily_activity"],
-        on_published=lambda table, day, rows: told.append((table, day, rows, lake.has(table, day))),
+        on_published=lambda table, day, rows: reported.append((table, day, rows, lake.has(table, day))),
     )
-    assert told == [("user_daily_activity", day_of(n), 1, True) for n in range(3)]
+    assert reported == [("user_daily_activity", day_of(n), 1, True) for n in range(3)]
     assert built.published == {("user_daily_activity", day_of(n)) for n in range(3)}
 
 

@@ -16,7 +16,6 @@ Not here: why a user moved (`segments.daily.moves`), and publishing a day (`segm
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seg_assets.core.errors import ConfigError
+from seg_assets.core.tables import TABLES
 from seg_assets.lake.columns import is_increasing
 from seg_assets.lake.store import Lake
 from seg_assets.segments.features import load_features
@@ -34,38 +34,7 @@ from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 TABLE = "user_segments"
 CLUSTER, RULE = "cluster", "rule"
 
-SCHEMA: dict[str, str] = {
-    "strategy": "VARCHAR",
-    "user_id": "VARCHAR",
-    "segment_id": "VARCHAR",
-    "kind": "VARCHAR",
-    "distance": "DOUBLE",
-    "margin": "DOUBLE",
-    "confidence": "DOUBLE",
-    "model_id": "VARCHAR",
-    "since_day": "DATE",
-    "proposed_segment_id": "VARCHAR",
-    "proposed_days": "INTEGER",
-}
-
-DESCRIPTIONS = {
-    "strategy": "Strategy that the segment belongs to",
-    "user_id": "Known user",
-    "segment_id": "Permanent id of the user's one segment of this strategy",
-    "kind": "cluster (the champion assigned it) or rule (unassigned, suspected_bot, dormant, new, outlier)",
-    "distance": "Score of the user in the segment, in model space (k-means: squared distance); null for rules",
-    "margin": "Score of the best other segment minus distance; negative while hysteresis holds the user, "
-    "null for rules and where there is one cluster",
-    "confidence": "0 to 1, how sure the assignment is (k-means: 1 - nearest / second nearest distance; mixtures: "
-    "posterior); 0 while hysteresis holds the user, 1 for rules that read a profile",
-    "model_id": "Segment model that assigned it; null for rules that need no model",
-    "since_day": "First day of the unbroken stay in this segment",
-    "proposed_segment_id": "Nearer segment that the user is not moved to yet; null when there is none",
-    "proposed_days": "Days in a row with that proposal, this one included",
-}
-
-# Algorithms whose differences of scores are log odds.
-LOG_SCORED = frozenset({"gaussian_mixture"})
+SCHEMA = TABLES[TABLE].types
 
 # State that the next day reads.
 STATE = ("user_id", "segment_id", "kind", "since_day", "proposed_segment_id", "proposed_days")
@@ -167,7 +136,7 @@ def assign_clusters(
     differs = home != best
     same = differs & (proposals[0] == best)
     waited = np.where(differs, np.where(same, proposals[1], 0) + 1, 0).astype(np.int32)
-    moves = beats(champion.fitted, home, best, scores[rows, home], nearest, strategy.hysteresis.margin)
+    moves = champion.fitted.beats(home, best, scores[rows, home], nearest, strategy.hysteresis.margin)
     held = differs & ~moves & (waited < strategy.hysteresis.dwell_days)
     cluster = np.where(held, home, best)
 
@@ -190,19 +159,6 @@ def assign_clusters(
         "proposed": np.where(held, best, -1),
         "waited": np.where(held, waited, 0).astype(np.int32),
     }
-
-
-def beats(
-    fitted: Any, home: np.ndarray, best: np.ndarray, at_home: np.ndarray, at_best: np.ndarray, margin: float
-) -> np.ndarray:
-    """Whether cluster `best` beats cluster `home` by the relative margin; smaller scores are better. All (n,)."""
-    if fitted.ALGORITHM in LOG_SCORED:
-        return at_home - at_best > -np.log1p(-margin)
-    if getattr(fitted, "BOXES", False):
-        return at_home - at_best > margin**2
-    offsets = getattr(fitted, "offsets", None)
-    shared = 0.0 if offsets is None else np.minimum(offsets[home], offsets[best])
-    return at_best - shared < (1.0 - margin) * (at_home - shared)
 
 
 def load_for(
