@@ -3,7 +3,6 @@
 Not here: how lines are read and counted (`events.reader`).
 """
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -54,7 +53,6 @@ class DayRead:
     rejections: most frequent first. digests: landing digest per kind of feed; stats: the cheap fingerprint per kind.
     """
 
-    day: dt.date
     files: list[FileAccount]
     rejections: list[Rejections]
     digests: dict[str, str]
@@ -94,7 +92,6 @@ class DayRead:
 class TableRead:
     """Users or products of a day: SQL of the table on the connection, its digest, its accounts."""
 
-    day: dt.date
     query: str
     files: list[FileAccount]
     digest: str

@@ -120,7 +120,6 @@ class Reader:
         one_feed_each(file for files_of_kind in files.values() for file in files_of_kind)
         day_tables.finish(con, accounts)
         return DayRead(
-            day=day,
             files=accounts,
             rejections=rejections(con, REJECTED),
             digests={kind: self.digest(content) for kind, content in contents.items()},
@@ -198,7 +197,6 @@ class Reader:
             # A query, not a table: publishing makes its own sorted copy, and one copy of a million users is enough.
             query += f" union all select {columns} from ({yesterday}) as before anti join {TABLE_ROWS} using ({key})"
         return TableRead(
-            day,
             query,
             accounts,
             self.digest({a.source_file: a.sha256 for a in accounts}),
