@@ -44,15 +44,15 @@ Item = TypeVar("Item")
 DAILY_HOUR = 3
 
 # In the order in which the data flows.
-ROOMS = (
-    events_assets,
-    profiles_assets,
-    model_assets,
-    segments_assets,
-    evaluation_assets,
-    validity_assets,
-    drift_assets,
-    reports_assets,
+BUILDERS = (
+    events_assets.build_assets,
+    partial(profiles_assets.build_assets, backlog=say_behind),
+    model_assets.build_assets,
+    segments_assets.build_assets,
+    evaluation_assets.build_assets,
+    validity_assets.build_assets,
+    drift_assets.build_assets,
+    reports_assets.build_assets,
 )
 
 # Libraries that steps of a run use, in the order in which a day needs them.
@@ -127,10 +127,7 @@ def build_defs(
 
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """Build the assets of every room, in the order in which the data flows."""
-    # What a room asks of a later one, which it may not import.
-    more = {profiles_assets: {"backlog": say_behind}}
-    rooms = [room.build_assets(settings, partitions, **more.get(room, {})) for room in ROOMS]
-    return _with_freshness([asset for assets in rooms for asset in assets])
+    return _with_freshness([asset for build in BUILDERS for asset in build(settings, partitions)])
 
 
 def build_jobs(assets: Sequence[dg.AssetsDefinition]) -> list[AssetJob]:

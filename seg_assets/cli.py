@@ -74,6 +74,7 @@ DRIFT = LazyGroup(
 VERBS = LazyGroup(
     PROGRAM,
     {
+        "init": Verb("seg_assets.commands", "init", "Write the folder of a new shop."),
         "replay": Verb("seg_assets.commands", "replay", "Materialize days and run the loop, without a daemon."),
         "demo": Verb("seg_assets.commands", "demo", "Take a real shop through every room, and print a summary."),
         "ui": Verb("seg_assets.commands", "ui", "Start the Dagster UI and daemon of this shop."),
@@ -93,7 +94,7 @@ VERBS = LazyGroup(
         "drift": DRIFT,
         "report": Verb("seg_assets.reports.cli", "report", "Write the HTML page of a day and strategy."),
     },
-    help="User segments that stay right every day. Settings come from SEG_ASSETS_* variables.",
+    help="User segments that stay right every day. Settings come from settings.yaml and SEG_ASSETS_* variables.",
 )
 click.version_option(__version__, message="%(prog)s %(version)s")(VERBS)
 

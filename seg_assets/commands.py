@@ -1,4 +1,4 @@
-"""Commands of the whole chain: `seg-assets replay`, `demo`, `load`, `rollback`, `ui` and `views`.
+"""Commands of the whole chain: `seg-assets init`, `replay`, `demo`, `load`, `rollback`, `ui`, `views`.
 
 Dagster is imported by the commands that run jobs, when they run.
 
@@ -7,27 +7,42 @@ Not here: commands of one room (its `cli` module) and those that look at the lak
 
 import datetime as dt
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from seg_assets import demo as panel
 from seg_assets.core.calendar import check_in_calendar, check_range
 from seg_assets.core.days import check_order, day_range
-from seg_assets.core.errors import ConfigError, SegAssetsError
+from seg_assets.core.errors import ConfigError
 from seg_assets.core.options import DAY, Number, range_options
-from seg_assets.core.settings import Settings
+from seg_assets.core.settings import Settings, settings_file
+from seg_assets.init import dagster_location, write_shop
 from seg_assets.lake.store import Lake
 from seg_assets.reports.summary import summarize
+from seg_assets.segments.decisions.rollback import rollback_request
 from seg_assets.segments.decisions.store import decisions_of_day
-from seg_assets.segments.fitting.fit import Request, rollback_request
 from seg_assets.segments.strategy import choose_strategy, strategies_of
 
 DEMO_LAST = dt.date(2017, 4, 2)
 PROFILES = "user_profiles"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER")
+def init(folder: Path) -> int:
+    """Write the folder of a new shop: settings, an example source, strategies, and a code location for Dagster.
+
+    FOLDER is made; it must be new or empty.
+    """
+    folder = folder.expanduser()
+    for path in write_shop(folder):
+        print(folder / path)
+    _note(f"next: cd {shlex.quote(str(folder))} && seg-assets simulate --users 200 --days 40")
+    return 0
 
 
 @click.command()
@@ -93,6 +108,9 @@ def rollback(name: str, day: dt.date | None, reason: str, again: bool) -> int:
     Nothing is erased: a run of the job `recluster` makes a new decision on the day, and the segments of that day and
     later become stale.
     """
+    from seg_assets.build import build_defs
+    from seg_assets.loop.replay import run_decision
+
     settings = Settings.from_env()
     strategy = choose_strategy(settings, name, "STRATEGY")
     lake = Lake.of(settings)
@@ -105,7 +123,7 @@ def rollback(name: str, day: dt.date | None, reason: str, again: bool) -> int:
     if earlier is not None:
         print(f"{name}: done already on {day}: {earlier.reason}. One model further back: --again, or a later day")
         return 0
-    _run_request(settings, request)
+    run_decision(settings, request, build=build_defs)
     decision = decisions_of_day(lake, name, day)[-1]
     print(f"{name}, {day}: {decision.reason}")
     for row in decision.lineage:
@@ -127,10 +145,13 @@ def ui(port: int, host: str) -> int:
 
     settings = Settings.from_env()
     folder = prepare_instance(settings)
+    file = settings_file()
+    location = dagster_location(file)
     _note(f"Dagster UI on http://{host}:{port}  (instance {folder}); stop with Ctrl-C")
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "seg_assets.definitions"]
-    command += ["--host", host, "--port", str(port)]
-    environment = {**os.environ, **settings.environment(), "DAGSTER_HOME": str(folder)}
+    command = [sys.executable, "-m", "dagster", "dev", *location, "--host", host, "--port", str(port)]
+    # Named, not read: what is changed in the file counts when the code location is loaded again.
+    shop = {"SEG_ASSETS_SETTINGS": str(file)} if file else settings.environment()
+    environment = {**os.environ, **shop, "DAGSTER_HOME": str(folder)}
     sys.stderr.flush()
     # This process becomes `dagster dev`, so whoever stops it stops all.
     os.execve(sys.executable, command, environment)  # noqa: S606  our own words only
@@ -176,42 +197,6 @@ def _replay(
         f"{done.count('recluster')} recluster, {done.count('refresh')} refresh) in {seconds:.0f} s; "
         f"the loop rests: {done.resting_because}"
     )
-
-
-def _run_request(settings: Settings, request: Request) -> None:
-    """Run the job `recluster` once in this process, recorded like any other run."""
-    import dagster as dg
-
-    from seg_assets.build import build_defs
-    from seg_assets.orchestration.instance import open_instance, prepare_instance
-
-    config: dict[str, Any] = {
-        "strategy": request.strategy,
-        "day": request.day.isoformat(),
-        "cause": request.cause,
-        "attempt": request.attempt,
-        "note": request.note,
-    }
-    with open_instance(prepare_instance(settings)) as instance:
-        result = (
-            build_defs(settings)
-            .resolve_job_def("recluster")
-            .execute_in_process(
-                instance=instance,
-                partition_key=request.day.isoformat(),
-                run_config={
-                    "loggers": {"console": {"config": {"log_level": "ERROR"}}},
-                    "ops": {"segment_model": {"config": {"requests": [config]}}},
-                },
-                asset_selection=[dg.AssetKey("segment_model")],
-                tags={"seg/strategy": request.strategy, "seg/day": request.day.isoformat(), "seg/cause": request.cause},
-                raise_on_error=False,
-            )
-        )
-    if not result.success:
-        errors = [e.step_failure_data.error for e in result.all_events if e.is_step_failure and e.step_failure_data]
-        why = "; ".join((e.cause or e).message.strip() for e in errors if e)
-        raise SegAssetsError(f"{request.cause} of {request.strategy} on {request.day} failed: {why or 'see the run'}")
 
 
 def _note(text: str) -> None:

@@ -26,8 +26,9 @@ from seg_assets.evaluation.validity_lake import Labels, bootstrap_ari, fitted_la
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
+from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.fitting.fit import fit_challenger
-from seg_assets.segments.fitting.outcome import Observed, growth
+from seg_assets.segments.fitting.outcome import growth
 from seg_assets.segments.strategy import Strategy, parse_strategy
 from studies import shops
 from studies.markers import put_between
@@ -151,9 +152,9 @@ def _one(
 ) -> dict[str, float]:
     day = dt.date(2024, 1, 1) + dt.timedelta(days=DAY)
     outcome = None
-    if algorithms.is_guided(strategy.algorithm):
+    if algorithms.named(strategy.algorithm).is_guided:
         values = pd.DataFrame({"monetary": growth(earlier, now, "monetary")})
-        outcome = Observed(day - dt.timedelta(days=HORIZON), earlier, values, horizon_days=HORIZON)
+        outcome = Outcome(day - dt.timedelta(days=HORIZON), earlier, values, horizon_days=HORIZON)
     found = fit_challenger(strategy, now, day, None, (), seed, outcome, replications=0)
     if found.model is None:
         raise ConfigError(f"{strategy.name}: {found.reason}")
@@ -241,7 +242,7 @@ def timed(users: int = TIMED_USERS, columns: int = 7, seed: int = 0) -> dict[str
     X = rng.normal(size=(users, columns)) + group[:, None] * 0.8
     y = np.exp(0.5 * X[:, 0] + rng.normal(0, 0.5, users))
     frame = pd.DataFrame({"user_id": [f"u{i:06d}" for i in range(users)]})
-    told = Observed(dt.date(2024, 1, 1), frame, pd.DataFrame({"monetary": y}), X, horizon_days=HORIZON)
+    told = Outcome(dt.date(2024, 1, 1), frame, pd.DataFrame({"monetary": y}), X, horizon_days=HORIZON)
     found = {}
     for name, strategy in recipes().items():
         rows = X[:, : len(strategy.features)] if name in ("tiers", "rules_sql") else X

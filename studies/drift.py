@@ -26,8 +26,8 @@ from seg_assets.core.settings import PACKAGE
 from seg_assets.core.text import DASH, markdown_table
 from seg_assets.lake.files import write_text
 from seg_assets.segments.decisions.store import BOOTSTRAP, Decision
-from seg_assets.segments.fitting.reference import population
 from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.rules import population
 from seg_assets.segments.strategy import Clusters, Strategy, read_strategy
 from studies import shops
 from studies.markers import put_between
@@ -323,15 +323,15 @@ def proxy_of_lake(
     from seg_assets.evaluation import validity
     from seg_assets.evaluation.ledger import SHOWN
     from seg_assets.evaluation.validity_lake import HORIZON_DAYS, labels_side_by_side, load_origin, origin_days
-    from seg_assets.segments import algorithms
-    from seg_assets.segments.fitting.fit import challenger_frame
+    from seg_assets.segments.decisions.challenge import challenger_frame
+    from seg_assets.segments.fitting.outcome import outcome_for
 
     found = []
     for day in origin_days(first, last, 7):
         before = day - dt.timedelta(days=56)
         origin = load_origin(lake, day, HORIZON_DAYS)
         for strategy in strategies:
-            taught = [algorithms.outcome_for(strategy.algorithm, lake, strategy, d) for d in (before, day)]
+            taught = [outcome_for(strategy.algorithm, lake, strategy, d) for d in (before, day)]
             old = decide(
                 strategy, before, challenger_frame(lake, strategy, before, None), None, [], taught[0], seed, ""
             )

@@ -27,9 +27,10 @@ from seg_assets.evaluation.validity import difference, measure
 from seg_assets.evaluation.validity_lake import HORIZON_DAYS, load_origin
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
-from seg_assets.segments import algorithms
 from seg_assets.segments.daily.assign import CLUSTER, assign_day, load_for
-from seg_assets.segments.fitting.fit import challenger_frame, fit_challenger
+from seg_assets.segments.decisions.challenge import challenger_frame
+from seg_assets.segments.fitting.fit import fit_challenger
+from seg_assets.segments.fitting.outcome import outcome_for
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.strategy import Hysteresis, Strategy, strategies_of
 from studies.drift import replace_between
@@ -111,7 +112,7 @@ def weigh(
 
 def frozen(lake: Lake, strategy: Strategy, day: dt.date, seed: int) -> SegmentModel:
     """The recipe fitted on a day."""
-    outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
+    outcome = outcome_for(strategy.algorithm, lake, strategy, day)
     frame = challenger_frame(lake, strategy, day, None)
     found = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome)
     if found.model is None:

@@ -7,13 +7,12 @@ distance of a column is computed here, because Evidently needs 0.2 seconds for a
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.numerics import fit_seed
 from seg_assets.drift.evidently_report import (
     JENSEN_SHANNON,
     WASSERSTEIN,
@@ -25,10 +24,9 @@ from seg_assets.drift.evidently_report import (
 )
 from seg_assets.drift.verdict import Measure, Measured, Verdict, Yesterday, judge_day
 from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.decisions.challenge import challenge
 from seg_assets.segments.decisions.store import Decision
-from seg_assets.segments.fitting.fit import fit_challenger
-from seg_assets.segments.fitting.gate import judge
-from seg_assets.segments.fitting.reference import describe, make_reference, shadow_gain
+from seg_assets.segments.fitting.reference import describe, shadow_gain
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.strategy import Strategy
 
@@ -58,7 +56,7 @@ def rehearse(
     measured_by: Measure | None = None,
     taken: dict[tuple[str, ...], Decision | None] | None = None,
 ) -> Rehearsed:
-    """Judge each day, and decide where the verdict asks for it, as the sensor and `settle_day` would.
+    """Judge each day, and decide where the verdict asks for it, as the sensor and `decide_day` would.
 
     Args:
         strategy: what is segmented.
@@ -110,28 +108,9 @@ def decide(
     seed: int,
     cause: str,
 ) -> Decision | None:
-    """Fit a challenger and put it through the gate; None when nothing could be fitted."""
-    model = champion.segment_model() if champion else None
-    used = {segment["id"] for d in before for segment in d.model["segments"]}
-    found = fit_challenger(strategy, frame, day, model, used, fit_seed(seed, strategy.name), outcome)
-    if found.model is None:
-        return None
-    if outcome is not None:
-        outcome = replace(outcome, X=found.model.space.transform(outcome.frame))
-    judged = judge(strategy, frame, model, found.model, found.lineage, fit_seed(seed, strategy.name), outcome=outcome)
-    in_force = found.model if judged.promote or model is None else model
-    return Decision(
-        strategy=strategy.name,
-        day=day,
-        cause=cause,
-        model=found.model.to_document(),
-        promoted=judged.promote,
-        reason=judged.reason,
-        against_model_id=model.model_id if model else "",
-        numbers=judged.numbers,
-        lineage=list(found.lineage),
-        reference=make_reference(strategy, frame, in_force),
-    )
+    """Fit a challenger and put it through the gate; None when nothing could be fitted. before: the earlier ones."""
+    used_ids = {segment["id"] for d in before for segment in d.model["segments"]}
+    return challenge(strategy, day, frame, champion, used_ids, outcome, seed, cause).decision
 
 
 def plain_measure() -> Measure:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from seg_assets.segments.features import clustered_mask, needed_columns
-from seg_assets.segments.fitting.outcome import Observed, growth
+from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.features import needed_columns
+from seg_assets.segments.fitting.outcome import growth
+from seg_assets.segments.rules import clustered_mask
 from seg_assets.segments.strategy import Strategy
 
 # ---- money shops ---------------------------------------------------------------------------------------------------
@@ -280,13 +282,13 @@ class PlantedShop:
         frame.attrs["key"] = f"{self.key}-{n}"
         return frame
 
-    def outcome(self, strategy: Strategy, day: dt.date, horizon: int = 90) -> Observed:
+    def outcome(self, strategy: Strategy, day: dt.date, horizon: int = 90) -> Outcome:
         """Return what `value` learns from on a day: features of `horizon` days before, and the spend since."""
         earlier = day - dt.timedelta(days=horizon)
         then, now = self.frame(strategy, earlier), self.frame(strategy, day)
         then = then[clustered_mask(strategy, then)].reset_index(drop=True)
         values = pd.DataFrame({"monetary": growth(then, now, "monetary")})
-        return Observed(day=earlier, frame=then, values=values, horizon_days=horizon, basis="planted")
+        return Outcome(day=earlier, frame=then, values=values, horizon_days=horizon, basis="planted")
 
     def truth(self, day: dt.date) -> np.ndarray:
         """Return (users known,) the planted group on a day."""

@@ -5,6 +5,7 @@ import re
 import dagster as dg
 import pytest
 
+from seg_assets import cli
 from seg_assets.build import build_defs
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.settings import PACKAGE, Settings
@@ -101,3 +102,13 @@ def test_the_commands_that_a_new_shop_s_readme_names_are_those_of_its_makefile(s
 def test_the_strategies_of_a_new_shop_are_the_shipped_ones(shop):
     shipped = {path.name: path.read_text() for path in (PACKAGE / "segments" / "strategies").glob("*.yaml")}
     assert {path.name: path.read_text() for path in (shop / "strategies").iterdir()} == shipped
+
+
+def test_the_command_writes_the_shop_and_names_the_next_command(tmp_path, capsys):
+    folder = tmp_path / "my shop"
+    assert cli.main(["init", str(folder)]) == 0
+    printed = capsys.readouterr()
+    assert str(folder / "settings.yaml") in printed.out.splitlines()
+    assert f"cd '{folder}' && seg-assets simulate" in printed.err
+    assert cli.main(["init", str(folder)]) == 2
+    assert "not empty" in capsys.readouterr().err

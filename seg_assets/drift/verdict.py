@@ -22,9 +22,9 @@ from seg_assets.core.digests import digest
 from seg_assets.core.numerics import distinct_rows, fit_seed, sample_rows
 from seg_assets.drift.evidently_report import ColumnDrift, Comparison, Limits, compare
 from seg_assets.segments.decisions.store import Decision
-from seg_assets.segments.fitting.reference import describe, population, shadow_gain
+from seg_assets.segments.fitting.reference import describe, shadow_gain
 from seg_assets.segments.model import SegmentModel
-from seg_assets.segments.rules import history_days
+from seg_assets.segments.rules import history_days, population
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import Strategy
 

@@ -28,9 +28,11 @@ from seg_assets.segments import algorithms
 from seg_assets.segments.daily.assign import index_in, texts
 from seg_assets.segments.daily.members import NOBODY, Flows, Segmented, flows_between, segmented
 from seg_assets.segments.decisions.store import Decision, champion_as_of
-from seg_assets.segments.features import clustered_mask, load_features
-from seg_assets.segments.fitting import stability
+from seg_assets.segments.features import load_features
+from seg_assets.segments.fitting import indices, stability
+from seg_assets.segments.fitting.outcome import outcome_for
 from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.rules import population
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
@@ -192,9 +194,9 @@ def _model_numbers(
         whole: dict[str, float] = {}
         parts: dict[str, dict[str, float]] = {}
         if len(X):
-            apart = internal.separation(X, labels)
+            apart = indices.separation(X, labels)
             rows = sample_rows(frame["user_id"].iloc[users], internal.SILHOUETTE_SAMPLE, seed)
-            shape = internal.silhouette(X, labels, rows)
+            shape = indices.silhouette(X, labels, rows)
             whole = {
                 "silhouette": shape.value,
                 "silhouette_sd": shape.sd,
@@ -291,7 +293,7 @@ def measure_model(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int
 
 def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> ModelQuality:
     frame = load_features(lake, strategy, model.fit_day, categories=model.space.categories)
-    frame = frame[clustered_mask(strategy, frame)].reset_index(drop=True)
+    frame = population(strategy, frame)
     rows = sample_rows(frame["user_id"], stability.STABILITY_SAMPLE, seed)
     frame = frame.iloc[rows].reset_index(drop=True)
     few = sample_rows(frame["user_id"], null.NULL_SAMPLE, seed)
@@ -305,7 +307,7 @@ def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> 
     # The model's own: the YAML may ask for another algorithm since, and the champion stays until it is beaten.
     own = model.fitted.ALGORITHM
     parameters = dict(strategy.parameters) if own == strategy.algorithm else {}
-    guided = algorithms.is_guided(own)
+    guided = algorithms.named(own).is_guided
     # An outcome-guided clustering has nothing to learn from data without users' outcomes: k-means, which makes the most
     # compact groups there are, takes its place, so beating the null is then the harder.
     of_null = "kmeans" if guided else own
@@ -355,5 +357,5 @@ def known_of_users(space: FeatureSpace, frame: pd.DataFrame) -> tuple[np.ndarray
 
 def _outcome(lake: Lake, strategy: Strategy, model: SegmentModel) -> Any:
     """Return the outcome that guides the model's algorithm on the fit day, None for algorithms without one."""
-    outcome = algorithms.outcome_for(model.fitted.ALGORITHM, lake, strategy, model.fit_day)
+    outcome = outcome_for(model.fitted.ALGORITHM, lake, strategy, model.fit_day)
     return None if outcome is None else replace(outcome, X=model.space.transform(outcome.frame))

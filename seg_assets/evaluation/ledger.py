@@ -18,8 +18,8 @@ from seg_assets.evaluation.validity import Estimate, difference
 from seg_assets.evaluation.validity_lake import HORIZON_DAYS, labels_side_by_side, load_origin
 from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions import store as decisions
+from seg_assets.segments.decisions.challenge import challenger_frame
 from seg_assets.segments.decisions.store import Decision
-from seg_assets.segments.fitting.fit import challenger_frame
 from seg_assets.segments.strategy import Strategy
 
 # Metric of evaluation.validity to what a reader calls it.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from seg_assets.core.numerics import one_thread
-from seg_assets.evaluation.internal import silhouette
+from seg_assets.segments.fitting.indices import silhouette
 
 # Silhouette of 1,500 users has an sd of about .004; structure that small is of no use to a marketer either.
 NULL_SAMPLE = 1_500

@@ -8,22 +8,24 @@ Not here: the measures (`evaluation.validity`), the baselines (`evaluation.basel
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.numerics import fit_seed, one_thread
+from seg_assets.core.numerics import fit_seed, one_thread, sample_rows
 from seg_assets.evaluation import baselines
 from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
 from seg_assets.evaluation.validity import Outcomes, judge, outcomes_between
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.daily.assign import assign_day
-from seg_assets.segments.features import clustered_mask, load_columns, load_features
-from seg_assets.segments.fitting.fit import fit_challenger
-from seg_assets.segments.fitting.reference import population
+from seg_assets.segments.features import load_columns, load_features
+from seg_assets.segments.fitting.fit import fit_challenger, fit_parameters, in_space
+from seg_assets.segments.fitting.outcome import outcome_for
+from seg_assets.segments.fitting.stability import bootstrap
 from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.rules import population
 from seg_assets.segments.strategy import PROFILE_COLUMNS, Clusters, Strategy
 
 TABLE = "segment_validity"
@@ -170,8 +172,7 @@ def load_origin(lake: Lake, day: dt.date, horizon_days: int = HORIZON_DAYS) -> O
     if horizon_days == HORIZON_DAYS and lake.has(CATEGORIES, later):
         shares = lake.read(CATEGORIES, later, ["user_id", "category", "share_90d"])
     if len(then) > MOST_USERS:
-        hashes = pd.util.hash_array(then["user_id"].to_numpy(dtype=object), hash_key="validity00000000")
-        then = then.iloc[np.sort(np.argsort(hashes, kind="stable")[:MOST_USERS])].reset_index(drop=True)
+        then = then.iloc[sample_rows(then["user_id"], MOST_USERS, "validity00000000")].reset_index(drop=True)
     return Origin(day, then, outcomes_between(then, after, shares))
 
 
@@ -236,7 +237,7 @@ def fitted_labels(lake: Lake, strategy: Strategy, day: dt.date, users: pd.Series
         MissingDaysError: a day that the recipe learns from was never materialized.
     """
     frame = load_features(lake, strategy, day)
-    outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
+    outcome = outcome_for(strategy.algorithm, lake, strategy, day)
     fit = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome, replications=0)
     if fit.model is None:
         return Labels(np.zeros(len(users), dtype=np.int64), np.full(len(users), "unassigned"), None, fit.reason)
@@ -269,33 +270,25 @@ def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, r
     if labels.model is None or labels.frame is None or replications < 1:
         return float("nan")
     space, k = labels.model.space, labels.model.n_clusters
-    users = labels.frame[clustered_mask(strategy, labels.frame)].reset_index(drop=True)
+    users = population(strategy, labels.frame)
     X, X_all = space.transform(users), space.transform(labels.frame)
     base = labels.model.scores(X_all).argmin(axis=1)
-    taught, outcome = None, labels.outcome
-    if outcome is not None:
-        outcome = replace(outcome, X=space.transform(outcome.frame))
-        taught = outcome.frame["user_id"].to_numpy(dtype=object).astype(str)
+    outcome = None if labels.outcome is None else in_space(labels.outcome, space)
     names, seed = users["user_id"].to_numpy(dtype=object).astype(str), fit_seed(seed, strategy.name)
-    agreement = []
-    for replication in range(replications):
-        rng = np.random.default_rng([seed, 13, replication])
-        drawn = rng.integers(0, len(users), len(users))
-        again = outcome
-        if outcome is not None and taught is not None:
-            times = pd.Series(names[drawn]).value_counts().reindex(taught).fillna(0).to_numpy(dtype=np.int64)
-            rows = np.repeat(np.arange(len(taught)), times)
-            again = replace(
-                outcome,
-                frame=outcome.frame.iloc[rows].reset_index(drop=True),
-                values=outcome.values.iloc[rows].reset_index(drop=True),  # noqa: PD011  a field, not DataFrame.values
-                X=None if outcome.X is None else outcome.X[rows],
-            )
-        known = algorithms.module_of(strategy.algorithm).PARAMETERS
-        given = ({"starts": strategy.fit.starts} if "starts" in known else {}) | strategy.parameters
-        fitted = algorithms.fit(strategy.algorithm, X[drawn], k, seed=seed, outcome=again, parameters=given)
-        agreement.append(adjusted_rand_index(labels_table(base, fitted.scores(X_all).argmin(axis=1))))
-    return float(np.mean(agreement))
+
+    def refit(drawn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        teacher = outcome
+        if outcome is not None:
+            known = outcome.frame["user_id"].to_numpy(dtype=object).astype(str)
+            times = pd.Series(names[drawn]).value_counts().reindex(known).fillna(0).to_numpy(dtype=np.int64)
+            teacher = outcome.take(np.repeat(np.arange(len(known)), times))
+        parameters = fit_parameters(strategy)
+        fitted = algorithms.fit(strategy.algorithm, X[drawn], k, seed=seed, outcome=teacher, parameters=parameters)
+        return fitted.scores(X_all).argmin(axis=1)
+
+    generators = (np.random.default_rng([seed, 13, replication]) for replication in range(replications))
+    refits = bootstrap(len(users), len(users), generators, refit)
+    return float(np.mean([adjusted_rand_index(labels_table(base, others)) for _, others in refits]))
 
 
 def boosted_ceiling(lake: Lake, strategy: Strategy, origin: Origin, seed: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 Read anew without them, a day would lose their lines. A sensor or a replay does not ask for that, and a run that a
 person asks for refuses to, unless its config says that they are to be forgotten.
 
-Not here: which days to read anew for other reasons (`events.sensor`).
+Not here: which days to read anew for other reasons (`events.changes`).
 """
 
 import datetime as dt

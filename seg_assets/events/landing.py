@@ -3,7 +3,7 @@
 A day's fingerprint (`landing_stat`) is cheap: path, size and modification time of its files. The digest is exact:
 the SHA-256 of each file. Both include the source's mapping, so that a day is stale when the YAML changed.
 
-Not here: what files hold (`events.reader`), and which days to read anew (`events.sensor`).
+Not here: what files hold (`events.reader`), and which days to read anew (`events.changes`).
 """
 
 import datetime as dt
@@ -171,23 +171,11 @@ def missing_feeds(source: Source, landing: Path, day: dt.date) -> list[str]:
     return [name for name in required_feeds(source) if not files_of(source, landing, name, day)]
 
 
-def landing_state(source: Source, landing: Path, time_zone: str = "UTC") -> dict[dt.date, str]:
-    """Return the cheap fingerprint of every day that has a dated file, oldest first.
-
-    Files that hold many days say nothing of their days by name: see `undated_files`.
+def all_files(source: Source, landing: Path) -> list[LandingFile]:
+    """Return the files of every feed, whatever their day.
 
     Raises:
         LandingError: the landing folder cannot be read.
     """
     check_landing(landing)
-    by_day: dict[dt.date, list[LandingFile]] = {}
-    for name in source.all_feeds():
-        for file in files_of(source, landing, name):
-            if file.day is not None:
-                by_day.setdefault(file.day, []).append(file)
-    return {day: day_stat(source, by_day[day], time_zone) for day in sorted(by_day)}
-
-
-def undated_files(source: Source, landing: Path) -> list[LandingFile]:
-    """Return files whose day is in no name: event files that hold many days, and undated users and products."""
-    return [f for name in source.all_feeds() for f in files_of(source, landing, name) if f.day is None]
+    return [file for name in source.all_feeds() for file in files_of(source, landing, name)]

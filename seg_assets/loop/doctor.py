@@ -350,7 +350,7 @@ def _missing(settings: Settings, lake: Lake) -> list[Finding]:
         )
         for a, b in contiguous(gaps)
     ]
-    from seg_assets.events.sensor import changed_days
+    from seg_assets.events.changes import changed_days
 
     try:
         changed = changed_days(settings, lake, have)

@@ -24,8 +24,8 @@ from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import NONE, Lake
 from seg_assets.loop.staleness import Snapshot, Stale, derived_tables
 from seg_assets.orchestration import tags
+from seg_assets.segments.decisions.inputs import changed_inputs, outcome_inputs_now, version_input
 from seg_assets.segments.decisions.store import DRIFT, Decision, decisions_of_day, history_digest
-from seg_assets.segments.fitting.fit import FIT_VERSION
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_of
 
 VERDICTS = "drift_report"
@@ -252,40 +252,9 @@ def _why_decide(
         return f"the verdict of {day} no longer asks for the decision that is there"
     if derived.cause != row.cause:
         return f"the verdict of {day} says {row.cause}, the decision was for {derived.cause}"
-    expected = _inputs_now(now, strategy, settings, row, derived, day)
-    changed = sorted(key for key, value in expected.items() if derived.inputs.get(key) != value)
+    verdict = row.verdict_digest if derived.against_model_id else NONE
+    changed = changed_inputs(now.lake, strategy, derived, settings.seed, verdict, now.content)
     return f"the decision of {day} rests on what has changed: {', '.join(changed)}" if changed else ""
-
-
-def _inputs_now(
-    now: Snapshot, strategy: Strategy, settings: Settings, row: "_Row", derived: Decision, day: dt.date
-) -> dict[str, str]:
-    """The inputs that a decision names (segments.fit), as they are now. Keys that we do not know are left out."""
-    known = {
-        "strategy": strategy.fit_digest(),
-        "seed": str(settings.seed),
-        "fit_version": FIT_VERSION,
-        "verdict": row.verdict_digest if derived.against_model_id else NONE,
-        "segment_model:to_yesterday": history_digest(now.lake, strategy.name, day),
-    }
-    found = {key: value for key, value in known.items() if key in derived.inputs}
-    for key in derived.inputs:
-        table, _, window = key.partition(":")
-        if table not in now.footers:
-            continue
-        if window == "day":
-            found[key] = now.content(table, day)
-    return found | _earlier_inputs(now, derived, day)
-
-
-def _earlier_inputs(now: Snapshot, derived: Decision, day: dt.date) -> dict[str, str]:
-    """What an outcome-guided decision learned from, as it is now: content of earlier days by input key."""
-    found = {}
-    for key in derived.inputs:
-        table, _, window = key.partition(":horizon-")
-        if table in now.footers and window.isdigit():
-            found[key] = now.content(table, day - ONE_DAY * int(window))
-    return found
 
 
 def _recluster(
@@ -309,7 +278,8 @@ def _recluster(
     ]
     if derived is not None:
         # What it learned from on an earlier day, too: a late event there asks anew.
-        state += sorted(f"{k} {v}" for k, v in _earlier_inputs(now, derived, day).items())
+        state += sorted(f"{k} {v}" for k, v in outcome_inputs_now(derived, now.content).items())
+    state += version_input(strategy).values()
     return Request(
         kind="recluster",
         first=day,

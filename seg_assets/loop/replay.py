@@ -21,12 +21,12 @@ from seg_assets.core.days import ONE_DAY, check_order, day_range, say_days
 from seg_assets.core.errors import SegAssetsError
 from seg_assets.core.settings import Settings
 from seg_assets.events.assets import READERS
-from seg_assets.events.sensor import LANDED, changed_days, runs_of
+from seg_assets.events.changes import LANDED, changed_days, runs_of
 from seg_assets.lake.store import Lake
 from seg_assets.loop import planner
 from seg_assets.orchestration import tags
 from seg_assets.orchestration.instance import open_instance, prepare_instance
-from seg_assets.segments.fitting.fit import Request as DecisionRequest
+from seg_assets.segments.decisions.request import DecisionRequest
 from seg_assets.segments.strategy import strategies_of
 
 # A strategy decides at most once a cool-down, so a year of four strategies stays far below this.

@@ -1,69 +1,17 @@
 """Say a report in plain sentences: what a reader in a hurry takes away. Numbers in, text out; nothing is markup.
 
-Not here: numbers as text (`core.text`), and the words of the page's template (`templates/report.html`).
+Not here: numbers as text (`core.text`), words of profile columns (`core.columns`), and the words of the page's template
+(`templates/report.html`).
 """
 
 from collections.abc import Sequence
 
+from seg_assets.core import columns
 from seg_assets.core.text import number, percent, short
 from seg_assets.reports.contents import Apart, Report, SegmentRow
 
-FEATURES = {
-    "recency_days": "days since last purchase",
-    "inactive_days": "days since last visit",
-    "tenure_days": "days as a customer",
-    "orders": "orders",
-    "monetary": "spend",
-    "gross": "gross spend",
-    "refunds": "refunds",
-    "refund_amount": "money refunded",
-    "active_days": "active days",
-    "sessions": "visits",
-    "views": "product views",
-    "searches": "searches",
-    "carts": "items put in the cart",
-    "coupons": "coupons used",
-    "campaigns": "campaigns seen",
-    "service": "service contacts",
-    "cart_to_purchase_rate": "cart-to-purchase rate",
-    "basket_size": "basket size",
-    "discount_share": "share bought on discount",
-    "order_value_mean": "average order value",
-    "order_value_var": "variation of order value",
-    "order_value_min": "smallest order",
-    "order_value_max": "largest order",
-    "review_mean": "average rating given",
-    "reviews": "reviews",
-    "inter_purchase_days": "days between purchases",
-    "categories": "categories bought",
-    "household_size": "household size",
-    "age_band": "age",
-    "income_band": "income",
-}
-# Features that are counted: more and fewer, where others are higher and lower.
-COUNTED = frozenset(
-    {
-        "orders",
-        "refunds",
-        "active_days",
-        "sessions",
-        "views",
-        "searches",
-        "carts",
-        "coupons",
-        "campaigns",
-        "service",
-        "reviews",
-        "categories",
-        "recency_days",
-        "inactive_days",
-        "tenure_days",
-        "inter_purchase_days",
-    }
-)
 # A change of a segment's size that is worth a sentence, and the users of both days together that it takes to see one.
 LEAST_CHANGE, LEAST_USERS = 0.02, 20
-WINDOWS = {"7d": "7 days", "28d": "28 days", "90d": "90 days", "all": "all time"}
 
 CAUSES = {
     "bootstrap": "first model",
@@ -78,16 +26,14 @@ def feature(name: str) -> str:
     """Return a feature's name for a reader: `monetary_90d` is 'spend, 90 days'."""
     if "=" in name:
         attribute, _, level = name.partition("=")
-        return f"{FEATURES.get(attribute, attribute.replace('_', ' '))} {level}"
-    if name.startswith("category:"):
-        return f"share spent on {name.removeprefix('category:')}"
-    stem, _, tail = name.rpartition("_")
-    if tail in WINDOWS and stem:
-        if stem.endswith("_share") and stem.split("_")[0] in ("channel", "device"):
-            kind, _, which = stem.removesuffix("_share").partition("_")
-            return f"{kind} {which}"
-        return f"{FEATURES.get(stem, stem.replace('_', ' '))}, {WINDOWS[tail]}"
-    return FEATURES.get(name, name.replace("_", " "))
+        return f"{columns.words_for(attribute)} {level}"
+    if name.startswith(columns.CATEGORY_PREFIX):
+        return f"share spent on {name.removeprefix(columns.CATEGORY_PREFIX)}"
+    stem, window = columns.split_window(name)
+    if not window:
+        return columns.words_for(name)
+    share = columns.share_of(stem)
+    return " ".join(share) if share else f"{columns.words_for(stem)}, {columns.WINDOWS[window]}"
 
 
 def move_reason(feature_name: str | None, *, rule: bool) -> str:
@@ -102,24 +48,17 @@ def move_reason(feature_name: str | None, *, rule: bool) -> str:
     return f"rule on {cause}" if rule else f"mostly {cause}"
 
 
-def is_share(name: str) -> bool:
-    """Tell whether a feature is a part of a whole, to be read as a percentage."""
-    stem = name.rpartition("_")[0] if name.rpartition("_")[2] in WINDOWS else name
-    return name.startswith("category:") or "=" in name or stem.endswith(("_share", "_rate"))
-
-
 def value(name: str, amount: float | None) -> str:
     """Return a feature's value for a reader."""
-    return percent(amount, 0) if is_share(name) else short(amount)
+    return percent(amount, 0) if columns.is_share(name) else short(amount)
 
 
 def _compared(item: Apart) -> str:
-    stem = item.feature.rpartition("_")[0] if item.feature.rpartition("_")[2] in WINDOWS else item.feature
     up = item.score > 0
     if "=" in item.feature:
         return ("mostly " if up else "rarely ") + feature(item.feature)
     size = "much " if abs(item.score) >= 1 else "" if abs(item.score) >= 0.4 else "slightly "
-    if stem in COUNTED:
+    if columns.is_counted(item.feature):
         many = size.replace("much", "many" if up else "far")
         return f"{many}{'more' if up else 'fewer'} {feature(item.feature)}"
     return f"{size}{'higher' if up else 'lower'} {feature(item.feature)}"

@@ -17,11 +17,12 @@ from seg_assets.core.settings import Settings
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.segments.daily import migration as migrations
-from seg_assets.segments.decisions.store import champion_as_of
+from seg_assets.segments.decisions.store import champion_as_of, champion_before
 from seg_assets.segments.explaining.text import say as explanation_text
 from seg_assets.segments.explaining.user import explain_user
 from seg_assets.segments.fitting import tuning
-from seg_assets.segments.rules import DORMANT, marked_names, rule_id
+from seg_assets.segments.model import marked_names
+from seg_assets.segments.rules import DORMANT, rule_id
 from seg_assets.segments.strategy import choose_strategies, choose_strategy
 
 _NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
@@ -115,7 +116,10 @@ def tune(name: str, day: dt.date, numbers: str | None, no_features: bool, as_jso
     strategy = choose_strategy(settings, name, "STRATEGY")
     if output and output.suffix not in PICTURES:
         raise ConfigError(f"--output {str(output)!r}: a file that ends in {' or '.join(PICTURES)}")
-    tuned = tuning.tune(Lake.of(settings), strategy, day, settings.seed, _range_of_k(numbers), not no_features)
+    lake, counts = Lake.of(settings), _range_of_k(numbers)
+    champion = champion_before(lake, strategy.name, day)
+    champion_k = champion.segment_model().n_clusters if champion else None
+    tuned = tuning.tune(lake, strategy, day, settings.seed, counts, not no_features, champion_k=champion_k)
     if output:
         _write("--output", output, tuning.page(tuned) if output.suffix == ".html" else tuning.picture(tuned))
     print(json.dumps(tuned.to_dict(), indent=1, allow_nan=False) if as_json else tuning.say(tuned))

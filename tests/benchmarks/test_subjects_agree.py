@@ -15,7 +15,8 @@ from seg_assets.events.reader import Reader
 from seg_assets.lake.store import Lake
 from seg_assets.profiles import runner
 from seg_assets.segments.assets import assign_lake_day
-from seg_assets.segments.fitting.fit import Request, settle_day
+from seg_assets.segments.decisions.decide import decide_day
+from seg_assets.segments.decisions.request import DecisionRequest
 from seg_assets.segments.strategy import strategies_of
 
 USERS, DAYS, PACE = 150, 21, 0.6
@@ -52,7 +53,7 @@ def build(place: Place) -> None:
     ours.plant_past(place, place.days[:-2])
     for day in place.days[-2:]:
         for strategy in strategies.values():
-            settle_day(lake, strategy, day, settings.seed, Request(strategy.name, day, "manual"))
+            decide_day(lake, strategy, day, settings.seed, DecisionRequest(strategy.name, day, "manual"))
         assign_lake_day(lake, strategies, day)
         lake.publish_frame(TABLE, day, evaluate_day(lake, strategies, settings, day), SCHEMA)
         judge(lake, strategies, settings, day)

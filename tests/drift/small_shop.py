@@ -23,9 +23,9 @@ from seg_assets.drift.evidently_report import ColumnDrift, Comparison
 from seg_assets.lake.store import DATA, FOOTER_KEY, Lake, Provenance
 from seg_assets.loop import planner
 from seg_assets.loop.staleness import derived_tables
+from seg_assets.segments.decisions.decide import decide_day
+from seg_assets.segments.decisions.request import DecisionRequest as Asked
 from seg_assets.segments.decisions.store import champion_digest
-from seg_assets.segments.fitting.fit import Request as Asked
-from seg_assets.segments.fitting.fit import settle_day
 from seg_assets.segments.strategy import Strategy, parse_strategy
 
 START = dt.date(2024, 1, 1)
@@ -117,7 +117,7 @@ class Shop:
         """What one asset does to one day."""
         if table == "segment_model":
             for one in self.strategies.values():
-                settle_day(self.lake, one, d, self.settings.seed)
+                decide_day(self.lake, one, d, self.settings.seed)
         elif table == "drift_report":
             publish_day(self.lake, self.strategies, self.settings, d)
         elif table == "user_profiles":
@@ -163,7 +163,7 @@ class Shop:
             asked = planner.run_config_for(request)["ops"]["segment_model"]["config"]["requests"]
             for one in asked:
                 wanted = Asked(**{**one, "day": dt.date.fromisoformat(one["day"])})
-                settle_day(self.lake, self.strategies[one["strategy"]], wanted.day, self.settings.seed, wanted)
+                decide_day(self.lake, self.strategies[one["strategy"]], wanted.day, self.settings.seed, wanted)
             return
         for table in request.tables:
             for d in day_range(request.first, request.last):

@@ -10,7 +10,7 @@ from seg_assets.drift.verdict import Yesterday, judge_day, limits_for, settled_a
 from seg_assets.segments import algorithms
 from seg_assets.segments.decisions.store import Decision
 from seg_assets.segments.fitting.reference import make_reference
-from seg_assets.segments.model import Segment, SegmentModel, settled
+from seg_assets.segments.model import Segment, SegmentModel, as_stored
 from seg_assets.segments.space import FeatureSpace
 from tests.drift.small_shop import strategy, users
 
@@ -21,7 +21,7 @@ def fitted(one, frame, k=3) -> SegmentModel:
     space = FeatureSpace.fit(frame, one)
     found = algorithms.fit("kmeans", space.transform(frame), k, seed=0)
     segments = tuple(Segment(f"value-{n:03d}", f"Group {n}", 0, 0.0) for n in range(found.n_clusters))
-    return settled(SegmentModel(one.name, DAY, space, found, segments))
+    return as_stored(SegmentModel(one.name, DAY, space, found, segments))
 
 
 def decided(one, frame, promoted=True) -> Decision:

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,6 @@ def test_many_small_files_are_mapped_at_once_and_give_what_each_alone_gives(tmp_
 
 def test_quotes_left_open_cost_no_more_than_their_lines(tmp_path):
     # Each of them was parsed again with every one of the two hundred lines after it: 3,000 took 73 s.
-    import time
 
     path = tmp_path / "f.csv"
     path.write_text("a,b\n" + f'"open,{"x" * 2000}\n' * 1000)

@@ -16,7 +16,6 @@ Not here: why a user moved (`segments.daily.moves`), and publishing a day (`segm
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,9 +62,6 @@ DESCRIPTIONS = {
     "proposed_segment_id": "Nearer segment that the user is not moved to yet; null when there is none",
     "proposed_days": "Days in a row with that proposal, this one included",
 }
-
-# Algorithms whose differences of scores are log odds.
-LOG_SCORED = frozenset({"gaussian_mixture"})
 
 # State that the next day reads.
 STATE = ("user_id", "segment_id", "kind", "since_day", "proposed_segment_id", "proposed_days")
@@ -167,7 +163,7 @@ def assign_clusters(
     differs = home != best
     same = differs & (proposals[0] == best)
     waited = np.where(differs, np.where(same, proposals[1], 0) + 1, 0).astype(np.int32)
-    moves = beats(champion.fitted, home, best, scores[rows, home], nearest, strategy.hysteresis.margin)
+    moves = champion.fitted.beats(home, best, scores[rows, home], nearest, strategy.hysteresis.margin)
     held = differs & ~moves & (waited < strategy.hysteresis.dwell_days)
     cluster = np.where(held, home, best)
 
@@ -190,19 +186,6 @@ def assign_clusters(
         "proposed": np.where(held, best, -1),
         "waited": np.where(held, waited, 0).astype(np.int32),
     }
-
-
-def beats(
-    fitted: Any, home: np.ndarray, best: np.ndarray, at_home: np.ndarray, at_best: np.ndarray, margin: float
-) -> np.ndarray:
-    """Whether cluster `best` beats cluster `home` by the relative margin; smaller scores are better. All (n,)."""
-    if fitted.ALGORITHM in LOG_SCORED:
-        return at_home - at_best > -np.log1p(-margin)
-    if getattr(fitted, "BOXES", False):
-        return at_home - at_best > margin**2
-    offsets = getattr(fitted, "offsets", None)
-    shared = 0.0 if offsets is None else np.minimum(offsets[home], offsets[best])
-    return at_best - shared < (1.0 - margin) * (at_home - shared)
 
 
 def load_for(

@@ -21,8 +21,7 @@ from seg_assets.lake.store import Lake, Provenance
 from seg_assets.segments.daily import assign, moves, summaries
 from seg_assets.segments.daily.members import NOBODY, flows_between, segmented
 from seg_assets.segments.decisions.store import Decision, champion_as_of, champion_digest
-from seg_assets.segments.model import SegmentModel
-from seg_assets.segments.rules import marked_names
+from seg_assets.segments.model import SegmentModel, marked_names
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest
 
 CHAMPION_INPUT = "segment_model:champion"

@@ -19,8 +19,8 @@ from seg_assets.segments.algorithms.prototypes import by_columns
 from seg_assets.segments.daily.assign import CLUSTER, RULE, index_in, texts
 from seg_assets.segments.fitting import naming
 from seg_assets.segments.fitting.surrogate import Rule, surrogate_rules
-from seg_assets.segments.model import SegmentModel
-from seg_assets.segments.rules import segment_names
+from seg_assets.segments.model import SegmentModel, segment_names
+from seg_assets.segments.rules import deciding_columns
 from seg_assets.segments.space import numbers_of, text_of
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
@@ -163,12 +163,7 @@ def rules_by_segment(
 
 def readable_columns(strategy: Strategy, frame: pd.DataFrame, champion: SegmentModel) -> pd.DataFrame:
     """Return the columns that rules may speak of: the champion's own, and those that decide the rule segments."""
-    deciding = ["orders_all"] if strategy.eligibility.minimum_orders else []
-    deciding += ["active_days_all"] if strategy.eligibility.minimum_active_days else []
-    deciding += ["tenure_days"] if strategy.rules.new_within_days is not None else []
-    deciding += ["inactive_days"] if strategy.rules.dormant_after_days is not None else []
-    deciding += ["is_suspected_bot"] if strategy.rules.bots else []
-    wanted = dict.fromkeys([*champion.space.sources, *deciding, *strategy.eligibility.minimum])
+    wanted = dict.fromkeys([*champion.space.sources, *deciding_columns(strategy)])
     return frame[[c for c in wanted if c in frame.columns]]
 
 

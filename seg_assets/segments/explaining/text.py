@@ -11,7 +11,7 @@ from typing import Any
 from seg_assets.segments.daily.assign import CLUSTER
 from seg_assets.segments.daily.moves import ENTERED
 from seg_assets.segments.explaining.user import Explanation, value_text
-from seg_assets.segments.fitting.stability import TRUSTED
+from seg_assets.segments.model import TRUSTED
 
 # Drivers and contributions that are listed one by one; the rest is added up.
 DRIVERS, CONTRIBUTIONS = 6, 5

@@ -22,7 +22,7 @@ from seg_assets.segments.daily import moves
 from seg_assets.segments.daily.assign import CLUSTER, STATE, TABLE, load_for
 from seg_assets.segments.decisions.store import champion_as_of
 from seg_assets.segments.explaining.counterfactual import Counterfactual, nearest_counterfactual, value_of
-from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.model import SegmentModel, marked_names
 from seg_assets.segments.strategy import Strategy
 
 
@@ -80,7 +80,7 @@ def explain_user(lake: Lake, strategy: Strategy, user_id: str, day: dt.date) -> 
         )
     decision = champion_as_of(lake, strategy.name, day)
     champion = decision.segment_model() if decision else None
-    names = rules.marked_names(strategy, champion)
+    names = marked_names(strategy, champion)
     at = row.iloc[0]
     segment_id, since = str(at["segment_id"]), pd.Timestamp(at["since_day"]).date()
     frame = load_for(lake, strategy, day, [champion] if champion else [])
@@ -155,7 +155,7 @@ def _last_move(lake: Lake, strategy: str, user_id: str, since: dt.date) -> Mappi
 def _rule_reason(strategy: Strategy, segment_id: str, user: pd.DataFrame) -> str:
     """Say why a rule holds for the user, in the order of precedence of the rules."""
     limits = strategy.rules
-    rule = next((r for r, s in rules.rule_ids(strategy.name).items() if s == segment_id), "")
+    rule = rules.rule_of(strategy.name, segment_id)
     if rule == rules.UNASSIGNED:
         return "The strategy has no model yet: too few eligible users or too little history."
     if rule == rules.BOT:
@@ -169,11 +169,10 @@ def _rule_reason(strategy: Strategy, segment_id: str, user: pd.DataFrame) -> str
     if isinstance(tenure, float) and limits.new_within_days is not None and tenure < limits.new_within_days:
         return f"First seen {value_text(tenure)} days ago; new until {limits.new_within_days}."
     who = strategy.eligibility
-    least = {"orders_all": who.minimum_orders, "active_days_all": who.minimum_active_days, **who.minimum}
     short = []
-    for column, limit in least.items():
+    for column, limit in who.minimums.items():
         value = value_of(user, column)
-        if (column in who.minimum or limit > 0) and (not isinstance(value, float) or value < limit):
+        if not isinstance(value, float) or value < limit:
             short.append(f"{column} is {value_text(value)} (at least {limit:g})")
     return "Too little is known to cluster: " + (", ".join(short) or f"none of {', '.join(who.any_known)}") + "."
 
