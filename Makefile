@@ -19,7 +19,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 DEMO_ENV = SEG_ASSETS_HOME="$(HOME_DIR)/demo" SEG_ASSETS_SOURCE=complete_journey \
 	SEG_ASSETS_TIME_ZONE=America/New_York SEG_ASSETS_START_DAY=2017-01-01 SEG_ASSETS_END_DAY=2017-12-31
 
-.PHONY: help env demo ui test golden soak shared bench choosing drift-study hysteresis-study lint format site dist clean
+.PHONY: help env demo ui test golden soak shared bench choosing drift-study hysteresis-study tables-doc lint format site dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ drift-study: env  ## Simulate shifts for docs/drift.md: delays, false alarms, di
 
 hysteresis-study: env  ## Weigh moves against validity for docs/moves.md on the lake of the settings (FROM=, TO= days)
 	$(BIN)/python -m studies.hysteresis --from $(FROM) --to $(TO)
+
+tables-doc: env  ## Write docs/tables.md from the specs of the tables
+	$(BIN)/python -m studies.tables_doc
 
 lint: env  ## Style, which room may import which, types, SQL, and whether Dagster loads it all
 	$(BIN)/python -m ruff check .

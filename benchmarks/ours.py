@@ -203,7 +203,10 @@ def plant(table: str, day: dt.date, query: str) -> None:
     """Write a day that nobody computed, with a footer that says what is in it."""
     from dataclasses import replace
 
-    from seg_assets.lake.store import DATA, Provenance, content_hash_sql, copy_sql
+    from seg_assets.lake.content_hash import content_hash_sql
+    from seg_assets.lake.provenance import Provenance
+    from seg_assets.lake.publish import copy_sql
+    from seg_assets.lake.stamps import DATA
 
     lake = place_lake()
     with lake.connect() as con:

@@ -96,7 +96,7 @@ def tick(place: Place) -> dict[str, Any]:
             plan = planner.plan(place_lake(), strategies_of(settings), settings)
     found["tick_days"] = len(days)
     found["tick_files"] = len(days) * sum(t.required for t in TABLES.values())
-    found["tick_said"] = plan.resting_because or plan.requests[0].reason
+    found["tick_said"] = plan.resting_because or plan.runs[0].reason
     return found
 
 
@@ -107,7 +107,8 @@ def plant_years(days: list[dt.date]) -> None:
 
     from seg_assets.core.settings import Settings
     from seg_assets.core.tables import TABLES
-    from seg_assets.lake.store import DATA, FOOTER_KEY, Provenance
+    from seg_assets.lake.provenance import FOOTER_KEY, Provenance
+    from seg_assets.lake.stamps import DATA
     from seg_assets.segments.decisions.store import baseline_digest, champion_digest
     from seg_assets.segments.strategy import STRATEGIES_KEY, strategies_digest, strategies_of
 

@@ -80,6 +80,7 @@ VERBS = LazyGroup(
         "ui": Verb("seg_assets.commands", "ui", "Start the Dagster UI and daemon of this shop."),
         "doctor": Verb("seg_assets.loop.cli", "doctor", "Name what is missing, stale, damaged or undecided."),
         "gc": Verb("seg_assets.loop.cli", "gc", "Remove old leftovers, never a file in use."),
+        "rehash": Verb("seg_assets.loop.cli", "rehash", "Hash files of another kind of content hash anew."),
         "views": Verb("seg_assets.commands", "views", "Print SQL with one view per lake table, for any DuckDB."),
         "source": SOURCE,
         "load": Verb("seg_assets.commands", "load", "Write a public data set as landing files."),

@@ -1,7 +1,9 @@
-"""Every algorithm beside every other: on made-up shops of several kinds and, where it is given, on the real panel.
+"""Compare every algorithm with every other, on invented shops of several kinds and on a lake of the real panel.
 
-What docs/choosing.md advises rests on these numbers; `make choosing` makes its tables again.
-All algorithms see the same users on the same day and are judged by `validity`, out of time.
+The advice of docs/choosing.md rests on these numbers; `make choosing` makes its tables again. All algorithms see the
+same users on the same day and are judged out of time (`evaluation.validity`).
+
+Not here: the shops (`studies.shops`).
 """
 
 import datetime as dt
@@ -21,13 +23,13 @@ import pandas as pd
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.text import markdown_table
 from seg_assets.evaluation import validity
-from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
 from seg_assets.evaluation.validity_lake import Labels, bootstrap_ari, fitted_labels, fixed_k, load_origin
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.fitting.fit import fit_challenger
+from seg_assets.segments.fitting.indices import adjusted_rand
 from seg_assets.segments.fitting.outcome import growth
 from seg_assets.segments.strategy import Strategy, parse_strategy
 from studies import shops
@@ -83,7 +85,7 @@ class Measured:
     errors: Mapping[str, float | None] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """One flat JSON record."""
+        """Return the numbers as one flat JSON record."""
         return {
             "shop": self.shop,
             "algorithm": self.algorithm,
@@ -94,8 +96,8 @@ class Measured:
 
 
 def recipes() -> dict[str, Strategy]:
-    """Each algorithm at five groups, on the same money and dates; rules and plain tiers on what such are written in."""
-    found = {}
+    """Return each algorithm at five groups on the same money and dates; rules and plain tiers on columns they suit."""
+    strategies = {}
     for name in algorithms.names():
         given: dict[str, Any] = {"features": SPEND + DATES}
         if name == "tiers":
@@ -105,11 +107,13 @@ def recipes() -> dict[str, Strategy]:
             given = {"features": columns, "scaling": "none", "parameters": RULES}
         spec = {"name": name, "title": name, "algorithm": name, "k": {"min": GROUPS, "max": GROUPS}, **given}
         rules = {"new_within_days": None, "dormant_after_days": None, "bots": False}
-        found[name] = fixed_k(parse_strategy({**spec, "rules": rules, "eligibility": {"minimum_orders": 1}}), GROUPS)
-    return found
+        strategies[name] = fixed_k(
+            parse_strategy({**spec, "rules": rules, "eligibility": {"minimum_orders": 1}}), GROUPS
+        )
+    return strategies
 
 
-# ---- made-up shops ---------------------------------------------------------------------------------------------
+# ---- invented shops --------------------------------------------------------------------------------------------
 
 
 def simulated(
@@ -120,8 +124,8 @@ def simulated(
     refits: int = REFITS,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Measured]:
-    """Every algorithm on `count` shops of each kind; the error is that of the mean over shops."""
-    found = []
+    """Measure every algorithm on `count` shops of each kind; the error is that of the mean over shops."""
+    measured = []
     strategies = {n: s for n, s in recipes().items() if names is None or n in names}
     for kind in kinds:
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in strategies}
@@ -132,8 +136,8 @@ def simulated(
             judged = _outcomes(shop.money, now)
             for name, strategy in strategies.items():
                 rows[name].append(_one(strategy, now, earlier, judged, shop.truth, seed, refits))
-        found += [_mean(kind, name, rows[name]) for name in strategies]
-    return found
+        measured += [_mean(kind, name, rows[name]) for name in strategies]
+    return measured
 
 
 def _outcomes(money: np.ndarray, now: pd.DataFrame) -> validity.Outcomes:
@@ -155,17 +159,15 @@ def _one(
     if algorithms.named(strategy.algorithm).is_guided:
         values = pd.DataFrame({"monetary": growth(earlier, now, "monetary")})
         outcome = Outcome(day - dt.timedelta(days=HORIZON), earlier, values, horizon_days=HORIZON)
-    found = fit_challenger(strategy, now, day, None, (), seed, outcome, replications=0)
-    if found.model is None:
-        raise ConfigError(f"{strategy.name}: {found.reason}")
-    labels = found.model.assign(now)["segment_id"].to_numpy(dtype=object).astype(str)
-    whole = Labels(labels, labels, found.model, "", now, outcome)
+    fit = fit_challenger(strategy, now, day, None, (), seed, outcome, replications=0)
+    if fit.model is None:
+        raise ConfigError(f"{strategy.name}: {fit.reason}")
+    labels = fit.model.assign(now)["segment_id"].to_numpy(dtype=object).astype(str)
+    whole = Labels(labels, labels, fit.model, "", now, outcome)
     row = _judged(labels, judged)
     row["bootstrap_ari"] = bootstrap_ari(strategy, whole, day, seed, refits)
     if truth is not None:
-        known = np.unique(truth[shops.rows_of(now)], return_inverse=True)[1]
-        codes = np.unique(labels, return_inverse=True)[1]
-        row["truth_ari"] = adjusted_rand_index(labels_table(known, codes))
+        row["truth_ari"] = adjusted_rand(truth[shops.rows_of(now)], labels)
     return row
 
 
@@ -199,7 +201,7 @@ def panel(
     replications: int = 50,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Measured]:
-    """Every algorithm on rolling origins of a lake; errors are bootstrap errors over users.
+    """Measure every algorithm on rolling origins of a lake; errors are bootstrap errors over users.
 
     Raises:
         MissingDaysError: profiles of an origin, of 90 days before it or after it, were never materialized.
@@ -214,13 +216,13 @@ def panel(
         origin = load_origin(lake, day, HORIZON)
         origins.append(origin)
         for name, strategy in recipes().items():
-            found = fitted_labels(lake, strategy, day, origin.frame["user_id"], seed)
-            labels.setdefault(name, []).append(found.nearest)
-            row = _judged(found.nearest, origin.outcomes)
-            row["bootstrap_ari"] = bootstrap_ari(strategy, found, day, seed, refits)
+            own = fitted_labels(lake, strategy, day, origin.frame["user_id"], seed)
+            labels.setdefault(name, []).append(own.nearest)
+            row = _judged(own.nearest, origin.outcomes)
+            row["bootstrap_ari"] = bootstrap_ari(strategy, own, day, seed, refits)
             rows.setdefault(name, []).append(row)
     judged = validity.judge(labels, [o.outcomes for o in origins], seed=seed, replications=replications)
-    made = []
+    measured = []
     for result in judged:
         mean = _mean("panel", result.predictor, rows[result.predictor])
         errors = dict.fromkeys(METRICS)
@@ -228,35 +230,35 @@ def panel(
             e = result.estimates[metric]
             reach = (e.upper - e.lower) / 2 / validity.NORMAL_95
             errors[metric] = round(reach, 6) if math.isfinite(reach) else None
-        made.append(Measured("panel", result.predictor, mean.groups, mean.means, errors))
-    return made
+        measured.append(Measured("panel", result.predictor, mean.groups, mean.means, errors))
+    return measured
 
 
 # ---- seconds ---------------------------------------------------------------------------------------------------
 
 
 def timed(users: int = TIMED_USERS, columns: int = 7, seed: int = 0) -> dict[str, float]:
-    """CPU seconds of one fit by algorithm, on lognormal rows with five overlapping groups."""
+    """Measure CPU seconds of one fit by algorithm, on rows with five overlapping groups."""
     rng = np.random.default_rng(seed)
     group = rng.integers(0, GROUPS, users)
     X = rng.normal(size=(users, columns)) + group[:, None] * 0.8
     y = np.exp(0.5 * X[:, 0] + rng.normal(0, 0.5, users))
     frame = pd.DataFrame({"user_id": [f"u{i:06d}" for i in range(users)]})
-    told = Outcome(dt.date(2024, 1, 1), frame, pd.DataFrame({"monetary": y}), X, horizon_days=HORIZON)
-    found = {}
+    outcome = Outcome(dt.date(2024, 1, 1), frame, pd.DataFrame({"monetary": y}), X, horizon_days=HORIZON)
+    seconds = {}
     for name, strategy in recipes().items():
         rows = X[:, : len(strategy.features)] if name in ("tiers", "rules_sql") else X
         started = time.process_time()
-        algorithms.fit(name, rows, GROUPS, seed=seed, outcome=told, parameters=strategy.parameters)
-        found[name] = round(time.process_time() - started, 3)
-    return found
+        algorithms.fit(name, rows, GROUPS, seed=seed, outcome=outcome, parameters=strategy.parameters)
+        seconds[name] = round(time.process_time() - started, 3)
+    return seconds
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------
 
 
 def table(measured: Sequence[Measured]) -> str:
-    """Measured rows of one shop as Markdown, best R2 first."""
+    """Return the measured rows of one shop as Markdown, best R2 first."""
     shown = [m for m in METRICS if any(row.means.get(m) is not None for row in measured)]
     shown = [m for m in shown if m != "left_out" or any((row.means[m] or 0) > 0 for row in measured)]
     rows = [
@@ -273,42 +275,42 @@ def _cell(value: float | None, error: float | None) -> str:
 
 
 def seconds_table(seconds: Mapping[str, float]) -> str:
-    """CPU seconds as Markdown, quickest first."""
+    """Return CPU seconds as Markdown, quickest first."""
     rows = sorted(seconds.items(), key=lambda item: (item[1], item[0]))
     cells = [[f"`{name}`", f"{value:.2f}"] for name, value in rows]
     return markdown_table(["algorithm", f"CPU seconds, {TIMED_USERS:,} users x 7 columns"], cells)
 
 
 def sections(measured: Sequence[Measured], seconds: Mapping[str, float] | None = None) -> dict[str, str]:
-    """Markdown by the name of its markers."""
-    found = {}
-    made = [m for m in measured if m.shop != "panel"]
-    if made:
+    """Return Markdown by the name of its markers."""
+    parts_by_marker = {}
+    invented = [m for m in measured if m.shop != "panel"]
+    if invented:
         parts = []
-        for kind in dict.fromkeys(m.shop for m in made):
-            parts.append(f"**{shops.KINDS[kind]}**\n\n{table([m for m in made if m.shop == kind])}")
-        found["simulated"] = "\n\n".join(parts)
+        for kind in dict.fromkeys(m.shop for m in invented):
+            parts.append(f"**{shops.KINDS[kind]}**\n\n{table([m for m in invented if m.shop == kind])}")
+        parts_by_marker["simulated"] = "\n\n".join(parts)
     real = [m for m in measured if m.shop == "panel"]
     if real:
-        found["panel"] = table(real)
+        parts_by_marker["panel"] = table(real)
     if seconds:
-        found["seconds"] = seconds_table(seconds)
-    return found
+        parts_by_marker["seconds"] = seconds_table(seconds)
+    return parts_by_marker
 
 
-def between_markers(text: str, made: Mapping[str, str]) -> str:
-    """The document with the given sections put between their markers; others stay.
+def between_markers(text: str, tables: Mapping[str, str]) -> str:
+    """Return the document with the given sections between their markers; other sections stay.
 
     Raises:
         ConfigError: a section that has no markers in the document.
     """
-    for name, content in made.items():
+    for name, content in tables.items():
         text = put_between(text, f"<!-- measured: {name} -->", "<!-- end -->", content)
     return text
 
 
 def to_json(measured: Sequence[Measured], seconds: Mapping[str, float]) -> str:
-    """Everything as JSON."""
+    """Return everything as JSON."""
     return json.dumps({"measured": [m.record() for m in measured], "seconds": dict(seconds)}, indent=1, allow_nan=False)
 
 

@@ -1,9 +1,10 @@
-"""How soon the verdict sees a shift, how often it cries wolf, whether re-clustering helped: the study of docs/drift.md.
+"""Measure how soon the verdict sees a shift, how often it cries wolf, and whether re-clustering helped.
 
-`python -m studies.drift shifts` rehearses simulated shops with planted shifts (`planted`, `rehearse`) for the
-default settings and two others, with the real verdict, shadow, fit and gate, and rewrites the part between its markers.
-`python -m studies.drift proxy` measures how well the gate's gain foretells out-of-time validity, on simulated
-shops and, where the settings name a lake, on its rolling origins.
+`python -m studies.drift shifts` rehearses planted shops for the default settings and two others, with the real verdict,
+shadow, fit and gate, and rewrites its part of docs/drift.md. `python -m studies.drift proxy` measures how well the
+gate's gain foretells out-of-time validity, on planted shops and on rolling origins of a lake that the settings name.
+
+Not here: the shops (`studies.shops`), and the loop that judges and decides on them (`studies.rehearse`).
 """
 
 import datetime as dt
@@ -22,15 +23,21 @@ import pandas as pd
 from seg_assets.core import svg
 from seg_assets.core.days import check_order
 from seg_assets.core.options import DAY, Number
-from seg_assets.core.settings import PACKAGE
+from seg_assets.core.settings import PACKAGE, Settings
 from seg_assets.core.text import DASH, markdown_table
+from seg_assets.evaluation import validity
+from seg_assets.evaluation.ledger import SHOWN
+from seg_assets.evaluation.validity_lake import HORIZON_DAYS, labels_side_by_side, load_origin, origin_days
 from seg_assets.lake.files import write_text
+from seg_assets.lake.store import Lake
+from seg_assets.segments.decisions.challenge import challenger_frame
 from seg_assets.segments.decisions.store import BOOTSTRAP, Decision
+from seg_assets.segments.fitting.outcome import outcome_for
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.rules import population
-from seg_assets.segments.strategy import Clusters, Strategy, read_strategy
+from seg_assets.segments.strategy import Clusters, Strategy, read_strategy, strategies_of
 from studies import shops
-from studies.markers import put_between
+from studies.markers import rewrite_study
 from studies.rehearse import decide, plain_measure, rehearse
 from studies.shops import SHIFT_DAY, SHIFTS, WARM_DAYS, WATCHED_DAYS, PlantedShop, Shift
 
@@ -46,7 +53,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 REPETITIONS = {1_000: 3, 10_000: 1}
 # Choosing k costs more than all verdicts of a loop; the planted shops have four groups, and five after a split.
 FIXED_K = Clusters(min=5, max=5)
-MARK = "<!-- study:{} -->", "<!-- end of study:{} -->"
 
 
 @dataclass
@@ -68,7 +74,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Tried:
-    """One decision after the first: whether it was promoted, what the gate said, what the truth and the future say."""
+    """One decision after the first: whether promoted, its gain by the gate, by the planted truth and by the future."""
 
     strategy: str
     promoted: bool
@@ -79,22 +85,22 @@ class Tried:
 
     @property
     def helped(self) -> bool:
-        """Tiers of `value` have no planted twin: they helped when they say more about the next weeks' spend."""
+        """Tell whether the challenger was better by the planted groups; tiers of `value` by the spend that followed."""
         return (self.future_gain if self.strategy == "value" else self.truth_gain) > 0
 
 
 def shifts(repetitions: dict[int, int], say: Callable[[str], None]) -> list[Run]:
     """Rehearse every shift at every size with every setting."""
-    found = []
+    runs = []
     for users, times in repetitions.items():
         for shift in SHIFTS:
             begun = time.process_time()
             for seed in range(times):
                 shop = PlantedShop(users, shift, seed)
                 for name in STUDIED:
-                    found += _loops(shop, shift, users, name)
+                    runs += _loops(shop, shift, users, name)
             say(f"{users:>7,} users, {shift.title}: {time.process_time() - begun:.0f} s of CPU")
-    return found
+    return runs
 
 
 def _loops(shop: PlantedShop, shift: Shift, users: int, name: str) -> list[Run]:
@@ -136,7 +142,7 @@ def _loops(shop: PlantedShop, shift: Shift, users: int, name: str) -> list[Run]:
 
 
 def studied(name: str) -> Strategy:
-    """A shipped strategy, with five segments where it would choose their number."""
+    """Read a shipped strategy, with five segments where it would choose their number."""
     strategy = read_strategy(STRATEGIES / f"{name}.yaml")
     return strategy if strategy.k.min == strategy.k.max else strategy.model_copy(update={"k": FIXED_K})
 
@@ -145,10 +151,10 @@ def _tried(
     strategy: Strategy,
     shop: PlantedShop,
     frame_of: Callable[[dt.date, SegmentModel | None], pd.DataFrame],
-    made: Sequence[Decision],
+    decisions: Sequence[Decision],
     decision: Decision,
 ) -> Tried:
-    champion = next(d for d in reversed(made) if d.promoted and d.day < decision.day).segment_model()
+    champion = next(d for d in reversed(decisions) if d.promoted and d.day < decision.day).segment_model()
     frame = frame_of(decision.day, None)
     truth, future = gains(strategy, shop, frame, decision.day, champion, decision.segment_model())
     shifted = (decision.day - shops.START).days >= SHIFT_DAY
@@ -159,7 +165,7 @@ def _tried(
 def gains(
     strategy: Strategy, shop: PlantedShop, frame: pd.DataFrame, day: dt.date, old: SegmentModel, new: SegmentModel
 ) -> tuple[float, float]:
-    """What the new labels of a day gain: in agreement with the planted groups, and in the r2 of the weeks after.
+    """Return what the new labels of a day gain: in agreement with the planted groups, and in the r2 of the weeks after.
 
     The r2 is that of what the strategy is about: spend for `value`, active days for the others.
     """
@@ -179,7 +185,7 @@ def gains(
 
 
 def eta_squared(labels: np.ndarray, values: np.ndarray) -> float:
-    """Share of the variance of `values` between groups."""
+    """Return the share of the variance of `values` between groups."""
     codes = np.unique(labels, return_inverse=True)[1].ravel()
     centered = values - values.mean()
     sums, sizes = np.bincount(codes, centered), np.bincount(codes)
@@ -276,7 +282,7 @@ def shift_chart(runs: Sequence[Run]) -> str:
 
 @dataclass(frozen=True)
 class GainPair:
-    """What the gate said of one challenger, and what it was worth: `worth` by name of the measure."""
+    """The gain that the gate measured of one challenger, beside its worth by name of the measure."""
 
     where: str
     strategy: str
@@ -287,8 +293,8 @@ class GainPair:
 
 
 def proxy_simulated(users: int, seeds: int, say: Callable[[str], None]) -> list[GainPair]:
-    """Challengers two and four weeks after each shift, against the champion of before it, whatever the verdict."""
-    found = []
+    """Judge challengers two and four weeks after each shift against the champion of before, whatever the verdict."""
+    pairs = []
     for shift in SHIFTS:
         for seed in range(seeds):
             shop = PlantedShop(users, shift, 1_000 + seed)
@@ -305,9 +311,9 @@ def proxy_simulated(users: int, seeds: int, say: Callable[[str], None]) -> list[
                     group = f"{shift.kind} {shift.size} {seed}"
                     stick, gain = str(second.numbers["yardstick"]), float(second.numbers["gain"])
                     worth = {"next four weeks": future} | ({"planted groups": truth} if name != "value" else {})
-                    found.append(GainPair("simulated shops", name, stick, group, gain, worth))
+                    pairs.append(GainPair("simulated shops", name, stick, group, gain, worth))
         say(f"proxy, {shift.title}")
-    return found
+    return pairs
 
 
 def _fitted(strategy: Strategy, shop: PlantedShop, day: dt.date, champion: Decision | None) -> Decision | None:
@@ -317,16 +323,10 @@ def _fitted(strategy: Strategy, shop: PlantedShop, day: dt.date, champion: Decis
 
 
 def proxy_of_lake(
-    lake: Any, strategies: Iterable[Strategy], first: dt.date, last: dt.date, seed: int, say: Callable[[str], None]
+    lake: Lake, strategies: Iterable[Strategy], first: dt.date, last: dt.date, seed: int, say: Callable[[str], None]
 ) -> list[GainPair]:
-    """Origins a week apart: a champion of eight weeks before, a challenger of the day, and the 90 days after."""
-    from seg_assets.evaluation import validity
-    from seg_assets.evaluation.ledger import SHOWN
-    from seg_assets.evaluation.validity_lake import HORIZON_DAYS, labels_side_by_side, load_origin, origin_days
-    from seg_assets.segments.decisions.challenge import challenger_frame
-    from seg_assets.segments.fitting.outcome import outcome_for
-
-    found = []
+    """Judge, a week apart, a challenger of the day against a champion of eight weeks before, by the 90 days after."""
+    pairs = []
     for day in origin_days(first, last, 7):
         before = day - dt.timedelta(days=56)
         origin = load_origin(lake, day, HORIZON_DAYS)
@@ -342,12 +342,12 @@ def proxy_of_lake(
             if new is None or "gain" not in new.numbers:
                 continue
             labels, outcomes = labels_side_by_side(origin, strategy, frame, [d.segment_model() for d in (old, new)])
-            measured = [validity.measure(given, outcomes) for given in labels]
-            worth = {said: measured[1][m] - measured[0][m] for m, said in SHOWN.items()}
+            measured = [validity.measure(segments, outcomes) for segments in labels]
+            worth = {title: measured[1][m] - measured[0][m] for m, title in SHOWN.items()}
             stick, gain = str(new.numbers["yardstick"]), float(new.numbers["gain"])
-            found.append(GainPair("real panel", strategy.name, stick, str(day), gain, worth))
+            pairs.append(GainPair("real panel", strategy.name, stick, str(day), gain, worth))
         say(f"proxy, panel {day}")
-    return found
+    return pairs
 
 
 def proxy_table(pairs: Sequence[GainPair]) -> str:
@@ -370,7 +370,7 @@ def proxy_table(pairs: Sequence[GainPair]) -> str:
 
 
 def _correlation_text(x: np.ndarray, y: np.ndarray, groups: Sequence[str], draws: int = 1000) -> str:
-    """Spearman's correlation; whole shops or origins are drawn anew, since their challengers hang together."""
+    """Return Spearman's correlation; the bootstrap draws whole shops or origins, whose challengers hang together."""
     from scipy.stats import rankdata
 
     def spearman(rows: np.ndarray) -> float:
@@ -390,16 +390,6 @@ def _correlation_text(x: np.ndarray, y: np.ndarray, groups: Sequence[str], draws
 # ---- command -------------------------------------------------------------------------------------------------------
 
 
-def replace_between(path: Path, name: str, text: str) -> None:
-    """Put `text` between the markers of `name`.
-
-    Raises:
-        ConfigError: the file lacks the markers.
-    """
-    begin, end = (m.format(name) for m in MARK)
-    write_text(path, put_between(path.read_text(encoding="utf-8"), begin, end, text, str(path)))
-
-
 @click.command()
 @click.argument("what", type=click.Choice(["shifts", "proxy"]))
 @click.option("--docs", type=click.Path(path_type=Path), default=Path("docs/drift.md"), help="Page to write into.")
@@ -417,7 +407,7 @@ def main(what: str, docs: Path, repetitions: int | None, sizes: Sequence[int], f
         times = {n: repetitions or REPETITIONS.get(n, 1) for n in sizes or REPETITIONS}
         runs = shifts(times, say)
         tables = shift_tables(runs)
-        replace_between(docs, "shifts", tables + "\n![Days from a shift to drift](images/drift-study.svg)")
+        rewrite_study(docs, "shifts", tables + "\n![Days from a shift to drift](images/drift-study.svg)")
         write_text(docs.parent / "images" / "drift-study.svg", shift_chart(runs))
         print(tables)
         return
@@ -428,15 +418,12 @@ def main(what: str, docs: Path, repetitions: int | None, sizes: Sequence[int], f
         pairs += proxy_of_lake(lake, strategies, first, last, seed, say)
     else:
         say("no lake with profiles of these days: simulated shops only; the panel's rows go")
-    replace_between(docs, "proxy", proxy_table(pairs))
+    rewrite_study(docs, "proxy", proxy_table(pairs))
     print(proxy_table(pairs))
 
 
-def _lake() -> tuple[Any, list[Strategy], int]:
-    from seg_assets.core.settings import Settings
-    from seg_assets.lake.store import Lake
-    from seg_assets.segments.strategy import strategies_of
-
+def _lake() -> tuple[Lake | None, list[Strategy], int]:
+    """Return the lake of the settings (None: without profiles), the strategies to study, and the seed."""
     settings = Settings.from_env()
     lake = Lake.of(settings)
     if not lake.days("user_profiles"):

@@ -1,8 +1,10 @@
-"""Hysteresis weighed: moves saved against validity lost, on a lake's own days. Rewrites the part of docs/moves.md.
+"""Weigh hysteresis: moves saved against validity lost, on a lake's own days. Rewrites its part of docs/moves.md.
 
 `python -m studies.hysteresis --from D --to E` fits each strategy once, on D, and lets the frozen model label
 every day up to E under a grid of margins and dwells, with the daily code itself. What labels of a day say about the
-90 days after it is compared with the labels without hysteresis, on the same bootstrap draws of users.
+90 days after them is compared with the labels without hysteresis, on the same bootstrap draws of users.
+
+Not here: the hysteresis (`segments.daily.assign`), and the measures of validity (`evaluation.validity`).
 """
 
 import datetime as dt
@@ -33,7 +35,7 @@ from seg_assets.segments.fitting.fit import fit_challenger
 from seg_assets.segments.fitting.outcome import outcome_for
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.strategy import Hysteresis, Strategy, strategies_of
-from studies.drift import replace_between
+from studies.markers import rewrite_study
 
 NONE = Hysteresis(margin=0.0, dwell_days=0)
 MARGINS, DWELLS = (0.2, 0.4, 0.6), (3, 5, 7, 14)
@@ -64,7 +66,7 @@ class Weighed:
 
     @property
     def within_targets(self) -> bool:
-        """Few enough moves, and few enough of them undone."""
+        """Tell whether moves are few enough, and few enough of them undone."""
         return self.moved <= MOST_MOVED and self.flipped <= MOST_FLIPPED
 
 
@@ -83,7 +85,7 @@ def weigh(
     metric = ABOUT.get(strategy.name, OTHERWISE)[0]
     outcomes = {day: origin.outcomes for day, origin in origins.items()}
     if metric != "mix":
-        # Hundreds of categories under a hundred weightings cost more than all the rest, for a number nobody reads here.
+        # Hundreds of categories under a hundred weightings cost more than all the rest, for a number that nobody reads.
         outcomes = {day: replace(o, mix=np.empty((0, 0))) for day, o in outcomes.items()}
     settings = list(grid)
     tracks = [_Track() for _ in settings]
@@ -96,7 +98,7 @@ def weigh(
             if day in labels:
                 known = today.set_index("user_id")["segment_id"].reindex(origins[day].frame["user_id"]).fillna("")
                 labels[day].append(known.to_numpy(dtype=object).astype(str))
-    found = []
+    weighed = []
     for n, (setting, track) in enumerate(zip(settings, tracks, strict=True)):
         own = [measure(labels[day][n], outcomes[day])[metric] for day in judged]
         draws = REPLICATIONS if n else 0
@@ -106,18 +108,18 @@ def weigh(
         loss = float(np.mean([e.value for e in apart])) if n else 0.0
         # Days share users: the mean's interval is taken as wide as one day's.
         reach = float(np.mean([(e.upper - e.lower) / 2 for e in apart])) if n else 0.0
-        found.append(Weighed(setting, track.moved(), track.flipped(), float(np.mean(own)), loss, reach))
-    return found
+        weighed.append(Weighed(setting, track.moved(), track.flipped(), float(np.mean(own)), loss, reach))
+    return weighed
 
 
 def frozen(lake: Lake, strategy: Strategy, day: dt.date, seed: int) -> SegmentModel:
-    """The recipe fitted on a day."""
+    """Fit the recipe on a day."""
     outcome = outcome_for(strategy.algorithm, lake, strategy, day)
     frame = challenger_frame(lake, strategy, day, None)
-    found = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome)
-    if found.model is None:
-        raise ConfigError(f"strategy {strategy.name} cannot be fitted on {day}: {found.reason}")
-    return found.model
+    fit = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome)
+    if fit.model is None:
+        raise ConfigError(f"strategy {strategy.name} cannot be fitted on {day}: {fit.reason}")
+    return fit.model
 
 
 class _Track:
@@ -125,16 +127,16 @@ class _Track:
 
     def __init__(self) -> None:
         self.yesterday: pd.DataFrame | None = None
-        self.both = self.moves = self.old_moves = self.flips = 0
+        self.both = self.moves = self.flips = 0
         # Per day: user to the cluster that was left on it.
         self.left: list[pd.Series] = []
 
     def step(self, today: pd.DataFrame) -> pd.DataFrame:
-        here = today.loc[today["kind"] == CLUSTER].set_index("user_id")["segment_id"]
+        clustered = today.loc[today["kind"] == CLUSTER].set_index("user_id")["segment_id"]
         if self.yesterday is not None:
             before = self.yesterday.loc[self.yesterday["kind"] == CLUSTER].set_index("user_id")["segment_id"]
-            users = here.index.intersection(before.index)
-            was, now = before.loc[users].astype(object), here.loc[users].astype(object)
+            users = clustered.index.intersection(before.index)
+            was, now = before.loc[users].astype(object), clustered.loc[users].astype(object)
             moved = (was != now).to_numpy()
             self.both += len(users)
             self.moves += int(moved.sum())
@@ -152,12 +154,12 @@ class _Track:
         return self.moves / max(self.both, 1)
 
     def flipped(self) -> float:
-        """Share of moves undone within a week; those of the last week have not had their week and count as they are."""
+        """Return the share of moves undone within a week; moves of the last week count before their week is over."""
         return self.flips / max(self.moves, 1)
 
 
 def chosen(rows: Sequence[Weighed]) -> Weighed:
-    """The least hysteresis that meets both targets: shortest dwell, then smallest margin; else the fewest moves.
+    """Choose the least hysteresis that meets both targets: shortest dwell, then smallest margin; else the fewest moves.
 
     A dwell delays true moves, so no more of it than is needed is taken.
     """
@@ -167,11 +169,11 @@ def chosen(rows: Sequence[Weighed]) -> Weighed:
     return min(rows, key=lambda r: (r.moved, r.flipped))
 
 
-def table(found: dict[str, list[Weighed]], shipped: dict[str, Hysteresis]) -> str:
+def table(weighed: dict[str, list[Weighed]], shipped: dict[str, Hysteresis]) -> str:
     """Return a Markdown table per strategy, the chosen row bold."""
     head = ["margin, dwell days", "move a day", "flip back within a week", "validity", "change by hysteresis"]
     parts = []
-    for name, rows in found.items():
+    for name, rows in weighed.items():
         best = chosen(rows)
         cells = [[f"**{cell}**" if row is best else cell for cell in _cells(row)] for row in rows]
         about = ABOUT.get(name, OTHERWISE)[1]
@@ -193,16 +195,16 @@ def _words(setting: Hysteresis) -> str:
     return f"margin {setting.margin:g}, dwell {setting.dwell_days}"
 
 
-def chart(found: dict[str, list[Weighed]]) -> str:
+def chart(weighed: dict[str, list[Weighed]]) -> str:
     """Draw moves a day across and the share that flips back upwards, a panel per strategy; a box holds the targets."""
     size, gap, top = 250, 60, 40
-    most_moved = max(r.moved for rows in found.values() for r in rows) * 1.1
-    most_flipped = max(max(r.flipped for rows in found.values() for r in rows) * 1.1, 0.2)
+    most_moved = max(r.moved for rows in weighed.values() for r in rows) * 1.1
+    most_flipped = max(max(r.flipped for rows in weighed.values() for r in rows) * 1.1, 0.2)
     parts = []
     for n, (dwell, colour) in enumerate(COLOURS.items()):
         parts.append(svg.circle((gap + 90 * n, 12), 4, fill=colour))
         parts.append(svg.text(gap + 8 + 90 * n, 16, f"dwell {dwell}" if dwell else "none"))
-    for panel, (name, rows) in enumerate(found.items()):
+    for panel, (name, rows) in enumerate(weighed.items()):
         left, base = gap + (size + gap) * panel, top + size
         x, y = svg.scale(0, most_moved, left, left + size), svg.scale(0, most_flipped, base, top)
         roof = y(MOST_FLIPPED)
@@ -223,7 +225,7 @@ def chart(found: dict[str, list[Weighed]]) -> str:
             parts.append(svg.circle(place, 5, fill=colour, stroke=ring, stroke_width=2))
             if row.setting != NONE:
                 parts.append(svg.text(place[0] + 7, place[1] + 4, f"{row.setting.margin:g}"))
-    width, height = gap + (size + gap) * len(found), top + size + 48
+    width, height = gap + (size + gap) * len(weighed), top + size + 48
     title = "Moves and flip-backs by hysteresis"
     return svg.drawing(width, height, parts, title=title, font_size=11) + "\n"
 
@@ -237,14 +239,14 @@ def main(first: dt.date, last: dt.date, strategies: str, docs: Path) -> None:
     settings = Settings.from_env()
     lake, known = Lake.of(settings), strategies_of(settings)
     check_range(first, last, settings)
-    found: dict[str, list[Weighed]] = {}
+    weighed: dict[str, list[Weighed]] = {}
     for name in strategies.split(","):
         print(f"{name}: {len(GRID)} settings over {(last - first).days + 1} days", file=sys.stderr, flush=True)
-        found[name] = weigh(lake, known[name], first, last, settings.seed)
-    text = table(found, {name: known[name].hysteresis for name in found})
-    write_text(docs.parent / "images" / "hysteresis.svg", chart(found))
+        weighed[name] = weigh(lake, known[name], first, last, settings.seed)
+    text = table(weighed, {name: known[name].hysteresis for name in weighed})
+    write_text(docs.parent / "images" / "hysteresis.svg", chart(weighed))
     picture = "![Moves a day and flip-backs, by dwell and margin; the box holds the targets](images/hysteresis.svg)"
-    replace_between(docs, "hysteresis", f"{text}\n{picture}")
+    rewrite_study(docs, "hysteresis", f"{text}\n{picture}")
     print(text)
 
 

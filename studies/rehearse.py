@@ -1,8 +1,10 @@
-"""The loop of verdicts and decisions on frames in memory: no lake, no Dagster, the same verdict, fit and gate.
+"""Rehearse the loop of verdicts and decisions on frames in memory, with the verdict, fit and gate of the lake.
 
-The study of docs/drift.md rehearses hundreds of shops with it. What differs from the lake: nothing is stored, and the
-distance of a column is computed here, because Evidently needs 0.2 seconds for a number that takes a microsecond.
-`tests/drift` hold the two to each other.
+The study of docs/drift.md rehearses hundreds of shops. Two things differ from the lake: nothing is stored, and the
+distances of columns are SciPy's, because Evidently takes 40 ms for a number that takes a microsecond.
+`tests/studies` hold the two to each other.
+
+Not here: the shops (`studies.shops`), and what is measured of a loop (`studies.drift`).
 """
 
 import datetime as dt
@@ -36,14 +38,14 @@ OutcomeOf = Callable[[dt.date], Outcome | None]
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """What a loop did: one verdict per day, and the decisions in order."""
+    """A loop's verdicts, one per day, and its decisions in order."""
 
     verdicts: tuple[Verdict, ...]
     days: tuple[dt.date, ...]
     decisions: tuple[Decision, ...]
 
     def champion_before(self, day: dt.date) -> SegmentModel | None:
-        """The model in force on the morning of `day`."""
+        """Return the model in force on the morning of `day`."""
         return next((d.segment_model() for d in reversed(self.decisions) if d.promoted and d.day < day), None)
 
 
@@ -62,20 +64,20 @@ def rehearse(
         strategy: what is segmented.
         days: days in a row.
         frame_of: profiles of a day, with what the strategy and the given champion read.
-        outcome_of: what an outcome-guided strategy learns from on a day.
+        outcome_of: the outcome that an outcome-guided strategy learns from on a day.
         seed: `settings.seed`.
         measured_by: how users are measured (default: `plain_measure`).
         taken: decisions of other loops over the same frames, by what they rest on; settings of `drift` change when one
-            is due and not what comes out. Frames are told apart by `attrs["key"]`.
+            is due and not what comes out. A frame is known by its `attrs["key"]`.
     """
     measured_by = measured_by or plain_measure()
     verdicts: list[Verdict] = []
-    made: list[Decision] = []
+    decisions: list[Decision] = []
     taken = {} if taken is None else taken
     yesterday: Yesterday | None = None
     for day in days:
-        champion = next((d for d in reversed(made) if d.promoted), None)
-        baseline = made[-1] if made else None
+        champion = next((d for d in reversed(decisions) if d.promoted), None)
+        baseline = decisions[-1] if decisions else None
         frame = frame_of(day, champion.segment_model() if champion else None)
         verdict = judge_day(
             strategy,
@@ -90,12 +92,12 @@ def rehearse(
         verdicts.append(verdict)
         yesterday = Yesterday(verdict.baseline_id, verdict.streak)
         if verdict.cause:
-            key = (str(frame.attrs.get("key")), str(day), *(f"{d.model_id} {d.promoted}" for d in made))
+            key = (str(frame.attrs.get("key")), str(day), *(f"{d.model_id} {d.promoted}" for d in decisions))
             if key not in taken:
-                taken[key] = decide(strategy, day, frame, champion, made, outcome_of(day), seed, verdict.cause)
+                taken[key] = decide(strategy, day, frame, champion, decisions, outcome_of(day), seed, verdict.cause)
             decided = taken[key]
-            made += [decided] if decided else []
-    return Rehearsed(tuple(verdicts), tuple(days), tuple(made))
+            decisions += [decided] if decided else []
+    return Rehearsed(tuple(verdicts), tuple(days), tuple(decisions))
 
 
 def decide(
@@ -108,7 +110,7 @@ def decide(
     seed: int,
     cause: str,
 ) -> Decision | None:
-    """Fit a challenger and put it through the gate; None when nothing could be fitted. before: the earlier ones."""
+    """Fit a challenger and put it through the gate; None when nothing could be fitted. before: earlier decisions."""
     used_ids = {segment["id"] for d in before for segment in d.model["segments"]}
     return challenge(strategy, day, frame, champion, used_ids, outcome, seed, cause).decision
 
@@ -138,7 +140,7 @@ def plain_measure() -> Measure:
 
 
 def plain_compare(now: Mapping[str, Any], then: Mapping[str, Any], limits: Limits, positions: int) -> Comparison:
-    """The columns of `evidently_report.compare` with the same distances, and no document."""
+    """Compare as `drift.evidently_report.compare` does, with the same distances and without a snapshot."""
     columns = []
     for pair in pairs_of(now, then):
         score = None
@@ -154,9 +156,9 @@ def plain_compare(now: Mapping[str, Any], then: Mapping[str, Any], limits: Limit
 def _wasserstein(pair: ColumnPair, positions: int) -> float:
     from scipy.stats import wasserstein_distance
 
-    here, there = (column_of(pair, side, positions) for side in ("now", "then"))
-    here, there = here[np.isfinite(here)], there[np.isfinite(there)]
-    return round(float(wasserstein_distance(there, here)) / max(float(there.std()), 0.001), 9)
+    now, then = (column_of(pair, side, positions) for side in ("now", "then"))
+    now, then = now[np.isfinite(now)], then[np.isfinite(then)]
+    return round(float(wasserstein_distance(then, now)) / max(float(then.std()), 0.001), 9)
 
 
 def _jensen_shannon(pair: ColumnPair, positions: int) -> float:

@@ -16,7 +16,7 @@ import pandas as pd
 from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.features import needed_columns
 from seg_assets.segments.fitting.outcome import growth
-from seg_assets.segments.rules import clustered_mask
+from seg_assets.segments.rules import population
 from seg_assets.segments.strategy import Strategy
 
 # ---- money shops ---------------------------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ class PlantedShop:
         """Return what `value` learns from on a day: features of `horizon` days before, and the spend since."""
         earlier = day - dt.timedelta(days=horizon)
         then, now = self.frame(strategy, earlier), self.frame(strategy, day)
-        then = then[clustered_mask(strategy, then)].reset_index(drop=True)
+        then = population(strategy, then)
         values = pd.DataFrame({"monetary": growth(then, now, "monetary")})
         return Outcome(day=earlier, frame=then, values=values, horizon_days=horizon, basis="planted")
 

@@ -7,19 +7,24 @@ import sys
 import dagster as dg
 import pytest
 
-from seg_assets.build import build_defs
+from seg_assets.build import build_assets, build_defs
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.loop.replay import failures
 from seg_assets.orchestration.assets import Shop
 from seg_assets.orchestration.partitions import daily_partitions
+from studies import tables_doc
 
 HEAVY = ("sklearn", "evidently", "dbt", "dagster_dbt", "scipy", "statsmodels", "plotly", "sqlalchemy")
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
-    settings = Settings.from_env({}, home=tmp_path_factory.mktemp("home"), end_day=dt.date(2024, 3, 31))
+def settings(tmp_path_factory):
+    return Settings.from_env({}, home=tmp_path_factory.mktemp("home"), end_day=dt.date(2024, 3, 31))
+
+
+@pytest.fixture(scope="module")
+def repository(settings):
     return build_defs(settings).get_repository_def()
 
 
@@ -34,6 +39,18 @@ def test_every_table_of_the_catalog_is_an_asset_in_its_room(repository):
         assert node.kinds, name
         assert (node.description or "").strip(), name
         assert node.backfill_policy == dg.BackfillPolicy.single_run(), name
+
+
+def test_the_dependencies_of_every_table_are_the_tables_that_its_spec_says_it_reads(repository):
+    for node in repository.asset_graph.asset_nodes:
+        name = node.key.to_user_string()
+        if name in TABLES:
+            assert {key.to_user_string() for key in node.parent_keys} == set(TABLES[name].tables_read), name
+
+
+def test_the_page_about_tables_is_made_from_their_specs(repository):
+    texts = {node.key.to_user_string(): node.description or "" for node in repository.asset_graph.asset_nodes}
+    assert tables_doc.PAGE.read_text(encoding="utf-8") == tables_doc.page(texts), "run: make tables-doc"
 
 
 def test_every_column_of_every_table_has_a_type_and_a_description(repository):
@@ -60,6 +77,15 @@ def test_automation_switches_everything_on(tmp_path):
     repository = build_defs(settings).get_repository_def()
     for item in (*repository.schedule_defs, *repository.sensor_defs):
         assert item.default_status.value == "RUNNING", item.name
+
+
+def test_a_backfill_of_five_days_is_five_days_in_every_room(settings):
+    """A mapping that reaches back on another table made it six, and the sixth had no inputs."""
+    partitions = daily_partitions(settings)
+    for asset in build_assets(settings, partitions):
+        for spec in asset.specs:
+            assert spec.partitions_def == partitions, spec.key
+            assert [dep.partition_mapping for dep in spec.deps] == [None] * len(list(spec.deps)), spec.key
 
 
 def test_loading_the_code_location_imports_nothing_heavy(repository, tmp_path):
@@ -89,11 +115,6 @@ def test_a_backfill_of_five_days_is_one_run_of_the_same_five_days_in_every_room(
         for parent in node.parent_keys:
             mapping = graph.get_partition_mapping(node.key, parent)
             assert mapping == dg.TimeWindowPartitionMapping(), (node.key, parent)
-
-
-@pytest.fixture
-def settings(tmp_path):
-    return Settings.from_env({}, home=tmp_path / "shop", end_day=dt.date(2024, 3, 31))
 
 
 def test_a_user_merges_the_code_location_into_definitions_of_their_own(settings):

@@ -45,6 +45,7 @@ def test_a_new_shop_loads_as_it_stands_with_strategies_of_its_own(shop, monkeypa
     settings = Settings.from_env({}, file=shop / "settings.yaml")
     assert settings.strategies == shop / "strategies"
     assert settings.landing == shop / "landing"
+    assert settings.features == shop / "features"
     assert settings.home == shop / ".seg_assets"
     (shop / "strategies" / "interest.yaml").unlink()
     assert set(strategies_of(settings)) == {"value", "behaviour", "attributes"}

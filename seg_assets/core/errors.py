@@ -20,6 +20,10 @@ class DamagedFileError(SegAssetsError):
     """A lake file does not hold what its footer says it holds."""
 
 
+class HashKindError(SegAssetsError):
+    """Lake files carry content hashes of another kind than this version computes, so that nothing can be compared."""
+
+
 class LandingError(SegAssetsError):
     """The landing zone of a day cannot be read, or holds no data yet."""
 

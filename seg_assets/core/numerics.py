@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.digests import digest
-from seg_assets.seams.imports import quick_imports
+from seg_assets.core.imports import quick_imports
 
 # Digits kept of every number of a model. BLAS kernels differ in the last bits between machines; data must not.
 SIGNIFICANT_DIGITS = 12

@@ -12,7 +12,6 @@ import dagster as dg
 from seg_assets.core.settings import Settings
 from seg_assets.core.text import markdown_table
 from seg_assets.drift.daily import TABLE, DayOfVerdicts, leave_latest_pages, publish_day
-from seg_assets.drift.verdict import DESCRIPTIONS, SCHEMA
 from seg_assets.orchestration.assets import (
     HEAVY_POOL,
     IO_RETRY,
@@ -21,7 +20,8 @@ from seg_assets.orchestration.assets import (
     Check,
     DayResult,
     Shop,
-    column_schema,
+    columns_of,
+    deps_of,
     log_progress,
     report_days,
     user_errors,
@@ -46,12 +46,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         kinds={"python", "evidently", "parquet"},
         retry_policy=IO_RETRY,
         pool=HEAVY_POOL,
-        deps=[
-            dg.AssetDep("user_profiles"),
-            dg.AssetDep("user_category_profiles"),
-            # Decisions strictly before the day: a day is never judged by a model fitted on itself.
-            dg.AssetDep("segment_model"),
-        ],
+        deps=deps_of(TABLE),
         check_specs=[
             dg.AssetCheckSpec(
                 MATCHES,
@@ -60,7 +55,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
                 description="No strategy's profiles have drifted from those of its last decision.",
             )
         ],
-        metadata={"dagster/column_schema": column_schema(SCHEMA, DESCRIPTIONS), "docs": "docs/drift.md"},
+        metadata={"dagster/column_schema": columns_of(TABLE), "docs": "docs/drift.md"},
     )
     def drift_report(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
         """Verdicts: whether the day's users still look like those of the last decision, and what that asks for.

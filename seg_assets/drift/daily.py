@@ -24,7 +24,8 @@ from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.drift.evidently_report import write_page, write_snapshot
 from seg_assets.drift.verdict import SCHEMA, Yesterday, judge_day
-from seg_assets.lake.store import Lake, Provenance
+from seg_assets.lake.provenance import Provenance
+from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions.store import Decision, baseline_before, baseline_digest, champion_before
 from seg_assets.segments.features import load_features
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest

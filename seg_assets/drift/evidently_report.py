@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.errors import DamagedFileError
+from seg_assets.core.imports import quick_imports
 from seg_assets.lake.files import write_bytes, write_text
-from seg_assets.seams.imports import quick_imports
 from seg_assets.segments.fitting.reference import MISSING
 
 WASSERSTEIN = "wasserstein"

@@ -20,6 +20,7 @@ import pandas as pd
 
 from seg_assets.core.digests import digest
 from seg_assets.core.numerics import distinct_rows, fit_seed, sample_rows
+from seg_assets.core.tables import TABLES
 from seg_assets.drift.evidently_report import ColumnDrift, Comparison, Limits, compare
 from seg_assets.segments.decisions.store import Decision
 from seg_assets.segments.fitting.reference import describe, shadow_gain
@@ -36,45 +37,7 @@ _WINDOW = re.compile(r"^(.+)_(\d+)d$")
 # Ends of names of ratios and means. They do not add up over the days of a window, so a filling window moves none.
 _RATIOS = ("_rate", "_share", "_mean", "_var", "_size")
 
-SCHEMA = {
-    "strategy": "VARCHAR",
-    "model_id": "VARCHAR",
-    "fit_day": "DATE",
-    "baseline_day": "DATE",
-    "baseline_id": "VARCHAR",
-    "strategy_digest": "VARCHAR",
-    "users": "BIGINT",
-    "flagged": "BOOLEAN",
-    "streak": "INTEGER",
-    "drifted": "BOOLEAN",
-    "cause": "VARCHAR",
-    "reasons": "VARCHAR[]",
-    "columns": (
-        'STRUCT("column" VARCHAR, method VARCHAR, score DOUBLE, "limit" DOUBLE, drifted BOOLEAN, '
-        "missing_now DOUBLE, missing_then DOUBLE)[]"
-    ),
-    "share_variation": "DOUBLE",
-    "shadow_gain": "DOUBLE",
-    "verdict_digest": "VARCHAR",
-}
-DESCRIPTIONS = {
-    "strategy": "Strategy that is judged",
-    "model_id": "Champion on the day before; empty before the first fit",
-    "fit_day": "Day the champion was fitted on",
-    "baseline_day": "Day of the last decision before this day, promoted or not: what the day is compared with",
-    "baseline_id": "That decision",
-    "strategy_digest": "Hash of the strategy's settings",
-    "users": "Users that take part in clustering",
-    "flagged": "Whether this day alone shows drift",
-    "streak": "Flagged days in a row up to this one, against the same baseline",
-    "drifted": "Whether the streak is long enough to count as drift",
-    "cause": "bootstrap, drift or age when a re-clustering is due on this day, else empty",
-    "reasons": "Why, in words",
-    "columns": "Every watched column: distance, limit, missing shares now and at the baseline",
-    "share_variation": "Total variation between segment shares now and at the baseline, 0..1",
-    "shadow_gain": "Out-of-sample gain of a refit on this day above that on the baseline day",
-    "verdict_digest": "Hash of what a decision depends on",
-}
+SCHEMA = TABLES["drift_report"].types
 
 
 @dataclass(frozen=True)

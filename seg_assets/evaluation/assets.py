@@ -13,7 +13,7 @@ import pandas as pd
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.core.text import markdown_table
-from seg_assets.evaluation.daily import DESCRIPTIONS, SCHEMA, TABLE, evaluate_day
+from seg_assets.evaluation.daily import SCHEMA, TABLE, evaluate_day
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     HEAVY_POOL,
@@ -23,7 +23,8 @@ from seg_assets.orchestration.assets import (
     Check,
     DayResult,
     Shop,
-    column_schema,
+    columns_of,
+    deps_of,
     log_progress,
     report_days,
     user_errors,
@@ -71,9 +72,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         retry_policy=IO_RETRY,
         pool=HEAVY_POOL,
         code_version=TABLES[TABLE].code_version,
-        # Yesterday and a week ago are read too, and stand in the footer. As a mapping they would widen every backfill
-        # by a week to the right, into days that have no segments yet.
-        deps=["user_segments", "user_profiles", "user_category_profiles", "segment_model"],
+        deps=deps_of(TABLE),
         check_specs=[
             dg.AssetCheckSpec(
                 REAL,
@@ -100,7 +99,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
                 description=f"At most {MOST_MOVED:.0%} of the users changed segment since yesterday.",
             ),
         ],
-        metadata={"dagster/column_schema": column_schema(SCHEMA, DESCRIPTIONS), "docs": "docs/evaluation.md"},
+        metadata={"dagster/column_schema": columns_of(TABLE), "docs": "docs/evaluation.md"},
     )
     def segment_evaluation(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
         """How good the segments of a day are: compact, real, stable, balanced, steady.

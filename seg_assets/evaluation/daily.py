@@ -22,7 +22,9 @@ import pandas as pd
 from seg_assets.core.digests import digest
 from seg_assets.core.numerics import one_thread, sample_rows
 from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
 from seg_assets.evaluation import internal, null
+from seg_assets.lake.publish import rename_into_place
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.daily.assign import index_in, texts
@@ -37,13 +39,7 @@ from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
 TABLE = "segment_evaluation"
-SCHEMA = {"strategy": "VARCHAR", "segment_id": "VARCHAR", "metric": "VARCHAR", "value": "DOUBLE"}
-DESCRIPTIONS = {
-    "strategy": "Strategy that was evaluated",
-    "segment_id": "Segment the number is of; empty for the segmentation as a whole",
-    "metric": "Name of the number; docs/evaluation.md explains each",
-    "value": "The number; null where it has no meaning on this day",
-}
+SCHEMA = TABLES[TABLE].types
 WEEK = 7
 MEMO = ".memo"
 # Raised when the meaning of a memo changes.
@@ -272,7 +268,7 @@ def model_quality(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int
         document = quality.to_dict()
         memo = {"quality": document, "digest": digest(document)}
         staged.write_text(json.dumps(memo, sort_keys=True), encoding="utf-8")
-        lake.rename_into_place(staged, path)
+        rename_into_place(staged, path)
     staged.unlink(missing_ok=True)
     return quality
 

@@ -1,9 +1,9 @@
 """Measure how balanced and how steady one day's segments are, from their sizes and from tables of two labellings.
 
-Functions return NaN where a number has no meaning (one segment, no users), never a made-up zero.
+A function returns NaN where a number has no meaning (one segment, no users), never an invented zero.
 
 Not here: how compact and separate segments are (`segments.fitting.indices`), whether a segmentation is any good out of
-time (`validity`), and whether it is real (`null`).
+time (`evaluation.validity`), whether it is real (`evaluation.null`), and reading the lake (`evaluation.daily`).
 """
 
 import math
@@ -28,7 +28,8 @@ def balance(sizes: Sequence[int]) -> float:
 def adjusted_rand_index(table: np.ndarray) -> float:
     """Return the adjusted Rand index (Hubert and Arabie 1985) of a contingency table of two labellings.
 
-    1: the same partition; 0: as alike as by chance; NaN without users. Counted in Python integers, so exact.
+    1: the same partition; 0: as alike as by chance; NaN without users. Counted in Python integers, so exact for the
+    flows of any number of users; `segments.fitting.indices.adjusted_rand` takes labels.
     """
     counts = np.asarray(table, dtype=np.int64)
     n = int(counts.sum())
@@ -52,12 +53,3 @@ def moved_share(table: Mapping[tuple[str, str], int]) -> tuple[float, int, int]:
     both = sum(table.values())
     moved = sum(count for (old, new), count in table.items() if old != new)
     return (moved / both if both else math.nan), moved, both
-
-
-def labels_table(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the contingency table of two integer labellings of the same rows."""
-    a, b = np.unique(first, return_inverse=True)[1], np.unique(second, return_inverse=True)[1]
-    if len(a) == 0:
-        return np.zeros((0, 0), dtype=np.int64)
-    rows, columns = int(a.max()) + 1, int(b.max()) + 1
-    return np.bincount(a * columns + b, minlength=rows * columns).reshape(rows, columns)

@@ -13,14 +13,7 @@ import pandas as pd
 from seg_assets.core.numerics import one_thread
 from seg_assets.core.settings import Settings
 from seg_assets.core.text import markdown_table
-from seg_assets.evaluation.validity_lake import (
-    DESCRIPTIONS,
-    HORIZON_DAYS,
-    SCHEMA,
-    TABLE,
-    beside_rivals,
-    validity_of_day,
-)
+from seg_assets.evaluation.validity_lake import HORIZON_DAYS, SCHEMA, TABLE, beside_rivals, validity_of_day
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     HEAVY_POOL,
@@ -30,7 +23,8 @@ from seg_assets.orchestration.assets import (
     Check,
     DayResult,
     Shop,
-    column_schema,
+    columns_of,
+    deps_of,
     log_progress,
     report_days,
     user_errors,
@@ -54,13 +48,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         kinds={"python"},
         retry_policy=IO_RETRY,
         pool=HEAVY_POOL,
-        deps=[
-            # The day only: a mapping of the horizon would widen every backfill by 90 days to the right. What the
-            # day really reads is in the catalog, and so in the footer.
-            "user_segments",
-            "user_profiles",
-            "user_category_profiles",
-        ],
+        deps=deps_of(TABLE),
         check_specs=[
             dg.AssetCheckSpec(
                 BEATS,
@@ -70,7 +58,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
                 "spend quantiles and k-means, at as many groups",
             )
         ],
-        metadata={"dagster/column_schema": column_schema(SCHEMA, DESCRIPTIONS)},
+        metadata={"dagster/column_schema": columns_of(TABLE)},
     )
     def segment_validity(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
         """What the segments of 90 days ago said about what users have done since, beside what others segment with."""

@@ -15,13 +15,13 @@ import pandas as pd
 
 from seg_assets.core.numerics import fit_seed, one_thread, sample_rows
 from seg_assets.evaluation import baselines
-from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
 from seg_assets.evaluation.validity import Outcomes, judge, outcomes_between
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.daily.assign import assign_day
 from seg_assets.segments.features import load_columns, load_features
 from seg_assets.segments.fitting.fit import fit_challenger, fit_parameters, in_space
+from seg_assets.segments.fitting.indices import adjusted_rand
 from seg_assets.segments.fitting.outcome import outcome_for
 from seg_assets.segments.fitting.stability import bootstrap
 from seg_assets.segments.model import SegmentModel
@@ -288,7 +288,7 @@ def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, r
 
     generators = (np.random.default_rng([seed, 13, replication]) for replication in range(replications))
     refits = bootstrap(len(users), len(users), generators, refit)
-    return float(np.mean([adjusted_rand_index(labels_table(base, others)) for _, others in refits]))
+    return float(np.mean([adjusted_rand(base, others) for _, others in refits]))
 
 
 def boosted_ceiling(lake: Lake, strategy: Strategy, origin: Origin, seed: int) -> np.ndarray:

@@ -21,18 +21,15 @@ from seg_assets.core.text import markdown_table
 from seg_assets.events.accounts import DayRead, FileAccount, Rejections
 from seg_assets.events.archived import refuse_losses, refuse_lost_table
 from seg_assets.events.contract import (
-    LANDED_FILES,
     RAW_EVENTS,
-    RAW_EVENTS_DESCRIPTIONS,
-    RAW_PRODUCTS,
-    RAW_USERS,
     REJECTED_EVENTS,
 )
 from seg_assets.events.landing import KINDS_OF_TABLE, LANDING_KEY, REFUSED_KEY, STAT_KEY
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import KEYED_TABLES, PRODUCTS, USERS
 from seg_assets.events.store import ACCEPTED, FILES, REJECTED, close_file_access
-from seg_assets.lake.store import Lake, Provenance
+from seg_assets.lake.provenance import Provenance
+from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     IO_RETRY,
     OWNER,
@@ -40,7 +37,7 @@ from seg_assets.orchestration.assets import (
     Check,
     DayResult,
     Shop,
-    column_schema,
+    columns_of,
     log_progress,
     report_days,
     user_errors,
@@ -59,42 +56,6 @@ READERS = {
 # Above this share of refused lines a mapping or an export is likely wrong. The simulator's planted noise is 0.5 %.
 MAX_REJECTED_SHARE = 0.02
 
-_REJECTED_DESCRIPTIONS = {
-    "source_file": "Path below the landing folder",
-    "line": "Line of the file, from 1, the header counted; row of a Parquet file",
-    "reason": "Why it was refused; docs/sources.md lists all reasons",
-    "field": "The column at fault, where there is one",
-    "original": "The line as it stood in the file; bytes that are no text as \\xNN",
-}
-_FILES_DESCRIPTIONS = {
-    "source_file": "Path below the landing folder",
-    "feed": "Feed of the source that reads it",
-    "bytes": "Size; of the day's lines, in a file of many days",
-    "sha256": "Hash of the file; of the day's lines, in a file of many days",
-    "lines_read": "Records without header and blank lines = accepted + rejected + duplicates",
-    "accepted": "Lines that are events (users, products) now",
-    "rejected": "Lines in rejected_events",
-    "duplicates": "Lines whose id was read already, on this day",
-}
-_USERS_DESCRIPTIONS = {
-    "user_id": "The shop's id of a user",
-    "sex": "As the shop writes it",
-    "age_band": "As the shop writes it",
-    "region": "As the shop writes it",
-    "income_band": "As the shop writes it",
-    "household_size": "Persons",
-    "signup_day": "Day the user signed up",
-    "extra": "JSON object of the columns the source did not map",
-}
-_PRODUCTS_DESCRIPTIONS = {
-    "product_id": "The shop's id of a product",
-    "category": "What interest segments are made of; 5 to 50 values work best",
-    "subcategory": "Finer category",
-    "brand": "Brand",
-    "price": "List price in shop currency",
-    "extra": "JSON object of the columns the source did not map",
-}
-
 
 class LandingConfig(dg.Config):
     """Config of a run that reads landing files."""
@@ -111,7 +72,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
 
 
 def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
-    def spec(name: str, description: str, schema: Mapping[str, str], words: Mapping[str, str]) -> dg.AssetSpec:
+    def spec(name: str, description: str) -> dg.AssetSpec:
         return dg.AssetSpec(
             name,
             description=description,
@@ -119,7 +80,7 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
             owners=[OWNER],
             kinds={"duckdb", "parquet"},
             partitions_def=partitions,
-            metadata={"dagster/column_schema": column_schema(schema, words)},
+            metadata={"dagster/column_schema": columns_of(name)},
         )
 
     # One multi-asset: the three tables are one read of the files. Single run: a range is one process, and files
@@ -127,12 +88,9 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="landing_to_events",
         specs=[
-            spec("landed_files", "Landing files of the day, each line accounted for", LANDED_FILES,
-                 _FILES_DESCRIPTIONS),
-            spec("rejected_events", "Lines that were refused, with their reason and text", REJECTED_EVENTS,
-                 _REJECTED_DESCRIPTIONS),
-            spec("raw_events", "Events of the day that hold the contract, each once", RAW_EVENTS,
-                 RAW_EVENTS_DESCRIPTIONS),
+            spec("landed_files", "Landing files of the day, each line accounted for"),
+            spec("rejected_events", "Lines that were refused, with their reason and text"),
+            spec("raw_events", "Events of the day that hold the contract, each once"),
         ],
         check_specs=[
             dg.AssetCheckSpec("lines_reconcile", asset="raw_events", blocking=True, partitions_def=partitions,
@@ -246,9 +204,9 @@ def _checks(read: DayRead) -> list[Check]:
 
 
 def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
-    schema, words, text = {
-        USERS: (RAW_USERS, _USERS_DESCRIPTIONS, "Users and their attributes as known on the day"),
-        PRODUCTS: (RAW_PRODUCTS, _PRODUCTS_DESCRIPTIONS, "The product catalogue as known on the day"),
+    text = {
+        USERS: "Users and their attributes as known on the day",
+        PRODUCTS: "The product catalogue as known on the day",
     }[kind]
 
     @dg.asset(
@@ -258,7 +216,7 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
         group_name=GROUP,
         owners=[OWNER],
         kinds={"duckdb", "parquet"},
-        metadata={"dagster/column_schema": column_schema(schema, words)},
+        metadata={"dagster/column_schema": columns_of(name)},
         # A range is one run: with the dependency on yesterday, anything else is one run after the other.
         backfill_policy=SINGLE_RUN,
         retry_policy=IO_RETRY,

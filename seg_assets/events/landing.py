@@ -19,7 +19,7 @@ from seg_assets.events.file_pattern import FilePattern
 from seg_assets.events.source import IGNORED_ENDINGS, PRODUCTS, USERS, EventFeed, Source
 
 EVENTS = "events"
-# The key of the landing files in a footer; lake.input_key(Input("landing", "files")).
+# The key of the landing files in a footer; Input("landing", "files").key.
 LANDING_KEY = "landing:files"
 # The cheap fingerprint of the files a day was read from, in the footer's `extra`.
 STAT_KEY = "landing_stat"

@@ -43,7 +43,7 @@ _NUMBERS = ("quantity", "amount", "discount", "rating")
 class RecordShape:
     """What is known of the file at hand: its columns with types, and what its name says of the day.
 
-    columns: DuckDB type of each column; for JSON lines empty, the keys are found per line.
+    columns: DuckDB type of each column; empty for JSON lines, whose keys are looked up per line.
     day: the one day of the file, or None when each line says its own.
     name_parts: strftime directive -> value, for names that fix a month or a year only.
     """
@@ -167,7 +167,7 @@ class FeedMapping:
             items.append(f", {value} as {quoted(c)}")
         others = self.unmapped(shape)
         if isinstance(self.feed, EventFeed):
-            # Ids of events are made from it: a file sent again with its columns in another order holds the same ones.
+            # Missing ids are made of `extra` too: a file sent again, its columns in another order, has the same events.
             others.sort()
         extra = "null::varchar"
         if others and self.feed.extra == "keep":

@@ -1,8 +1,9 @@
-"""Columns of profile days that this process has read, so that the rooms of a day read a column once, not eight times.
+"""Remember columns of profile days, so that the rooms of a day read a column once, not eight times.
 
-They are kept under the version of their file (`Lake.version`), which the lake looks at first: a day that was replaced,
-or changed in place, has another version and is read anew. What is kept is bounded in bytes, days not asked for longest
-go first, and no array can be written to. What a strategy makes of columns is in `features`.
+They are remembered under the version of their file (`Lake.version`), which the lake looks at first. No array can be
+written to.
+
+Not here: what a strategy makes of columns (`segments.features`).
 """
 
 from collections.abc import Mapping
@@ -12,11 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seg_assets.lake.cache import Kept
-from seg_assets.lake.store import Version
-
-# Two days of 475,607 users x 24 columns, which the moves of a day read, are 190 MB.
-MOST_BYTES = 320 * 2**20
+from seg_assets.lake.cache import FileCache
+from seg_assets.lake.stamps import Version
 
 # Numbers as float64 with NaN for null, or texts in one piece.
 Column = np.ndarray | pa.Array
@@ -29,57 +27,52 @@ class Columns:
     kinds: column to DuckDB type, of the whole file.
     users: (n,) user ids, in the order of the rows of every column.
     in_order: whether the file's own rows are in that order.
-    found: column by name, or by the table's version and the name where it comes from another table.
+    by_name: columns by name, or by the table's version and the name where one comes from another table.
     """
 
     kinds: Mapping[str, str]
     users: pa.Array
     in_order: bool
-    found: Mapping[object, Column] = field(default_factory=dict)
+    by_name: Mapping[object, Column] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all columns."""
-        return self.users.nbytes + sum(column.nbytes for column in self.found.values())
+        return self.users.nbytes + sum(column.nbytes for column in self.by_name.values())
 
-    def with_columns(self, found: Mapping[object, Column]) -> "Columns":
-        """These columns and more."""
-        return replace(self, found={**self.found, **found})
+    def with_columns(self, by_name: Mapping[object, Column]) -> "Columns":
+        """Return these columns and more."""
+        return replace(self, by_name={**self.by_name, **by_name})
 
 
-_KEPT: Kept[Columns] = Kept(lambda columns: columns.nbytes)
+_COLUMNS: FileCache[Columns] = FileCache()
 
 
 def recall(version: Version) -> Columns | None:
-    """What was read of this version, None for nothing."""
-    return _KEPT.get(version)
+    """Return what was read of this version, None for nothing."""
+    return _COLUMNS.get(version.path, version.stamp)
 
 
 def remember(version: Version, columns: Columns) -> None:
-    """Keep what was read of a version instead of what was kept of it, and of other versions of that file, before."""
-    _KEPT.keep(version, columns, MOST_BYTES)
-
-
-def forget() -> None:
-    """Forget everything."""
-    _KEPT.forget()
+    """Remember what was read of a version in place of what was remembered of that file before."""
+    _COLUMNS.put(version.path, version.stamp, columns, columns.nbytes)
 
 
 def of_arrow(column: pa.ChunkedArray) -> Column:
-    """(n,) a column of doubles or texts as it is kept."""
+    """Return a column (n,) of doubles or texts as it is remembered."""
     if not pa.types.is_floating(column.type):
         return text_array(column)
-    # Concatenated, it has memory of its own: one column does not keep all that were read with it.
-    found = np.concatenate([np.empty(0), *(chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks)])
-    found.flags.writeable = False
-    return found
+    # Concatenated, it has memory of its own: one column does not hold on to all that were read with it.
+    values = np.concatenate([np.empty(0), *(chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks)])
+    values.flags.writeable = False
+    return values
 
 
 def text_array(column: pa.ChunkedArray) -> pa.Array:
-    """(n,) a column of texts in one piece."""
+    """Return a column (n,) of texts in one piece."""
     return column.cast(pa.large_string()).combine_chunks()
 
 
 def is_increasing(users: pa.Array) -> bool:
-    """Whether no id is null and each is greater than the one before: sorted, and nobody twice."""
+    """Return whether no id is null and each is greater than the one before: sorted, and nobody twice."""
     return not users.null_count and pc.all(pc.less(users[:-1], users[1:])).as_py() is not False

@@ -1,4 +1,4 @@
-"""Commands that look at the whole lake: `seg-assets doctor`, `gc` and `drift plan`.
+"""Commands that look at the whole lake: `seg-assets doctor`, `gc`, `rehash` and `drift plan`.
 
 Not here: commands that run Dagster jobs (`seg_assets.commands`), and what is examined and planned (`loop.doctor`,
 `loop.planner`).
@@ -12,8 +12,10 @@ import click
 from seg_assets.core.options import Number, json_option
 from seg_assets.core.settings import Settings
 from seg_assets.lake.store import Lake
-from seg_assets.loop.doctor import collect_garbage, examine, set_aside
+from seg_assets.loop.doctor import examine
+from seg_assets.loop.mending import collect_garbage, set_aside
 from seg_assets.loop.planner import plan
+from seg_assets.loop.rehash import rehash as rehash_lake
 from seg_assets.segments.strategy import strategies_of
 
 # Leftovers that are listed by name; the rest is counted.
@@ -66,6 +68,18 @@ def gc(hours: float, dry_run: bool) -> int:
 
 
 @click.command()
+def rehash() -> int:
+    """Hash the rows of files anew whose content hash is of another kind.
+
+    No day is made again: rows stay as they are, and nothing becomes stale. Needed once after a release whose content
+    hashes are of another kind; `seg-assets doctor` says when.
+    """
+    files = rehash_lake(Lake.of(Settings.from_env()))
+    print(f"{files} files were hashed anew" if files else "every file has a content hash of today's kind")
+    return 0
+
+
+@click.command()
 def drift_plan() -> int:
     """Print what the drift sensor would run next, and why; run nothing.
 
@@ -73,9 +87,9 @@ def drift_plan() -> int:
     """
     settings = Settings.from_env()
     planned = plan(Lake.of(settings), strategies_of(settings), settings)
-    for request in planned.requests:
+    for request in planned.runs:
         days = f"{request.first}" if request.first == request.last else f"{request.first} .. {request.last}"
         print(f"{request.kind:<10}{days:<26}{request.strategy or ', '.join(request.tables)}: {request.reason}")
-    if not planned.requests:
+    if not planned.runs:
         print(f"the loop rests: {planned.resting_because}")
-    return 1 if planned.requests else 0
+    return 1 if planned.runs else 0

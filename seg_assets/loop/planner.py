@@ -1,14 +1,17 @@
-"""The brain of the loop: from what is in the lake, what to run next, or why to rest.
+"""Decide what to run next from what is in the lake, or say why the loop rests.
 
 Level-triggered, like a reconciler: `plan` looks at footers, verdicts and decisions, never at what happened before. A
-missed tick, a crash, a ranged backfill or two ticks at once change nothing. Order of work, earliest day first:
+missed tick, a crash, a ranged backfill or two ticks at once change nothing. The order of work, earliest day first:
 
-1. stale or missing profiles (and the landing tables that chain on their own yesterday);
+1. stale or missing profiles (and the landing tables that read their own yesterday);
 2. decisions: per strategy the first day that is due, or whose decision no longer rests on what is there;
 3. stale or missing verdicts, a few weeks at a time, since the next decision makes later ones stale again;
 4. everything else that is stale: segments, moves, evaluation.
 
-A strategy is decided on day D only when its verdicts up to D are fresh, and 1. has nothing to do. No Dagster here.
+A strategy is decided on day D only when nothing is left to do under 1, and its verdicts up to D are fresh.
+
+Not here: what is stale (`loop.staleness`), who runs a plan (`loop.sensor`, `loop.replay`), and how a decision is taken
+(`segments`). Nothing in this module reaches Dagster.
 """
 
 import datetime as dt
@@ -21,7 +24,9 @@ from seg_assets.core.digests import digest
 from seg_assets.core.settings import Settings
 from seg_assets.core.sql import literal
 from seg_assets.core.tables import TABLES
-from seg_assets.lake.store import NONE, Lake
+from seg_assets.lake.cache import FileCache
+from seg_assets.lake.provenance import NONE
+from seg_assets.lake.store import Lake
 from seg_assets.loop.staleness import Snapshot, Stale, derived_tables
 from seg_assets.orchestration import tags
 from seg_assets.segments.decisions.inputs import changed_inputs, outcome_inputs_now, version_input
@@ -30,26 +35,28 @@ from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_of
 
 VERDICTS = "drift_report"
 PAGES = "segment_report"
-# Verdicts made at a time after a decision: two cool-downs of the default, whole weeks. Each decision makes all later
-# verdicts stale, so making them all at once would be for nothing.
+# Verdicts made at a time after a decision: two of the default cool-downs, whole weeks. Each decision makes all later
+# verdicts stale, so that most of those made further ahead would be made for nothing.
 LOOK_AHEAD_DAYS = 28
+
+Job = Literal["refresh", "recluster", "daily"]
 
 
 @dataclass(frozen=True)
-class Request:
+class PlannedRun:
     """One run to make.
 
     kind: name of the job: `refresh` (derived tables), `recluster` (one decision of one strategy) or `daily` (landing
-        tables that chain on yesterday, which `refresh` leaves alone).
+        tables that read their own yesterday, which `refresh` leaves alone).
     first, last: the days, a contiguous range.
     tables: assets to materialize.
     strategy, cause, against_model_id: of a `recluster`.
-    key: hash of what is asked and of the state of the lake that asks for it: equal state, equal key.
-    attempt: 1, 2, .. set by who runs it.
-    pages: whether the reports of the days are written anew too. They are no table, so nothing in the lake asks for it.
+    key: hash of what is asked for and of the state of the lake that asks: equal state, equal key.
+    attempt: 1, 2, .. set by whoever runs it.
+    pages: whether the reports of the days are written anew too. They are no table, so the lake never asks for them.
     """
 
-    kind: Literal["refresh", "recluster", "daily"]
+    kind: Job
     first: dt.date
     last: dt.date
     tables: tuple[str, ...]
@@ -61,17 +68,43 @@ class Request:
     attempt: int = 1
     pages: bool = False
 
+    def run_config(self) -> dict[str, Any]:
+        """Return the run config of the job."""
+        if self.kind != "recluster":
+            return {}
+        decision = {
+            "strategy": self.strategy,
+            "day": self.first.isoformat(),
+            "cause": self.cause,
+            "against_model_id": self.against_model_id,
+            "attempt": self.attempt,
+            "note": self.reason,
+        }
+        return {"ops": {"segment_model": {"config": {"requests": [decision]}}}}
+
+    def run_tags(self) -> dict[str, str]:
+        """Return the tags of the run: what it is about and why, and its range when it has more than one day."""
+        about = {tags.REQUEST: self.key, tags.CAUSE: self.cause or self.kind, tags.DAY: self.first.isoformat()}
+        about[tags.WHY] = self.reason
+        if self.strategy:
+            about[tags.STRATEGY] = self.strategy
+        return about if self.first == self.last else about | tags.of_range(self.first, self.last)
+
+    def assets(self) -> list[str]:
+        """Return the names of the assets that the run materializes."""
+        return [*self.tables, PAGES] if self.pages else list(self.tables)
+
 
 @dataclass(frozen=True)
 class Plan:
     """What to run now, in any order; empty when the loop rests, and then why."""
 
-    requests: list[Request] = field(default_factory=list)
+    runs: list[PlannedRun] = field(default_factory=list)
     resting_because: str = ""
 
 
 def plan(lake: Lake, strategies: Mapping[str, Strategy], settings: Settings, last_day: dt.date | None = None) -> Plan:
-    """What the lake asks for next.
+    """Return what the lake asks for next.
 
     Args:
         lake: the lake.
@@ -81,92 +114,59 @@ def plan(lake: Lake, strategies: Mapping[str, Strategy], settings: Settings, las
 
     Raises:
         DamagedFileError: a footer or a decision cannot be read.
+        HashKindError: the content hashes of the lake are of more than one kind.
     """
     now = Snapshot(lake, strategies, last_day)
     if not now.days:
         return Plan([], "no raw events yet")
     upstream = {t.name for t in derived_tables() if t.room in ("events", "profiles")}
-    first = _refresh(now, upstream, "profiles")
-    if first:
-        return Plan([first])
-    blocked = _blocked(now, upstream)
+    profiles = _refresh(now, upstream, "profiles")
+    if profiles:
+        return Plan([profiles])
+    blocked = _first_unreliable_day(now, upstream)
     verdicts = _Verdicts(lake, now)
     due = [
-        request
+        run
         for strategy in strategies.values()
-        if (request := _due(now, verdicts, strategy, settings, blocked)) is not None
+        if (run := _first_decision(now, verdicts, strategy, settings, blocked)) is not None
     ]
     if due:
-        return Plan(sorted(due, key=lambda r: (r.first, r.strategy)))
-    ahead = _refresh(now, {VERDICTS}, "verdicts", most_days=LOOK_AHEAD_DAYS)
-    rest = ahead or _refresh(now, {t.name for t in derived_tables()} - upstream - {VERDICTS}, "segments")
-    if rest:
-        return Plan([rest])
-    return Plan([], _resting(now))
+        return Plan(sorted(due, key=lambda run: (run.first, run.strategy)))
+    others = {t.name for t in derived_tables()} - upstream - {VERDICTS}
+    run = _refresh(now, {VERDICTS}, "verdicts", most_days=LOOK_AHEAD_DAYS) or _refresh(now, others, "segments")
+    return Plan([run]) if run else Plan([], _why_resting(now))
 
 
 def is_behind(lake: Lake, settings: Settings) -> bool:
-    """Whether something waits to be made or decided."""
-    return bool(plan(lake, strategies_of(settings), settings).requests)
+    """Return whether something waits to be made or decided."""
+    return bool(plan(lake, strategies_of(settings), settings).runs)
 
 
 def say_behind(lake: Lake, settings: Settings, last_day: dt.date) -> str:
     """Say what waits to be made up to a day, and what makes it; empty when nothing waits."""
-    requests = plan(lake, strategies_of(settings), settings, last_day=last_day).requests
-    if not requests:
+    runs = plan(lake, strategies_of(settings), settings, last_day=last_day).runs
+    if not runs:
         return ""
     return (
-        f"Earlier days are not up to date ({requests[0].reason}): the drift sensor, or seg-assets replay "
-        f"--from {requests[0].first} --to {last_day}, makes them first."
+        f"Earlier days are not up to date ({runs[0].reason}): the drift sensor, or seg-assets replay "
+        f"--from {runs[0].first} --to {last_day}, makes them first."
     )
 
 
-def run_config_for(request: Request) -> dict[str, Any]:
-    """Run config of a request's job."""
-    if request.kind != "recluster":
-        return {}
-    asked = {
-        "strategy": request.strategy,
-        "day": request.first.isoformat(),
-        "cause": request.cause,
-        "against_model_id": request.against_model_id,
-        "attempt": request.attempt,
-        "note": request.reason,
-    }
-    return {"ops": {"segment_model": {"config": {"requests": [asked]}}}}
-
-
-def tags_for(request: Request) -> dict[str, str]:
-    """Tags of a request's run: what it is about and why, and its range when it has more than one day."""
-    told = {tags.REQUEST: request.key, tags.CAUSE: request.cause or request.kind, tags.DAY: request.first.isoformat()}
-    told[tags.WHY] = request.reason
-    if request.strategy:
-        told[tags.STRATEGY] = request.strategy
-    if request.first != request.last:
-        told |= tags.of_range(request.first, request.last)
-    return told
-
-
-def asset_selection_for(request: Request) -> list[str]:
-    """Names of the assets that a request's run materializes."""
-    return [*request.tables, PAGES] if request.pages else list(request.tables)
-
-
-def _refresh(now: Snapshot, among: set[str], what: str, most_days: int | None = None) -> Request | None:
-    """One ranged run for the earliest stale day of the first table in order, and what can be made along with it.
+def _refresh(now: Snapshot, among: set[str], what: str, most_days: int | None = None) -> PlannedRun | None:
+    """Return one ranged run for the earliest stale day of the first table in order, and what can be made along with it.
 
     A table comes along when all it lacks lies within the same days. The others wait for the next plan: by then the
     footers say whether anything really changed for them.
     """
-    found = [item for item in now.stale() if item.table in among and item.computable]
-    if not found:
+    waiting = [item for item in now.stale() if item.table in among and item.computable]
+    if not waiting:
         return None
-    leading = found[0].table
+    leading = waiting[0].table
     dirty = now.dirty()
-    span = contiguous(dirty[leading])[0]
+    first, last = contiguous(dirty[leading])[0]
     if most_days is not None:
-        span = span[0], min(span[1], span[0] + ONE_DAY * (most_days - 1))
-    first, last = span
+        last = min(last, first + ONE_DAY * (most_days - 1))
     tables = [leading]
     for table in derived_tables():
         days = dirty.get(table.name)
@@ -178,11 +178,11 @@ def _refresh(now: Snapshot, among: set[str], what: str, most_days: int | None = 
     tables = [t.name for t in derived_tables() if t.name in tables]
     landing = [t for t in tables if TABLES[t].room == "events"]
     tables = landing or tables
-    kind: Literal["daily", "refresh"] = "daily" if landing else "refresh"
-    inside = [item for item in found if item.table in tables and first <= item.day <= last]
+    kind: Job = "daily" if landing else "refresh"
+    inside = [item for item in waiting if item.table in tables and first <= item.day <= last]
     # A page needs the day's segments, made before or along with it.
     shown = "segment_profiles" in tables or set(day_range(first, last)) <= now.footers["segment_profiles"].keys()
-    return Request(
+    return PlannedRun(
         kind=kind,
         first=first,
         last=last,
@@ -200,11 +200,11 @@ def _say(items: Sequence[Stale]) -> str:
     return f"{one.table} of {one.day} ({one.why}){more}"
 
 
-def _blocked(now: Snapshot, upstream: set[str]) -> dt.date | None:
-    """First day on which something a decision rests on is stale; None: nowhere.
+def _first_unreliable_day(now: Snapshot, upstream: set[str]) -> dt.date | None:
+    """Return the first day on which something that a decision rests on is stale; None when there is none.
 
-    Verdicts that only wait for a decision before them, or for settings, are told apart by their rows: one strategy's
-    decision makes the day's file stale, and the other strategies' verdicts in it stay true.
+    Verdicts that only wait for an earlier decision, or for settings, do not count: one strategy's decision makes the
+    day's file stale, and the other strategies' rows in it stay true. `_first_decision` looks at each row.
     """
     by_row = {"segment_model:baseline", STRATEGIES_KEY}
     days = [i.day for i in now.stale() if i.table in upstream]
@@ -212,10 +212,10 @@ def _blocked(now: Snapshot, upstream: set[str]) -> dt.date | None:
     return min(days, default=None)
 
 
-def _due(
+def _first_decision(
     now: Snapshot, verdicts: "_Verdicts", strategy: Strategy, settings: Settings, blocked: dt.date | None
-) -> Request | None:
-    """The first decision that has to be made, made anew or withdrawn; None when there is none among fresh verdicts.
+) -> PlannedRun | None:
+    """Return the first decision that has to be made, made anew or withdrawn; None when there is none yet.
 
     Verdicts are walked from the first day on. Each must have been given against the decisions before it; where one was
     not, everything after it waits until the verdicts are made again.
@@ -231,12 +231,12 @@ def _due(
             return None
         if row.strategy_digest != settings_now:
             return None
-        there = decisions_of_day(lake, strategy.name, day) if day in dates else []
-        derived = next((d for d in there if not d.by_hand), None)
+        stored = decisions_of_day(lake, strategy.name, day) if day in dates else []
+        derived = next((d for d in stored if not d.by_hand), None)
         why = _why_decide(now, strategy, settings, row, derived, day)
         if why:
             return _recluster(now, strategy, row, derived, champion, day, why)
-        for decision in there:
+        for decision in stored:
             baseline = decision.decision_id
             champion = decision.model_id if decision.promoted else champion
         day += ONE_DAY
@@ -246,6 +246,7 @@ def _due(
 def _why_decide(
     now: Snapshot, strategy: Strategy, settings: Settings, row: "_Row", derived: Decision | None, day: dt.date
 ) -> str:
+    """Return why a day has to be decided on, '' when it has not; `derived` is the decision of the day, not by hand."""
     if derived is None:
         return f"{row.cause} on {day}: {row.reason}" if row.cause else ""
     if not row.cause:
@@ -265,8 +266,8 @@ def _recluster(
     champion: str,
     day: dt.date,
     why: str,
-) -> Request:
-    # Asked for the cause it had, a decision that is no longer due is withdrawn by the run itself.
+) -> PlannedRun:
+    # Asked for the cause that it had, a decision that is no longer due is withdrawn by the run itself.
     cause = row.cause or (derived.cause if derived else DRIFT)
     state = [
         strategy.fit_digest(),
@@ -277,10 +278,10 @@ def _recluster(
         history_digest(now.lake, strategy.name, day),
     ]
     if derived is not None:
-        # What it learned from on an earlier day, too: a late event there asks anew.
+        # An outcome-guided decision learned from an earlier day: a late event of that day asks anew.
         state += sorted(f"{k} {v}" for k, v in outcome_inputs_now(derived, now.content).items())
     state += version_input(strategy).values()
-    return Request(
+    return PlannedRun(
         kind="recluster",
         first=day,
         last=day,
@@ -293,18 +294,18 @@ def _recluster(
     )
 
 
-def _resting(now: Snapshot) -> str:
-    stuck = [item for item in now.stale() if not item.computable]
+def _why_resting(now: Snapshot) -> str:
     days = now.days
     if now.refused:
         day, why = next(iter(now.refused.items()))
         more = f", and {len(now.refused) - 1} more days" if len(now.refused) > 1 else ""
         return f"nothing can be made of {day} and of later days: {why}{more}; mend the source or deliver the file again"
-    said = f"nothing is stale and no decision is due from {days[0]} to {days[-1]}"
+    stuck = [item for item in now.stale() if not item.computable]
     if stuck:
         return f"nothing can be made now; {_say(stuck)} waits for days that were never materialized"
-    gaps = len({days[0] + ONE_DAY * n for n in range((days[-1] - days[0]).days + 1)} - set(days))
-    return said + (f"; {gaps} days between were never landed" if gaps else "")
+    gaps = (days[-1] - days[0]).days + 1 - len(days)
+    landed = f"; {gaps} days between were never landed" if gaps else ""
+    return f"nothing is stale and no decision is due from {days[0]} to {days[-1]}{landed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,32 +320,35 @@ class _Row:
     reason: str
 
 
-# Rows by content hash of the day's file: equal content, equal rows, whatever the lake.
-_ROWS: dict[str, dict[str, _Row]] = {}
-_ROWS_LIMIT = 20_000
+# By strategy, of each day's file.
+_ROWS: FileCache[dict[str, _Row]] = FileCache()
 
 
 class _Verdicts:
-    """The verdicts of a lake, read once for all days that are not known yet."""
+    """The verdicts of a lake: one query reads those of all days that are not known yet."""
 
     def __init__(self, lake: Lake, now: Snapshot) -> None:
-        self.footers = now.footers[VERDICTS]
+        self.rows: dict[dt.date, dict[str, _Row]] = {}
         self.lake = lake
-        if len(_ROWS) > _ROWS_LIMIT:
-            _ROWS.clear()
-        # Keyed with the day: two days may hold equal rows, a row's text names its day.
-        unread = {day: f.content_hash for day, f in self.footers.items() if self._key(day) not in _ROWS}
+        for day in sorted(now.footers[VERDICTS]):
+            known = _ROWS.get(*self._version(now, day))
+            if known is not None:
+                self.rows[day] = known
+        unread = sorted(now.footers[VERDICTS].keys() - self.rows.keys())
         if unread:
-            self._load(sorted(unread))
+            self.rows |= self._load(unread)
+            for day in unread:
+                _ROWS.put(*self._version(now, day), self.rows[day], 1000 * (1 + len(self.rows[day])))
 
     def row(self, strategy: str, day: dt.date) -> _Row | None:
-        """The verdict of a day, None where there is none."""
-        return _ROWS[self._key(day)].get(strategy) if day in self.footers else None
+        """Return the verdict of a day, None where there is none."""
+        return self.rows.get(day, {}).get(strategy)
 
-    def _key(self, day: dt.date) -> str:
-        return f"{day}:{self.footers[day].content_hash}"
+    def _version(self, now: Snapshot, day: dt.date) -> tuple[str, tuple[str]]:
+        """Return the path of a day's file, and its content as the stamp of its version."""
+        return str(self.lake.path(VERDICTS, day)), (now.content(VERDICTS, day),)
 
-    def _load(self, days: Sequence[dt.date]) -> None:
+    def _load(self, days: Sequence[dt.date]) -> dict[dt.date, dict[str, _Row]]:
         for day in days:
             self.lake.check(VERDICTS, day)
         files = ", ".join(literal(str(self.lake.path(VERDICTS, day))) for day in days)
@@ -354,7 +358,7 @@ class _Verdicts:
                 "coalesce(cause, ''), verdict_digest, coalesce(array_to_string(reasons, '; '), '') "
                 f"from read_parquet([{files}], hive_partitioning = true, hive_types = {{'day': date}})"
             ).fetchall()
-        for day in days:
-            _ROWS[self._key(day)] = {}
+        loaded: dict[dt.date, dict[str, _Row]] = {day: {} for day in days}
         for day, strategy, *values in rows:
-            _ROWS[self._key(day)][strategy] = _Row(*values)
+            loaded[day][strategy] = _Row(*values)
+        return loaded

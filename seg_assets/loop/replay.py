@@ -211,9 +211,9 @@ def _run_until_rest(settings: Settings, lake: Lake, runner: "_Runner", last_day:
     for _ in range(MAX_RUNS):
         # Strategies are read anew, as each run does: a YAML edited meanwhile would be asked for again and again.
         plan = planner.plan(lake, strategies_of(settings), settings, last_day=last_day)
-        if not plan.requests:
+        if not plan.runs:
             return plan.resting_because
-        for planned in plan.requests:
+        for planned in plan.runs:
             if planned.key in keys_run:
                 raise SegAssetsError(
                     f"{planned.kind} of {planned.first} .. {planned.last} was run and is asked for again in the same "
@@ -225,9 +225,9 @@ def _run_until_rest(settings: Settings, lake: Lake, runner: "_Runner", last_day:
                 planned.first,
                 planned.last,
                 planned.reason,
-                run_config=planner.run_config_for(planned),
-                selection=planner.asset_selection_for(planned),
-                run_tags=planner.tags_for(planned),
+                run_config=planned.run_config(),
+                selection=planned.assets(),
+                run_tags=planned.run_tags(),
             )
     raise SegAssetsError(
         f"the re-clustering loop did not come to rest after {MAX_RUNS} rounds; "

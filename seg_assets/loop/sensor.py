@@ -66,36 +66,36 @@ def tick(context: dg.SensorEvaluationContext, settings: Settings) -> Iterator[dg
     except SegAssetsError as error:
         yield dg.SkipReason(f"cannot decide: {error}")
         return
-    if not plan.requests:
+    if not plan.runs:
         context.update_cursor(Cursor(newest, 0, plan.resting_because).text())
         yield dg.SkipReason(f"the loop rests: {plan.resting_because}")
         return
     context.update_cursor(Cursor(-1, 0, "").text())
     held_back = []
-    for planned in plan.requests:
+    for planned in plan.runs:
         attempt = next_attempt(instance, planned)
         if isinstance(attempt, str):
             held_back.append(attempt)
         else:
             yield run_request(attempt)
-    if len(held_back) == len(plan.requests):
+    if len(held_back) == len(plan.runs):
         yield dg.SkipReason("; ".join(held_back))
 
 
-def run_request(planned: planner.Request) -> dg.RunRequest:
+def run_request(planned: planner.PlannedRun) -> dg.RunRequest:
     """Return a planned run as Dagster takes it: one day as a partition, several as a range."""
     single = planned.first == planned.last
     return dg.RunRequest(
         run_key=f"{planned.key}-{planned.attempt}",
         job_name=planned.kind,
-        run_config=planner.run_config_for(planned),
-        tags={**planner.tags_for(planned), tags.ATTEMPT: str(planned.attempt)},
+        run_config=planned.run_config(),
+        tags={**planned.run_tags(), tags.ATTEMPT: str(planned.attempt)},
         partition_key=planned.first.isoformat() if single else None,
-        asset_selection=[dg.AssetKey(name) for name in planner.asset_selection_for(planned)],
+        asset_selection=[dg.AssetKey(name) for name in planned.assets()],
     )
 
 
-def next_attempt(instance: dg.DagsterInstance, planned: planner.Request) -> planner.Request | str:
+def next_attempt(instance: dg.DagsterInstance, planned: planner.PlannedRun) -> planner.PlannedRun | str:
     """Return the planned run with the number of its attempt, or why it is not asked for again.
 
     The key holds the state of the lake that asks, so a run that changed anything leads to another key.

@@ -17,6 +17,8 @@ import dagster as dg
 
 from seg_assets.core.errors import LakeWriteError, SegAssetsError
 from seg_assets.core.settings import Settings
+from seg_assets.core.table_spec import TableSpec
+from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
 
 P = ParamSpec("P")
@@ -176,8 +178,12 @@ def log_progress(context: dg.AssetExecutionContext, days: Sequence[dt.date]) -> 
             last = now
 
 
-def column_schema(schema: Mapping[str, str], descriptions: Mapping[str, str]) -> dg.TableSchema:
-    """Column names, types and descriptions for the UI."""
-    return dg.TableSchema(
-        columns=[dg.TableColumn(name, kind, description=descriptions.get(name)) for name, kind in schema.items()]
-    )
+def deps_of(table: str) -> list[dg.AssetDep]:
+    """Return the tables that a table reads, as dependencies of the same day (`partitions` says why not of a window)."""
+    return [dg.AssetDep(name) for name in TABLES[table].tables_read]
+
+
+def columns_of(table: str | TableSpec) -> dg.TableSchema:
+    """Return names, types and descriptions of a table's columns for the UI."""
+    spec = TABLES[table] if isinstance(table, str) else table
+    return dg.TableSchema(columns=[dg.TableColumn(c.name, c.kind, description=c.description) for c in spec.columns])

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from seg_assets.core.errors import ConfigError, InstanceError
 from seg_assets.core.settings import Settings, packed_or_beside
+from seg_assets.orchestration.old_homes import renew_config
 
 
 def instance_folder(settings: Settings) -> Path:
@@ -38,7 +39,7 @@ def prepare_instance(settings: Settings) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not config.exists():
-            shutil.copyfile(packed_or_beside("deploy") / "dagster.yaml", config)
+            shutil.copyfile(_template(), config)
     except OSError as error:
         raise ConfigError(
             f"home = {settings.home}: the Dagster instance {folder} cannot be made: {error}; "
@@ -68,6 +69,7 @@ def _from_config(folder: Path) -> dg.DagsterInstance:
     before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(folder)
     try:
+        renew_config(folder / "dagster.yaml", _template())
         return dg.DagsterInstance.from_config(str(folder))
     except (yaml.YAMLError, dg.DagsterError, OSError) as error:
         raise InstanceError(
@@ -79,6 +81,11 @@ def _from_config(folder: Path) -> dg.DagsterInstance:
             del os.environ["DAGSTER_HOME"]
         else:
             os.environ["DAGSTER_HOME"] = before
+
+
+def _template() -> Path:
+    """Return the `dagster.yaml` of a new home."""
+    return packed_or_beside("deploy") / "dagster.yaml"
 
 
 def _one_line(error: object) -> str:

@@ -9,6 +9,7 @@ Not here: running dbt (`profiles.runner`), the numbers of a day (`profiles.facts
 import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
@@ -24,7 +25,8 @@ from seg_assets.orchestration.assets import (
     Check,
     DayResult,
     Shop,
-    column_schema,
+    columns_of,
+    deps_of,
     report_days,
     user_errors,
 )
@@ -97,9 +99,7 @@ def asset_spec(model: runner.DbtModel, doc: ModelDoc, partitions: dg.DailyPartit
     trailing = {i.table: i.days for i in TABLES[model.name].inputs if i.window == "trailing"}
     return dg.AssetSpec(
         model.name,
-        # A trailing window as a mapping would make a backfill of 5 days one of 5 + 90: the window is read, and
-        # its missing days refused, by the model itself.
-        deps=[dg.AssetDep(parent) for parent in model.parents],
+        deps=deps_of(model.name),
         group_name=GROUP,
         owners=[OWNER],
         kinds={"dbt", "duckdb", "parquet"},
@@ -107,7 +107,7 @@ def asset_spec(model: runner.DbtModel, doc: ModelDoc, partitions: dg.DailyPartit
         description=doc.description,
         code_version=TABLES[model.name].code_version,
         metadata={
-            "dagster/column_schema": column_schema(doc.types, doc.descriptions),
+            "dagster/column_schema": columns_of(replace(TABLES[model.name], columns=doc.columns)),
             "dagster/table_name": model.name,
             "seg/key": facts.key_of(model.name),
             "seg/sql": dg.MetadataValue.md(f"```sql\n{model.sql}\n```"),

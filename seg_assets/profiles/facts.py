@@ -14,7 +14,8 @@ import duckdb
 from seg_assets.core.sql import literal
 from seg_assets.core.tables import TABLES
 from seg_assets.core.text import markdown_table
-from seg_assets.lake.store import Lake, Provenance
+from seg_assets.lake.provenance import Provenance
+from seg_assets.lake.store import Lake
 from seg_assets.profiles.engine.days import DayBuilder
 from seg_assets.profiles.engine.duckdb import show
 

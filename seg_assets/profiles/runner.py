@@ -27,11 +27,11 @@ from typing import Any, Self
 from seg_assets.core import errors
 from seg_assets.core.days import check_order, day_range, parse_day
 from seg_assets.core.errors import ConfigError, SegAssetsError
+from seg_assets.core.imports import quick_imports
 from seg_assets.core.settings import Settings
 from seg_assets.profiles.project import project_of
 from seg_assets.profiles.schema import project_files
 from seg_assets.seams.dbt_manifest import read_manifest
-from seg_assets.seams.imports import quick_imports
 
 SUMMARY = "project.json"
 MANIFEST = "manifest.msgpack"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_assets.core.errors import ConfigError
+from seg_assets.core.table_spec import Column
 from seg_assets.core.tables import TABLES
 from seg_assets.core.yaml_file import read_yaml
 from seg_assets.events.contract import RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
@@ -32,18 +33,14 @@ class Schemas:
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of a table.
+class ModelColumn(Column):
+    """A column of a dbt model, with what its YAML says beyond name, type and description.
 
-    kind: DuckDB type.
     window_days: the length in days of the window that it looks back on, "all" for every day up to the day, "none" for
         a column that is computed anew for everybody each day; None when the YAML does not say.
     feature: the shop's feature file that it is from; empty for a column of the model's own SQL.
     """
 
-    name: str
-    kind: str
-    description: str
     window_days: int | str | None = None
     feature: str = ""
 
@@ -57,7 +54,7 @@ class ModelDoc:
 
     name: str
     description: str
-    columns: tuple[Column, ...]
+    columns: tuple[ModelColumn, ...]
     headline: str = ""
 
     @property
@@ -100,10 +97,10 @@ def _docs(files: tuple[tuple[Path, int], ...]) -> tuple[tuple[str, ModelDoc], ..
     return tuple(docs)
 
 
-def _column(column: dict[str, Any]) -> Column:
+def _column(column: dict[str, Any]) -> ModelColumn:
     meta = _meta(column)
     kind, window = str(column.get("data_type", "")), meta.get("window_days")
-    return Column(column["name"], kind, _one_line(column), window, meta.get("feature", ""))
+    return ModelColumn(column["name"], kind, _one_line(column), window, meta.get("feature", ""))
 
 
 def _meta(item: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,13 @@
-"""Dagster's SQLite storage with the connections of its event log kept open: `storage` in deploy/dagster.yaml.
+"""Leave the connections of Dagster's SQLite event log open; a home opts in by its `dagster.yaml` (deploy/dagster.yaml).
 
-Dagster makes an engine, a connection and an inspection of tables for each of the two to four writes of every event,
-and a day of all rooms is 55 events. The files are Dagster's own, in the same places: a home may be opened with either.
+Dagster makes an engine, a connection and an inspection of tables for each of the two to four writes of every event, and
+a day of all rooms is 55 events. Events that come together, those of a table for the days of a range, are one
+transaction of each file instead of two to four each: 30 days in one run had 4,263 transactions. The files are
+Dagster's own, in the same places, so that a home may be opened either way.
 
-Events that come together, those of a table for the days of a range, are one transaction of each file instead of two to
-four each: 30 days in one run had 4,263 transactions.
+Private names of the pinned Dagster: three modules of `dagster._core.storage`, and the methods `_connect`, `_initdb`,
+`_has_asset_key_index_cols_on_connection` and attributes `_db_lock`, `_initialized_dbs`, `_event_log_storage` of its
+classes. The plain way is Dagster's own class: no `storage` in dagster.yaml, or the seam `dagster_storage` switched off.
 """
 
 import os
@@ -22,13 +25,15 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection, Engine
 
+from seg_assets.seams.switches import is_on
+
 # Databases kept open: the index that all runs share, and the runs written to last. One file each.
 MOST_OPEN = 8
 # Events of one transaction: other processes wait until it is over, 3 ms an event. Also the size of the batches that
 # Dagster gathers, which are off unless its own variable says a size (dagster/_core/instance/utils.py).
 AT_ONCE = 100
 _BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
-# Connections that a parent process opened: never used here, and never closed, which would release what it holds.
+# Engines inherited through fork. Closing them would drop the parent's SQLite locks.
 _of_parents: list[Any] = []
 
 
@@ -36,16 +41,16 @@ class KeptEventLogStorage(SqliteEventLogStorage):
     """The event log of a home; writes and reads go one at a time, as they do in Dagster's own class."""
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
-        # Each with the file that it opened, by device and inode.
+        # By shard, each engine with the device and inode of the file that it opened.
         self._open: OrderedDict[str, tuple[Engine, tuple[int, int] | None]] = OrderedDict()
         self._process = os.getpid()
         self._tables: set[str] = set()
         self._has_columns = False
-        # Transactions under way, by shard, and what ends them; only of the thread that has the lock.
+        # Transactions under way, by shard, and what ends them; both of the thread that holds the lock.
         self._held: dict[str, Connection] = {}
         self._until: ExitStack | None = None
         super().__init__(base_dir, inst_data)
-        # Taken again by the thread that has it.
+        # The thread that holds it may take it again.
         self._db_lock = threading.RLock()
 
     @contextmanager
@@ -91,7 +96,7 @@ class KeptEventLogStorage(SqliteEventLogStorage):
             _of_parents.append(self._open)
             self._open, self._process = OrderedDict(), os.getpid()
         if shard in self._open and self._open[shard][1] != self._file(shard):
-            # Wiped, perhaps by another process: what is written to an unlinked file is lost.
+            # Wiped, perhaps by another process: a write to an unlinked file would be lost.
             self._close(shard)
             self._initialized_dbs.discard(shard)
         if shard not in self._open:
@@ -108,18 +113,18 @@ class KeptEventLogStorage(SqliteEventLogStorage):
         return self._open[shard][0]
 
     def _file(self, shard: str) -> tuple[int, int] | None:
-        """Which file lies where the database belongs."""
+        """Return device and inode of the file that lies where the database belongs."""
         try:
-            found = Path(self.path_for_shard(shard)).stat()
+            status = Path(self.path_for_shard(shard)).stat()
         except FileNotFoundError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
     def _close(self, shard: str) -> None:
         self._open.pop(shard)[0].dispose()
 
     def has_table(self, table_name: str) -> bool:
-        """Whether the index has a table; what was there once stays there."""
+        """Return whether the index has a table; one that was there once stays there."""
         if table_name not in self._tables and super().has_table(table_name):
             self._tables.add(table_name)
         return table_name in self._tables
@@ -149,6 +154,6 @@ class KeptSqliteStorage(DagsterSqliteStorage):
         self._event_log_storage = KeptEventLogStorage(self._event_log_storage._base_dir)
 
     @classmethod
-    def from_config_value(cls, inst_data: Any, config_value: Any) -> "KeptSqliteStorage":
-        """From `storage.config` of dagster.yaml."""
-        return cls(inst_data=inst_data, **config_value)
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> DagsterSqliteStorage:
+        """Return the storage that `storage.config` of dagster.yaml describes; Dagster's own when the seam is off."""
+        return (cls if is_on("dagster_storage") else DagsterSqliteStorage)(inst_data=inst_data, **config_value)

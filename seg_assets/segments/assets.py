@@ -25,7 +25,8 @@ from seg_assets.orchestration.assets import (
     Check,
     DayResult,
     Shop,
-    column_schema,
+    columns_of,
+    deps_of,
     log_progress,
     report_days,
     user_errors,
@@ -57,7 +58,8 @@ FLOWS = 12
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """Build the three daily segment tables."""
 
-    def table(name: str, schema: Mapping[str, str], descriptions: Mapping[str, str], deps: Sequence, checks: Sequence):
+    def table(name: str, checks: Sequence):
+
         return dg.asset(
             key=dg.AssetKey(name),
             partitions_def=partitions,
@@ -67,10 +69,10 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
             kinds=KINDS,
             retry_policy=IO_RETRY,
             code_version=TABLES[name].code_version,
-            deps=deps,
+            deps=deps_of(name),
             check_specs=checks,
             metadata={
-                "dagster/column_schema": column_schema(schema, descriptions),
+                "dagster/column_schema": columns_of(name),
                 "dagster/table_name": name,
             },
         )
@@ -81,13 +83,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
 
     @table(
         assign.TABLE,
-        assign.SCHEMA,
-        assign.DESCRIPTIONS,
-        [
-            "user_profiles",
-            "user_category_profiles",
-            "segment_model",
-        ],
         [
             check(
                 COVERED, assign.TABLE, "Known users and users with a segment are the same, per strategy.", blocking=True
@@ -102,9 +97,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
 
     @table(
         summaries.TABLE,
-        summaries.SCHEMA,
-        summaries.DESCRIPTIONS,
-        [assign.TABLE, "user_profiles", "user_category_profiles", "segment_model"],
         [],
     )
     def segment_profiles(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
@@ -113,14 +105,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
 
     @table(
         moves.TABLE,
-        moves.SCHEMA,
-        moves.DESCRIPTIONS,
-        [
-            "segment_model",
-            assign.TABLE,
-            "user_profiles",
-            "user_category_profiles",
-        ],
         [
             check(EXACT, moves.TABLE, "Contributions of every move add up to the change of its margin, to 1e-9."),
             check(STILL, moves.TABLE, "Few users moved between clusters since yesterday."),

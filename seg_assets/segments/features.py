@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from seg_assets.core.sql import identifier, literal
 from seg_assets.lake import columns
-from seg_assets.lake.store import Lake, Version
+from seg_assets.lake.stamps import Version
+from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
@@ -82,8 +83,8 @@ def load_columns(lake: Lake, day: dt.date, wanted: Sequence[str], categories: Se
             break
     nulls = np.full(len(day_columns.users), np.nan)
     arrays = {"user_id": _array(day_columns.users)}
-    arrays |= {name: _array(day_columns.found.get(name, nulls)) for name in wanted}
-    arrays |= {CATEGORY_PREFIX + key[1]: _array(day_columns.found[key]) for key in shares}
+    arrays |= {name: _array(day_columns.by_name.get(name, nulls)) for name in wanted}
+    arrays |= {CATEGORY_PREFIX + key[1]: _array(day_columns.by_name[key]) for key in shares}
     # Without copies: a column of the frame is the very array of the cache, which cannot be written to.
     return pd.DataFrame(arrays, copy=False)
 
@@ -98,8 +99,8 @@ def _read(
 ) -> columns.Columns:
     """Return what the cache has of a day's profiles, with `wanted` and `shares` (version of their table, category)."""
     cached = columns.recall(version)
-    new = [c for c in wanted if cached is None or (c in cached.kinds and c not in cached.found)]
-    new_shares = [key for key in shares if cached is None or key not in cached.found]
+    new = [c for c in wanted if cached is None or (c in cached.kinds and c not in cached.by_name)]
+    new_shares = [key for key in shares if cached is None or key not in cached.by_name]
     if cached is None or new or new_shares:
         profiles = lake.scan(PROFILES, [day])
         with lake.connect() as con:

@@ -24,7 +24,8 @@ from seg_assets.orchestration.assets import (
     Check,
     DayResult,
     Shop,
-    column_schema,
+    columns_of,
+    deps_of,
     log_progress,
     report_days,
     user_errors,
@@ -72,10 +73,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         kinds={"python", "scikitlearn", "parquet"},
         retry_policy=IO_RETRY,
         code_version=TABLES[decisions.TABLE].code_version,
-        deps=[
-            "user_profiles",
-            "user_category_profiles",
-        ],
+        deps=deps_of(decisions.TABLE),
         check_specs=[
             dg.AssetCheckSpec(
                 CHAMPION_FITS,
@@ -85,7 +83,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
             )
         ],
         metadata={
-            "dagster/column_schema": column_schema(decisions.SCHEMA, decisions.DESCRIPTIONS),
+            "dagster/column_schema": columns_of(decisions.TABLE),
             "dagster/table_name": decisions.TABLE,
             "seg/sparse": "A day holds rows only when a model was fitted, promoted or not.",
         },

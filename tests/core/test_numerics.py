@@ -1,18 +1,20 @@
-"""Samples of users that hang on the users alone."""
+"""Samples of users hang on the hash of their ids; draws of rows on a seed."""
 
 import numpy as np
+import pandas as pd
 
 from seg_assets.core.numerics import draw_rows, sample_rows
 
 
 def test_the_sample_is_the_same_users_whatever_the_order_and_almost_the_same_a_day_later():
-    users = np.array([f"u{n}" for n in range(5000)], dtype=object)
-    first = set(users[sample_rows(users, 1000, seed=1)])
-    shuffled = np.random.default_rng(0).permutation(users)
-    assert set(shuffled[sample_rows(shuffled, 1000, seed=1)]) == first
-    later = np.array([f"u{n}" for n in range(50, 5050)], dtype=object)
-    assert len(first & set(later[sample_rows(later, 1000, seed=1)])) > 950
-    assert set(users[sample_rows(users, 1000, seed=2)]) != first
+    def sample(users: pd.Series, seed: int = 1) -> set[str]:
+        return set(users.iloc[sample_rows(users, 1000, seed)])
+
+    users = pd.Series([f"u{n}" for n in range(5000)])
+    first = sample(users)
+    assert sample(pd.Series(np.random.default_rng(0).permutation(users))) == first
+    assert len(first & sample(pd.Series([f"u{n}" for n in range(50, 5050)]))) > 950
+    assert sample(users, seed=2) != first
 
 
 def test_drawn_rows_are_in_order_without_repeats_and_all_of_them_when_there_are_few():

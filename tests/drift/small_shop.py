@@ -20,7 +20,10 @@ from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.drift.daily import publish_day
 from seg_assets.drift.evidently_report import ColumnDrift, Comparison
-from seg_assets.lake.store import DATA, FOOTER_KEY, Lake, Provenance
+from seg_assets.lake import content_hash
+from seg_assets.lake.provenance import FOOTER_KEY, Provenance
+from seg_assets.lake.stamps import DATA
+from seg_assets.lake.store import Lake
 from seg_assets.loop import planner
 from seg_assets.loop.staleness import derived_tables
 from seg_assets.segments.decisions.decide import decide_day
@@ -95,7 +98,7 @@ class Shop:
         self.strategies = {s.name: s for s in strategies or (strategy(),)}
         self.shift = shift
         self.late: dict[dt.date, str] = {}
-        self.done: list[planner.Request] = []
+        self.done: list[planner.PlannedRun] = []
 
     def land(self, days: Iterable[dt.date], text: str = "") -> None:
         """Raw events of these days; another `text` is another content, as late events make it."""
@@ -145,6 +148,7 @@ class Shop:
             content_hash=digest([table, d, about]),
             inputs={**self.lake.inputs_of(table, d), **inputs},
             code_version=TABLES[table].code_version,
+            hash_kind=content_hash.HASH_KIND,
         )
         path = self.lake.path(table, d)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,28 +160,28 @@ class Shop:
     def plan(self, last: int | None = None) -> planner.Plan:
         return planner.plan(self.lake, self.strategies, self.settings, None if last is None else day(last))
 
-    def run(self, request: planner.Request) -> None:
-        """What the run of a request does."""
-        self.done.append(request)
-        if request.kind == "recluster":
-            asked = planner.run_config_for(request)["ops"]["segment_model"]["config"]["requests"]
+    def run(self, planned: planner.PlannedRun) -> None:
+        """What a planned run does."""
+        self.done.append(planned)
+        if planned.kind == "recluster":
+            asked = planned.run_config()["ops"]["segment_model"]["config"]["requests"]
             for one in asked:
                 wanted = Asked(**{**one, "day": dt.date.fromisoformat(one["day"])})
                 decide_day(self.lake, self.strategies[one["strategy"]], wanted.day, self.settings.seed, wanted)
             return
-        for table in request.tables:
-            for d in day_range(request.first, request.last):
+        for table in planned.tables:
+            for d in day_range(planned.first, planned.last):
                 self.make(table, d)
 
     def settle(self, last: int | None = None, most: int = 40) -> planner.Plan:
         """Plan and run until the loop rests."""
         for _ in range(most):
             plan = self.plan(last)
-            if not plan.requests:
+            if not plan.runs:
                 return plan
-            for request in plan.requests:
-                self.run(request)
-        raise AssertionError(f"the loop did not rest; the last plan: {plan.requests}")
+            for planned in plan.runs:
+                self.run(planned)
+        raise AssertionError(f"the loop did not rest; the last plan: {plan.runs}")
 
     def contents(self) -> dict[tuple, str]:
         """Content hash of every file."""

@@ -34,7 +34,7 @@ def daemon(settings: Settings, instance_folder: Path, log: Path, extra: Mapping[
     }
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster._daemon", "run", "-m", "seg_assets.definitions"],
+            [Path(sys.executable).with_name("dagster-daemon"), "run", "-m", "seg_assets.definitions"],
             env=environment,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -56,7 +56,7 @@ def wait_for_rest(settings: Settings, instance: dg.DagsterInstance, process: sub
         assert process.poll() is None, log.read_text()[-3000:]
         busy = [r for r in instance.get_runs() if not r.is_finished]
         complete = len(lake.days("drift_report")) == days
-        if busy or not complete or planner.plan(lake, strategies_of(settings), settings).requests:
+        if busy or not complete or planner.plan(lake, strategies_of(settings), settings).runs:
             quiet_since = None
         elif quiet_since is None:
             quiet_since = time.monotonic()

@@ -10,8 +10,9 @@ import pytest
 from upath import UPath
 
 from seg_assets.core.tables import TABLES
+from seg_assets.lake import cache
 from seg_assets.lake.store import Lake
-from seg_assets.loop import doctor, planner
+from seg_assets.loop import doctor, mending
 from seg_assets.segments.decisions.store import decisions
 from tests.end_to_end.shop import DAYS, contents, day, differences, shop
 
@@ -243,8 +244,8 @@ def test_a_damaged_decision_of_the_loops_own_is_set_aside_and_made_again(copy, r
     assert differences(contents(copy), contents(ranged[0])) == []
 
 
-def test_a_damaged_verdict_is_a_finding_of_the_plain_doctor(copy, capsys, monkeypatch):
-    monkeypatch.setattr(planner, "_ROWS", {})  # as a process that just began
+def test_a_damaged_verdict_is_a_finding_of_the_plain_doctor(copy, capsys):
+    cache.forget()  # as a process that just began
     lake = Lake.of(copy)
     flipped = alter_rows(lake, "drift_report", day(LAST - 3))
     assert command("seg-assets doctor --json") == 1
@@ -273,8 +274,8 @@ def test_what_is_no_folder_or_no_file_in_a_days_place_is_named_and_the_printed_c
     obey(findings)
     assert doctor.examine(copy, verify=True) == []
     assert differences(contents(copy), contents(ranged[0])) == []
-    doctor.collect_garbage(copy, -3600)
-    assert [p for p in (lake.root / doctor.DAMAGED).rglob("*") if not p.is_dir()] == []
+    mending.collect_garbage(copy, -3600)
+    assert [p for p in (lake.root / mending.DAMAGED).rglob("*") if not p.is_dir()] == []
 
 
 def test_a_damaged_instance_is_one_finding_beside_those_of_the_lake(copy):
@@ -293,11 +294,11 @@ def test_gc_keeps_what_was_set_aside_just_now_however_old_the_file_and_what_a_ru
     lake = Lake.of(copy)
     altered = alter_rows(lake, "segment_moves", day(LAST))
     os.utime(altered, (0, 0))
-    (moved,) = doctor.set_aside(copy, doctor.examine(copy, verify=True)).moved
+    (moved,) = mending.set_aside(copy, doctor.examine(copy, verify=True)).moved
     staged = lake.stage_path()
     staged.write_bytes(b"x")
-    assert moved not in doctor.collect_garbage(copy, 3600)[0]
-    removed, _ = doctor.collect_garbage(copy, -1)
+    assert moved not in mending.collect_garbage(copy, 3600)[0]
+    removed, _ = mending.collect_garbage(copy, -1)
     assert moved in removed
     assert staged not in removed
 
@@ -309,10 +310,10 @@ def test_gc_takes_old_leftovers_and_no_published_day(copy):
     old.write_bytes(b"x" * 10)
     young.write_bytes(b"y")
     os.utime(old, (0, 0))
-    listed, _ = doctor.collect_garbage(copy, 3600, dry_run=True)
+    listed, _ = mending.collect_garbage(copy, 3600, dry_run=True)
     assert old in listed
     assert old.exists()
-    removed, size = doctor.collect_garbage(copy, 3600)
+    removed, size = mending.collect_garbage(copy, 3600)
     assert old in removed
     assert size >= 10
     assert not old.exists()
@@ -327,18 +328,18 @@ def test_on_an_object_store_damage_is_named_and_set_aside_and_gc_takes_it_later(
     for table in tables:
         for n in (LAST - 1, LAST):
             there.root.fs.put_file(str(here.path(table, day(n))), str(there.path(table, day(n))))
-    assert doctor._damaged(there, there.verify) == []
+    assert doctor.damaged_files(there, there.verify) == []
     altered = alter_rows(here, "raw_events", day(LAST))
     there.root.fs.put_file(str(altered), str(there.path("raw_events", day(LAST))))
-    findings = doctor._damaged(there, there.verify)
+    findings = doctor.damaged_files(there, there.verify)
     assert [(f.table, f.first) for f in findings] == [("raw_events", day(LAST))]
-    moved = doctor.set_aside(remote, findings).moved
+    moved = mending.set_aside(remote, findings).moved
     # With it goes the day that was made from it; what was not is left.
     assert {m.parent.name for m in moved} == {"raw_events", "user_daily_activity"}
     assert there.days("raw_events") == there.days("user_daily_activity") == [day(LAST - 1)]
     assert there.days("segment_moves") == [day(LAST - 1), day(LAST)]
-    assert {p.name for p in doctor.collect_garbage(remote, 3600)[0]} == set()
-    removed, size = doctor.collect_garbage(remote, -3600)
+    assert {p.name for p in mending.collect_garbage(remote, 3600)[0]} == set()
+    removed, size = mending.collect_garbage(remote, -3600)
     assert {str(m) for m in moved} <= {str(r) for r in removed}
     assert size > 0
     assert not any(m.exists() for m in moved)

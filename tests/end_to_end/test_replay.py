@@ -68,7 +68,7 @@ def test_promise_07_the_planted_shift_leads_to_exactly_one_reclustering_and_the_
     assert shifted, "the planted shift was not found"
     assert all(d.day >= day(SHIFT) for d in shifted), "a decision came before the shift"
     plan = planner.plan(lake, load_strategies(STRATEGIES), settings)
-    assert plan.requests == []
+    assert plan.runs == []
     assert plan.resting_because
 
 

@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 import json
+import os
 import secrets
 import shutil
 import socket
@@ -16,7 +17,7 @@ import dagster as dg
 import pytest
 
 import seg_assets
-from seg_assets.build import build_defs
+from seg_assets.core.settings import Settings
 from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions.store import decisions
 from tests.end_to_end.daemon import SENSOR_SECONDS, daemon, wait_for_rest
@@ -90,8 +91,8 @@ def test_two_workers_on_postgres_and_an_object_store_give_the_lake_that_one_give
     with dg.DagsterInstance.from_config(str(folder)) as instance:
         # Two backfills of the landed events side by side (they need no yesterday); the sensors ask for the rest.
         halves = [(0, DAYS // 2), (DAYS // 2, DAYS)]
-        for n, (first, end) in enumerate(halves):
-            instance.add_backfill(_backfill(instance, shared, f"half{n}", [day(i) for i in range(first, end)]))
+        for first, end in halves:
+            _launch_backfill(shared, folder, [day(i) for i in range(first, end)])
         with daemon(shared, folder, log) as process:
             wait_for_rest(shared, instance, process, log, DAYS)
         records = instance.get_run_records()
@@ -107,25 +108,26 @@ def test_two_workers_on_postgres_and_an_object_store_give_the_lake_that_one_give
     assert any(ours.values())
 
 
-def _backfill(instance, settings, name, days: list[dt.date]):
-    """What the UI makes of "materialize these days of these assets"."""
-    from dagster._core.execution.backfill import PartitionBackfill
+LAUNCH = """
+mutation ($backfillParams: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $backfillParams) { ... on LaunchBackfillSuccess { backfillId } }
+}
+"""
 
-    definitions = build_defs(settings)
-    assets = ("raw_events", "rejected_events", "landed_files")
-    return PartitionBackfill.from_asset_partitions(
-        backfill_id=name,
-        asset_graph=definitions.resolve_asset_graph(),
-        partition_names=[d.isoformat() for d in days],
-        asset_selection=[dg.AssetKey(a) for a in assets],
-        backfill_timestamp=time.time(),
-        tags={},
-        dynamic_partitions_store=instance,
-        all_partitions=False,
-        title=None,
-        description=None,
-        run_config=None,
+
+def _launch_backfill(settings: Settings, folder: Path, days: list[dt.date]) -> None:
+    """Do what the UI does to materialize these days of the landed events."""
+    assets = [{"path": [name]} for name in ("raw_events", "rejected_events", "landed_files")]
+    params = {"partitionNames": [d.isoformat() for d in days], "assetSelection": assets}
+    command = [Path(sys.executable).with_name("dagster-graphql"), "-m", "seg_assets.definitions", "-t", LAUNCH]
+    done = subprocess.run(
+        [*command, "-v", json.dumps({"backfillParams": params})],
+        env={**os.environ, **settings.environment(), "DAGSTER_HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    assert "backfillId" in done.stdout, done.stdout + done.stderr
 
 
 def _free_ports(count: int) -> list[int]:

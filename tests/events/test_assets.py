@@ -3,10 +3,10 @@
 import datetime as dt
 import json
 import os
+import uuid
 
 import dagster as dg
 import pytest
-from dagster._core.utils import make_new_run_id
 
 from seg_assets.core.settings import Settings
 from seg_assets.events import assets, changes, contract, sensor
@@ -102,10 +102,10 @@ def test_a_range_is_one_run_with_metadata_and_check_status_per_day(world):
     world.land(2, extra="bad line\n")
     assert world.run(1, 3).success
     assert [d.day for d in world.lake.days("raw_events")] == [1, 2, 3]
-    found = world.instance.fetch_materializations(
+    records = world.instance.fetch_materializations(
         dg.AssetRecordsFilter(dg.AssetKey("raw_events"), asset_partitions=["2024-03-02"]), limit=1
     )
-    metadata = found.records[0].asset_materialization.metadata
+    metadata = records.records[0].asset_materialization.metadata
     assert (metadata["lines_read"].value, metadata["lines_rejected"].value, metadata["events"].value) == (2, 1, 1)
     assert "wrong_number_of_columns" in metadata["rejection_reasons"].value
     assert "orders/2024-03-02.csv" in metadata["files"].value
@@ -142,8 +142,8 @@ def test_a_day_without_a_file_fails_clearly_and_keeps_the_days_before(world):
     world.land(1, 2)
     result = world.run(1, 3)
     assert not result.success
-    said = " ".join(str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure)
-    assert "no data yet: feed orders has no landing file for 2024-03-03" in said
+    message = " ".join(str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure)
+    assert "no data yet: feed orders has no landing file for 2024-03-03" in message
     assert [d.day for d in world.lake.days("raw_events")] == [1, 2]
 
 
@@ -233,11 +233,11 @@ def test_promise_04_a_late_file_beside_archived_ones_is_refused_and_nothing_is_l
     world.put("orders/2024-03-01.late.csv", HEAD + "99,u,2024-03-01 11:00,purchase,9\n")
     assert world.changed() == [1, 3, 4, 5]
     result = world.run(1, 1)
-    said = " ".join(str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure)
-    assert "2024-03-01: read anew it would lose 1 of its events" in said
-    assert "no longer in" in said
-    assert "orders/2024-03-01.csv. Put them back" in said
-    assert "--forget-vanished" in said
+    message = " ".join(str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure)
+    assert "2024-03-01: read anew it would lose 1 of its events" in message
+    assert "no longer in" in message
+    assert "orders/2024-03-01.csv. Put them back" in message
+    assert "--forget-vanished" in message
     assert [world.lake.provenance(t, FIRST) for t in tables] == before
     # The same events in another file are no loss, and a person may say that the old ones are to be forgotten.
     world.put("orders/2024-03-01.again.csv", HEAD + "1,u1,2024-03-01 10:00,purchase,1\n")
@@ -260,8 +260,8 @@ def test_promise_04_users_are_not_carried_past_a_day_whose_users_file_is_gone(wo
     assert world.run(1, 1).success
     for chosen in ((), ("raw_users",)):
         result = world.run(2, 2, *chosen)
-        said = " ".join(str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure)
-        assert "2024-03-02: read anew it would lose users of it" in said
+        message = " ".join(str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure)
+        assert "2024-03-02: read anew it would lose users of it" in message
     assert len(world.lake.read("raw_users", dt.date(2024, 3, 2))) == 2
 
 
@@ -342,7 +342,7 @@ def test_the_sensor_asks_for_landing_tables_alone_behind_days_that_wait_for_the_
     assert {key.to_user_string() for key in landing.asset_selection} == set(changes.LANDED)
     # Beside another run of our tables, too.
     world.instance.add_run(
-        dg.DagsterRun("daily", run_id=make_new_run_id(), status=dg.DagsterRunStatus.STARTED, asset_selection=None)
+        dg.DagsterRun("daily", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED, asset_selection=None)
     )
     (landing,) = world.tick(cursor).run_requests
     assert {key.to_user_string() for key in landing.asset_selection} == set(changes.LANDED)
@@ -356,10 +356,10 @@ def test_the_sensor_says_which_days_wait_and_for_what(world):
     assert asked(result) == [("2024-03-01", "2024-03-01")]
     reasons = json.loads(result.cursor)
     assert "2024-03-04" not in reasons["asked"]
-    said = world.tick(result.cursor).skip_message
-    assert "no data yet from feed orders: 2024-03-02" in said
-    assert "waits for the day before it, which was never read (start_day sets the first): 2024-03-04" in said
-    assert "outside the calendar's closed days: 2024-03-09" in said
+    message = world.tick(result.cursor).skip_message
+    assert "no data yet from feed orders: 2024-03-02" in message
+    assert "waits for the day before it, which was never read (start_day sets the first): 2024-03-04" in message
+    assert "outside the calendar's closed days: 2024-03-09" in message
 
 
 def test_the_sensor_says_what_is_wrong_with_the_landing_zone(world, tmp_path):

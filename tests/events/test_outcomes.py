@@ -148,7 +148,7 @@ def test_duplicates_are_found_by_event_id_and_the_survivor_does_not_depend_on_fi
         "1,u,2024-03-04 10:00,purchase,1\n",
         "1,u,2024-03-04 09:00,purchase,2\n1,u,2024-03-04 10:00,purchase,1\n",
     )
-    kept = []
+    accepted = []
     for n, names in enumerate([("a", "b"), ("b", "a")]):
         folder = tmp_path / str(n)
         folder.mkdir()
@@ -156,10 +156,10 @@ def test_duplicates_are_found_by_event_id_and_the_survivor_does_not_depend_on_fi
         for name, text in zip(names, (first, second), strict=True):
             shop.put(f"orders/2024-03-04.{name}.csv", HEAD + text)
         read = shop.read()
-        kept.append(read.accepted)
+        accepted.append(read.accepted)
         assert sum(f.duplicates for f in read.day.files) == 2
-    assert kept[0] == kept[1]
-    assert kept[0][0]["amount"] == 2
+    assert accepted[0] == accepted[1]
+    assert accepted[0][0]["amount"] == 2
 
 
 def test_equal_lines_without_ids_are_events_of_their_own_but_a_file_delivered_twice_adds_nothing(tmp_path):
@@ -493,8 +493,8 @@ def test_parquet_times_of_every_unit_are_read_with_and_without_a_zone(parquet, u
     times = pa.array([utc("2024-03-04 10:00")], pa.timestamp(unit, zone))
     read = parquet(at=times, seen=times)
     assert [r["event_time"] for r in read.accepted] == [utc("2024-03-04 10:00")]
-    said = json.loads(read.accepted[0]["extra"])["seen"]
-    assert said == "2024-03-04 10:00:00" + ("+00" if zone else "")
+    seen = json.loads(read.accepted[0]["extra"])["seen"]
+    assert seen == "2024-03-04 10:00:00" + ("+00" if zone else "")
 
 
 def test_an_expression_computes_with_nanoseconds_that_have_a_zone(tmp_path):
@@ -533,7 +533,7 @@ def _invalid(kind: str):
     }[kind]
 
 
-@pytest.mark.parametrize(("kind", "reason", "kept"), [
+@pytest.mark.parametrize(("kind", "reason", "text"), [
     ("text", "wrong_encoding", "a\\xff"), ("texts in a list", "wrong_encoding", "list"),
     ("texts in a struct", "wrong_encoding", "struct"), ("nul", "nul_byte", "a\\u0000b"),
     ("nul in a list", "nul_byte", "a\\u0000b"), ("seconds", "time_out_of_range", "253402300799000"),
@@ -542,11 +542,11 @@ def _invalid(kind: str):
     ("microseconds", "time_out_of_range", str(-(2**63))), ("duration", "time_out_of_range", str(2**62)),
     ("time of day", "time_out_of_range", str(2**62)),
 ])  # fmt: skip
-def test_a_parquet_value_that_no_engine_holds_refuses_its_row_only(parquet, kind, reason, kept):
+def test_a_parquet_value_that_no_engine_holds_refuses_its_row_only(parquet, kind, reason, text):
     # One of them failed the whole day, some with a database that had to be opened again.
     read = parquet(note=_invalid(kind))
     assert [(r["line"], r["reason"]) for r in read.rejected] == [(1, reason)]
-    assert kept in read.rejected[0]["original"].replace("\\\\", "\\")
+    assert text in read.rejected[0]["original"].replace("\\\\", "\\")
     assert [r["user_id"] for r in read.accepted] == ["u1"]
 
 

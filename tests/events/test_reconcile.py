@@ -75,7 +75,7 @@ def test_promise_04_blocks_cut_files_anywhere_without_losing_a_line(tmp_path, mo
     path = tmp_path / "f.csv"
     rows = [f"{n},{quote}text {n}{chr(10) if quote and n % 7 == 0 else ''}{quote},é{n}" for n in range(400)]
     path.write_text("a,b,c\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    found = []
+    by_block = []
     for block in (13, 64, 1000, 1 << 20):
         monkeypatch.setattr(lines, "BLOCK", block)
         tables = list(CsvFile(path, CsvOptions(quote=quote)).tables())
@@ -84,8 +84,8 @@ def test_promise_04_blocks_cut_files_anywhere_without_losing_a_line(tmp_path, mo
         )
         assert len(rows_read) == 400
         assert all(r[4] is None for r in rows_read)
-        found.append(rows_read)
-    assert all(f == found[0] for f in found)
+        by_block.append(rows_read)
+    assert all(f == by_block[0] for f in by_block)
 
 
 def test_promise_04_deeply_nested_json_is_refused_and_nothing_breaks(tmp_path):

@@ -25,7 +25,7 @@ def test_shipped_sources_load(name):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "words"),
     [
         ("    columns:", "    colums: {}\n    columns:", ["feeds.orders.colums", "allowed in feeds.orders"]),
         ("customer", "customer)", ["user_id", "customer)"]),
@@ -60,12 +60,12 @@ def test_shipped_sources_load(name):
         ("    columns:", "    closed_days: maybe\n    columns:", ["closed_days", "maybe", "normal"]),
     ],
 )  # fmt: skip
-def test_promise_11_a_wrong_source_names_file_field_value_and_what_is_allowed(tmp_path, old, new, said):
+def test_promise_11_a_wrong_source_names_file_field_value_and_what_is_allowed(tmp_path, old, new, words):
     assert old in ORDERS
     with pytest.raises(ConfigError) as error:
         source_of(tmp_path, ORDERS.replace(old, new, 1))
     assert "source.yaml" in str(error.value)
-    for word in said:
+    for word in words:
         assert word in str(error.value)
 
 

@@ -66,10 +66,10 @@ def test_a_foreign_csv_of_orders_is_read_as_its_yaml_says(files, capsys):
         line.split()[-1] for line in out.splitlines() if line.startswith(("  lines read", "  accepted", "  rejected"))
     ]
     assert numbers == ["7", "2", "5"]
-    for said in ("not_a_number (amount), first in line 4", "ignored_event_type", "no_user", "not_a_time",
+    for word in ("not_a_number (amount), first in line 4", "ignored_event_type", "no_user", "not_a_time",
                  "unmapped columns",
                  "select", "1,234.50", "-12.00", "2024-04-03 08:15:00", "Bücher", "zwölf"):  # fmt: skip
-        assert said in out, said
+        assert word in out, word
 
 
 def test_exit_code_is_1_when_nothing_is_accepted(files, capsys):

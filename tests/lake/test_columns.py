@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from seg_assets.core.errors import DamagedFileError
-from seg_assets.lake import columns
+from seg_assets.lake import cache, columns
 from seg_assets.segments import features
 from seg_assets.segments.features import load_features
 from tests.segments.daily_shop import DAY, BareLake, make_frame, make_strategy, publish_profiles
@@ -18,9 +18,9 @@ USERS = [f"u{n:03d}" for n in range(50)]
 
 @pytest.fixture
 def lake(tmp_path):
-    columns.forget()
+    cache.forget()
     yield BareLake(tmp_path / "lake", DAY - 30 * ONE)
-    columns.forget()
+    cache.forget()
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_column_is_read_once_however_many_rooms_ask(lake, reads):
     again = load_features(lake, make_strategy(), DAY, extra=["city", "gone", "nowhere"])
     assert load_features(lake, make_strategy(), DAY, extra=["gone"]).equals(again.drop(columns=["city", "nowhere"]))
     assert reads == [[c for c in first.columns if c != "user_id"], ["city", "gone"]]
-    columns.forget()
+    cache.forget()
     anew = load_features(lake, make_strategy(), DAY, extra=["city", "gone", "nowhere"])
     pd.testing.assert_frame_equal(again, anew)
     assert again["nowhere"].isna().all() and again["city"].isna().sum() == 25
@@ -56,7 +56,7 @@ def test_a_day_that_was_replaced_is_read_anew(lake):
     publish_profiles(lake, DAY, make_frame(USERS[:40], seed=2))
     found = load_features(lake, make_strategy(), DAY)
     assert found["orders_90d"].to_list() == make_frame(USERS[:40], seed=2)["orders_90d"].to_list()
-    assert len(columns._KEPT) == 1
+    assert len(columns._COLUMNS.paths()) == 1
 
 
 def test_a_day_that_is_replaced_while_it_is_read_is_not_mixed(lake, monkeypatch):
@@ -98,21 +98,14 @@ def test_nobody_can_write_to_what_is_kept(lake):
     assert (load_features(lake, make_strategy(), DAY)["orders_90d"] > 0).all()
 
 
-def test_days_not_asked_for_longest_are_forgotten_when_there_is_no_more_room(lake, reads, monkeypatch):
-    days = [DAY, DAY + ONE, DAY + 2 * ONE]
-    for day in days:
-        publish_profiles(lake, day, make_frame(USERS))
-    load_features(lake, make_strategy(), DAY)
-    monkeypatch.setattr(columns, "MOST_BYTES", int(2.5 * next(iter(columns._KEPT.values())).nbytes))
-    load_features(lake, make_strategy(), days[1])
-    load_features(lake, make_strategy(), DAY)
-    load_features(lake, make_strategy(), days[2])
-    assert [v.path for v in columns._KEPT] == [str(lake.path("user_profiles", d)) for d in (DAY, days[2])]
-    load_features(lake, make_strategy(), DAY)
+def test_without_room_to_remember_anything_the_same_columns_are_read_each_time(lake, reads, monkeypatch):
+    publish_profiles(lake, DAY, make_frame(USERS))
+    first = load_features(lake, make_strategy(), DAY)
+    cache.forget()
+    monkeypatch.setattr(cache, "BUDGET_BYTES", 100)
+    for _ in range(2):
+        pd.testing.assert_frame_equal(load_features(lake, make_strategy(), DAY), first)
     assert len(reads) == 3
-    monkeypatch.setattr(columns, "MOST_BYTES", 100)
-    assert len(load_features(lake, make_strategy(), days[1])) == 50
-    assert not columns._KEPT
 
 
 def test_shares_of_categories_are_those_of_the_category_table_that_is_there_now(lake, reads):

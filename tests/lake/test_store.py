@@ -13,7 +13,11 @@ import pandas as pd
 import pytest
 
 from seg_assets.core.errors import ConfigError, DamagedFileError, MissingDaysError
-from seg_assets.lake import store as lake_module
+from seg_assets.core.sql import identifier
+from seg_assets.core.table_spec import Input
+from seg_assets.core.tables import TABLES
+from seg_assets.lake import publish
+from seg_assets.lake.provenance import NONE, Provenance
 from seg_assets.lake.store import Lake
 
 D1 = dt.date(2024, 1, 1)
@@ -32,7 +36,7 @@ def standalone(monkeypatch):
     """The activity table without inputs, so that these tests need no other table."""
     import dataclasses
 
-    monkeypatch.setitem(lake_module.TABLES, TABLE, dataclasses.replace(lake_module.TABLES[TABLE], inputs=()))
+    monkeypatch.setitem(TABLES, TABLE, dataclasses.replace(TABLES[TABLE], inputs=()))
 
 
 def frame(n=3, start=0, spend="1.10"):
@@ -93,7 +97,7 @@ def test_promise_03_a_failed_write_leaves_the_old_day_and_no_stray_file(lake, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(lake_module.os, "replace", full)
+    monkeypatch.setattr(publish, "rename_into_place", full)
     with pytest.raises(OSError, match="No space left"):
         lake.publish_frame(TABLE, D1, frame(5), SCHEMA)
     monkeypatch.undo()
@@ -170,7 +174,7 @@ def _write_often(args):
     root, worker = args
     import dataclasses
 
-    lake_module.TABLES[TABLE] = dataclasses.replace(lake_module.TABLES[TABLE], inputs=())
+    TABLES[TABLE] = dataclasses.replace(TABLES[TABLE], inputs=())
     lake = Lake(root, D1)
     for n in range(5):
         lake.publish_frame(TABLE, D1, frame(10 + worker, start=worker * 100, spend=f"{n}.00"), SCHEMA)
@@ -205,8 +209,8 @@ def test_damage_is_named_never_read_silently(lake):
         con.execute("create table seg_other as select * from " + lake.scan(TABLE, [D2]))
         con.execute("alter table seg_other drop column day")
         changes = {"content_hash": "0" * 16, "day": D1.isoformat(), "summed": False}
-        forged = lake_module.Provenance(**{**vars(other), **changes})
-        con.execute(lake_module.copy_sql("seg_other", lake.path(TABLE, D1), forged))
+        forged = Provenance(**{**vars(other), **changes})
+        con.execute(publish.copy_sql("seg_other", lake.path(TABLE, D1), forged))
     with pytest.raises(DamagedFileError, match="hash"):
         lake.verify(TABLE, D1)
 
@@ -220,8 +224,6 @@ def test_promise_04_reading_a_day_never_materialized_names_the_days(lake):
 
 @pytest.mark.usefixtures("standalone")
 def test_a_changed_input_changes_the_digest_and_an_equal_rewrite_does_not(lake):
-    from seg_assets.core.tables import Input
-
     week = Input(TABLE, "trailing", 2)
     lake.publish_frame(TABLE, D1, frame(), SCHEMA)
     lake.publish_frame(TABLE, D2, frame(), SCHEMA)
@@ -233,9 +235,7 @@ def test_a_changed_input_changes_the_digest_and_an_equal_rewrite_does_not(lake):
 
 
 def test_the_first_day_of_the_calendar_has_no_yesterday(lake):
-    from seg_assets.core.tables import Input
-
-    assert lake.input_digest(Input(TABLE, "yesterday"), "test", D1) == lake_module.NONE
+    assert lake.input_digest(Input(TABLE, "yesterday"), "test", D1) == NONE
 
 
 @pytest.mark.usefixtures("standalone")
@@ -254,7 +254,7 @@ def test_unknown_tables_parts_and_patterns_are_refused(tmp_path, lake):
     with pytest.raises(ConfigError, match="pattern"):
         Lake(tmp_path / "lake[1]", D1)
     with pytest.raises(ConfigError, match="identifier"):
-        lake_module.identifier('x"; drop table y; --')
+        identifier('x"; drop table y; --')
 
 
 @pytest.mark.usefixtures("standalone")
@@ -281,12 +281,10 @@ def test_a_reader_that_opened_the_old_day_reads_it_to_the_end(lake):
 
 @pytest.mark.usefixtures("standalone")
 def test_an_input_that_goes_away_is_missing_by_name_however_often_it_was_asked_for(lake):
-    from seg_assets.core.tables import Input
-
     week = Input(TABLE, "trailing", 2)
     for day in (D1, D2):
         lake.publish_frame(TABLE, day, frame(), SCHEMA)
-    assert lake.input_digest(week, "test", D2) != lake_module.NONE
+    assert lake.input_digest(week, "test", D2) != NONE
     lake.drop(TABLE, D1)
     with pytest.raises(MissingDaysError, match=f"test of {D2} reads {TABLE} of {D1}, never materialized"):
         lake.input_digest(week, "test", D2)

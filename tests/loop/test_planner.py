@@ -8,7 +8,6 @@ from seg_assets.core.days import day_range
 from seg_assets.core.tables import TABLES
 from seg_assets.drift import verdict
 from seg_assets.drift.daily import read_rows
-from seg_assets.loop import planner
 from seg_assets.loop.staleness import stale
 from seg_assets.segments.decisions.decide import decide_day
 from seg_assets.segments.decisions.request import DecisionRequest as Asked
@@ -62,7 +61,7 @@ def test_promise_07_a_planted_shift_leads_to_one_reclustering_and_the_loop_rests
     plan = shop.settle()
     assert reclustered(shop) == [("value", SHIFT + 1, "drift")]
     assert story(shop) == [(4, "bootstrap", True), (SHIFT + 1, "drift", True)]
-    assert plan.requests == []
+    assert plan.runs == []
     assert "nothing is stale and no decision is due" in plan.resting_because
     assert stale(shop.lake, shop.strategies) == {}
 
@@ -194,19 +193,19 @@ def test_a_decision_made_by_hand_stays_and_is_the_new_baseline(settled, tmp_path
 def test_a_stop_after_any_step_or_in_the_middle_of_a_range_changes_nothing(shifted, settled, tmp_path):
     shop = copy(shifted, tmp_path)
     for _ in range(40):
-        requests = shop.plan().requests
+        requests = shop.plan().runs
         if not requests:
             break
-        again = shop.plan().requests
+        again = shop.plan().runs
         assert [r.key for r in again] == [r.key for r in requests], "an unchanged lake asks for the same"
         request = requests[0]
         if request.kind == "refresh" and request.first != request.last:
             # The run dies after its first table's first day; the next look starts from what is there.
             shop.make(request.tables[0], request.first)
-            assert [r.key for r in shop.plan().requests] != [request.key]
-            request = shop.plan().requests[0]
+            assert [r.key for r in shop.plan().runs] != [request.key]
+            request = shop.plan().runs[0]
         shop.run(request)
-    assert shop.plan().requests == []
+    assert shop.plan().runs == []
     assert shop.contents() == settled.contents()
 
 
@@ -214,7 +213,7 @@ def test_nothing_is_decided_while_what_it_rests_on_is_stale(shifted, tmp_path):
     shop = copy(shifted, tmp_path)
     shop.land([day(7)], "late")
     kinds = []
-    while requests := shop.plan().requests:
+    while requests := shop.plan().runs:
         kinds += [r.kind for r in requests]
         for request in requests:
             if request.kind == "recluster":
@@ -237,7 +236,7 @@ def test_days_that_wait_for_a_missing_landing_day_are_named_and_what_comes_befor
 def test_a_day_that_one_table_lacks_is_made_for_that_table(settled, tmp_path):
     shop = copy(settled, tmp_path)
     shop.lake.drop("segment_moves", day(11))
-    (request,) = shop.plan().requests
+    (request,) = shop.plan().runs
     assert (request.kind, request.tables, request.first, request.last) == (
         "refresh",
         ("segment_moves",),
@@ -249,16 +248,16 @@ def test_a_day_that_one_table_lacks_is_made_for_that_table(settled, tmp_path):
 
 def test_an_empty_lake_rests_and_says_why(tmp_path):
     plan = Shop(tmp_path).plan()
-    assert (plan.requests, plan.resting_because) == ([], "no raw events yet")
+    assert (plan.runs, plan.resting_because) == ([], "no raw events yet")
 
 
 def test_requests_say_what_to_run(shifted):
-    (request,) = shifted.plan().requests
-    assert planner.asset_selection_for(request) == ["segment_model"]
-    (asked,) = planner.run_config_for(request)["ops"]["segment_model"]["config"]["requests"]
+    (request,) = shifted.plan().runs
+    assert request.assets() == ["segment_model"]
+    (asked,) = request.run_config()["ops"]["segment_model"]["config"]["requests"]
     assert (asked["strategy"], asked["day"], asked["cause"]) == ("value", day(SHIFT + 1).isoformat(), "drift")
     assert asked["against_model_id"] == decisions(shifted.lake, "value")[0].model_id
-    assert planner.tags_for(request) == {
+    assert request.run_tags() == {
         "seg/request": request.key,
         "seg/cause": "drift",
         "seg/day": day(SHIFT + 1).isoformat(),

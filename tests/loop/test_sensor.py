@@ -10,7 +10,7 @@ from seg_assets.core.settings import Settings
 from seg_assets.loop import planner, sensor
 
 DAY = dt.date(2024, 1, 10)
-RECLUSTER = planner.Request(
+RECLUSTER = planner.PlannedRun(
     kind="recluster",
     first=DAY,
     last=DAY,
@@ -21,7 +21,7 @@ RECLUSTER = planner.Request(
     cause="drift",
     against_model_id="abc",
 )
-REFRESH = planner.Request("refresh", DAY, DAY + dt.timedelta(days=4), ("drift_report",), "stale", "r" * 16)
+REFRESH = planner.PlannedRun("refresh", DAY, DAY + dt.timedelta(days=4), ("drift_report",), "stale", "r" * 16)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def ticked(instance, settings, cursor=None):
 
 
 def run_of(instance, request, status, attempt=1, job="recluster"):
-    with_tags = {**planner.tags_for(request)}
+    with_tags = {**request.run_tags()}
     run = dg.DagsterRun(job_name=job, status=status, tags=with_tags)
     instance.add_run(run)
     return run
@@ -64,7 +64,7 @@ def test_a_due_decision_becomes_one_run_of_its_day_with_its_config_and_tags(inst
     planned["plan"] = planner.Plan([RECLUSTER])
     (asked,), _ = ticked(instance, settings)
     assert (asked.job_name, asked.partition_key, asked.run_key) == ("recluster", "2024-01-10", f"{RECLUSTER.key}-1")
-    assert asked.run_config == planner.run_config_for(RECLUSTER)
+    assert asked.run_config == RECLUSTER.run_config()
     assert asked.tags["seg/strategy"] == "value"
     assert asked.asset_selection == [dg.AssetKey("segment_model")]
 
@@ -169,4 +169,4 @@ def test_the_sensor_is_off_until_automation_is_switched_on(settings):
         dg.DefaultSensorStatus.STOPPED,
         dg.DefaultSensorStatus.RUNNING,
     )
-    assert off.description or off._raw_fn.__doc__
+    assert off.description

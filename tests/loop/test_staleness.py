@@ -131,16 +131,6 @@ def test_what_is_no_file_in_a_days_place_is_named_and_never_waited_for(shop, thi
         stale(shop.lake, shop.strategies)
 
 
-def test_the_fast_footer_reader_says_what_the_slow_one_says(shop):
-    now = Snapshot(shop.lake, shop.strategies)
-    tables = [t for t in TABLES if shop.lake.has(t, day(5))]
-    assert len(tables) > 10
-    for table in tables:
-        slow = shop.lake.provenance(table, day(5))
-        fast = now.footers[table][day(5)]
-        assert (fast.content_hash, dict(fast.inputs)) == (slow.content_hash, dict(slow.inputs))
-
-
 def test_a_look_at_unchanged_days_costs_microseconds_a_file(shop):
     """Three years are 19,000 files; a sensor tick must not take more than two seconds of CPU for them."""
     Snapshot(shop.lake, shop.strategies).stale()

@@ -19,11 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).parents[2]
 FIRST, LAST = "2024-01-01", "2024-02-09"
 STRATEGIES = {"behaviour", "value"}
+# A column that only this shop has, from the example of `init`, and the strategy that clusters on it.
+COLUMN, CLUSTERED_BY = "loyalty_points", "behaviour"
 # Beside the modules: without one of these a command fails, or says less.
 NEEDED = (
     "py.typed",
@@ -88,6 +92,10 @@ def shop(built, tmp_path_factory):
     for path in (new_shop.folder / "strategies").iterdir():
         if path.stem not in STRATEGIES:
             path.unlink()
+    (new_shop.folder / "features" / "loyalty.sql.txt").rename(new_shop.folder / "features" / "loyalty.sql")
+    strategy = new_shop.folder / "strategies" / f"{CLUSTERED_BY}.yaml"
+    line = f"features:\n  - {{column: {COLUMN}, transform: log1p, missing: zero}}\n"
+    strategy.write_text(strategy.read_text().replace("features:\n", line, 1))
     new_shop.run("make", "simulate")
     new_shop.run("seg-assets", "replay", "--from", FIRST, "--to", LAST)
     return new_shop
@@ -122,11 +130,20 @@ def test_the_command_line_is_that_of_the_wheel_and_says_its_version(shop):
 def test_forty_days_are_replayed_with_two_strategies_one_fit_a_drift_report_and_pages(shop):
     lake = shop.folder / ".seg_assets" / "lake"
     assert len(list((lake / "user_segments").glob("day=*"))) == 40
-    assert list((lake / "segment_model").glob("day=*/*.parquet"))
+    models = list((lake / "segment_model").glob(f"day=*/{CLUSTERED_BY}.parquet"))
+    assert models
     assert (lake / "drift_report" / f"day={LAST}" / "data.parquet").is_file()
     pages = {path.parent.name for path in (shop.folder / ".seg_assets" / "reports").rglob(f"day={LAST}.html")}
     assert pages >= STRATEGIES
     assert (shop.folder / ".seg_assets" / "dagster" / "dagster.yaml").is_file()
+
+
+def test_a_column_of_the_shop_s_own_is_in_the_profiles_and_in_the_model(shop):
+    lake = shop.folder / ".seg_assets" / "lake"
+    profiles = pq.read_table(lake / "user_profiles" / f"day={LAST}" / "data.parquet", columns=[COLUMN])
+    assert pc.sum(profiles[COLUMN]).as_py() > 0
+    (model, *_) = (lake / "segment_model").glob(f"day=*/{CLUSTERED_BY}.parquet")
+    assert COLUMN in str(pq.read_table(model).to_pylist())
 
 
 def test_doctor_finds_the_shop_healthy(shop):

@@ -149,17 +149,6 @@ def test_a_missing_input_day_fails_the_run_at_once_and_names_the_days(home, tmp_
         assert Lake.of(settings).has("user_daily_activity", day_of(0)), "the finished day is kept"
 
 
-def test_dependencies_in_the_ui_are_what_the_catalog_says_a_table_reads(home):
-    from seg_assets.core.settings import Settings
-
-    settings = Settings(home=home, start_day=START)
-    for definition in assets.build_assets(settings, daily_partitions(settings)):
-        for spec in definition.specs:
-            name = spec.key.to_user_string()
-            others = {i.table for i in TABLES[name].inputs} - {name}
-            assert {d.asset_key.to_user_string() for d in spec.deps} == others
-
-
 def test_every_model_and_column_is_described(home):
     from seg_assets.core.settings import Settings
 

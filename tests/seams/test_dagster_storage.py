@@ -45,7 +45,17 @@ def days_of(instance: dg.DagsterInstance) -> set[str]:
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "a home" / "dagster"))
     monkeypatch.setenv("SEG_ASSETS_HOME", str(tmp_path / "a home"))
-    return prepare_instance(Settings.from_env())
+    folder = prepare_instance(Settings.from_env())
+    opt_in(folder)
+    return folder
+
+
+def opt_in(folder: Path) -> None:
+    """Uncomment the storage in a home's dagster.yaml, as its comment says."""
+    text = (folder / "dagster.yaml").read_text()
+    at = text.index("# storage:")
+    end = text.index("\n\n", at)
+    (folder / "dagster.yaml").write_text(text[:at] + re.sub(r"^# ", "", text[at:end], flags=re.M) + text[end:])
 
 
 def kept(instance: dg.DagsterInstance) -> KeptEventLogStorage:
@@ -54,7 +64,26 @@ def kept(instance: dg.DagsterInstance) -> KeptEventLogStorage:
     return storage
 
 
-def test_our_dagster_yaml_keeps_connections_in_dagsters_own_files(folder):
+def test_a_home_that_did_not_opt_in_is_opened_by_dagsters_own_class(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    with open_instance(prepare_instance(Settings.from_env({}, home=tmp_path))) as instance:
+        assert type(instance.event_log_storage) is SqliteEventLogStorage
+
+
+def test_with_the_seam_off_dagsters_own_class_opens_the_same_files(folder, monkeypatch):
+    with open_instance(folder) as instance:
+        materialize(instance, "2024-01-02")
+    monkeypatch.setenv("SEG_ASSETS_SEAMS", "off")
+    with open_instance(folder) as plain:
+        assert type(plain.event_log_storage) is SqliteEventLogStorage
+        assert days_of(plain) == {"2024-01-02"}
+        materialize(plain, "2024-01-03")
+    monkeypatch.setenv("SEG_ASSETS_SEAMS", "dagster_storage")
+    with open_instance(folder) as instance:
+        assert days_of(kept(instance) and instance) == {"2024-01-02", "2024-01-03"}
+
+
+def test_a_home_that_opted_in_keeps_connections_in_dagsters_own_files(folder):
     with open_instance(folder) as instance:
         assert type(kept(instance)) is KeptEventLogStorage
         assert not instance.telemetry_enabled

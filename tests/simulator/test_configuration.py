@@ -9,7 +9,7 @@ TOO_MUCH = {"a": {"share": 0.7}, "b": {"share": 0.7}}
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"users": 0}, "users = 0"),
         ({"users": "many"}, "users = 'many'"),
@@ -52,10 +52,10 @@ TOO_MUCH = {"a": {"share": 0.7}, "b": {"share": 0.7}}
         ),
     ],
 )  # fmt: skip
-def test_promise_11_a_wrong_field_is_named_with_its_value_and_what_is_allowed(fields, said):
+def test_promise_11_a_wrong_field_is_named_with_its_value_and_what_is_allowed(fields, message):
     with pytest.raises(ConfigError, match=r"simulation|scenario") as error:
         SimulationConfig(**fields)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_scenario_file_brings_its_own_shop_and_fields_given_beside_it_win(tmp_path):
@@ -82,10 +82,10 @@ def test_the_command_writes_a_shop_says_what_is_in_it_and_delivers_late_files(tm
     monkeypatch.chdir(tmp_path)
     words = ["--landing", "shop", "--users", "60", "--days", "6", "--start", "2025-05-01", "--seed", "3"]
     assert command(*words, "--scenario", "messy", "--events-per-user-day", "3") == 0
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     truth = Truth.load(tmp_path / "shop")
-    assert f"{truth.counts['clean_events'].sum():,} events" in said
-    assert "late files wait" in said
+    assert f"{truth.counts['clean_events'].sum():,} events" in message
+    assert "late files wait" in message
     assert truth.counts["day"].min().date().isoformat() == "2025-05-01"
     assert command("--landing", "shop", "--deliver-late", "all") == 0
     assert len(list((tmp_path / "shop" / "events").glob("*.late-1.jsonl"))) == 2

@@ -129,8 +129,8 @@ def test_parquet_holds_the_same_values_as_json(tmp_path):
         assert len(good) == len(by_id)
         for row in good.to_dict("records"):
             for column, value in by_id[row["event_id"]].items():
-                found = None if pd.isna(row[column]) else row[column]
-                assert found == value if not isinstance(value, float) else f"{found:.2f}" == f"{value:.2f}"
+                cell = None if pd.isna(row[column]) else row[column]
+                assert cell == value if not isinstance(value, float) else f"{cell:.2f}" == f"{value:.2f}"
 
 
 def test_every_event_type_of_the_contract_is_present(plain):
@@ -236,9 +236,9 @@ def test_events_are_of_their_file_s_day_in_the_shop_s_zone_also_when_clocks_chan
     offsets = set()
     for row in events.itertuples():
         at = dt.datetime.fromisoformat(row.event_time)
-        there = at.astimezone(ZoneInfo(zone))
-        assert there.date() == row.day.date()
-        assert there.utcoffset() == at.utcoffset()
+        local = at.astimezone(ZoneInfo(zone))
+        assert local.date() == row.day.date()
+        assert local.utcoffset() == at.utcoffset()
         offsets.add(at.utcoffset())
     assert len(offsets) == 2
 

@@ -27,8 +27,8 @@ def per_day(events: pd.DataFrame, users: set[str]) -> tuple[float, float]:
 
 
 def members(truth: Truth, segment: str, day: int) -> set[str]:
-    found = truth.segments_on(START + dt.timedelta(days=day))
-    return set(found[found == segment].index)
+    segments = truth.segments_on(START + dt.timedelta(days=day))
+    return set(segments[segments == segment].index)
 
 
 def test_segments_of_a_plain_shop_differ_and_stay(tmp_path):
@@ -78,9 +78,9 @@ def test_a_shift_changes_one_segment_from_its_day_on_and_no_membership(tmp_path)
     others = per_day(events, members(truth, "loyal", 0) | members(truth, "family", 0))
     assert 0.8 < others[1] / others[0] < 1.25
     assert not truth.membership["user_id"].duplicated().any()
-    (told,) = truth.scripts
-    assert (told["kind"], told["day"], told["segment"]) == ("shift", "2024-01-15", "bargain")
-    assert told["users"] == len(members(truth, "bargain", DAY - 1))
+    (script,) = truth.scripts
+    assert (script["kind"], script["day"], script["segment"]) == ("shift", "2024-01-15", "bargain")
+    assert script["users"] == len(members(truth, "bargain", DAY - 1))
 
 
 def test_a_ramp_moves_users_one_by_one(tmp_path):
@@ -201,6 +201,6 @@ def test_every_shipped_scenario_runs_and_tells_its_script(tmp_path):
         truth = simulate(tmp_path / name, SimulationConfig(users=40, days=3, scenario=name, script_day=1))
         assert truth.counts["clean_events"].sum() > 0
         assert np.isin(truth.users["segment"], [*truth.script["segments"], *truth.membership["segment"]]).all()
-        kinds |= {told["kind"] for told in truth.scripts}
-        assert all(told["expected"] for told in truth.scripts)
+        kinds |= {script["kind"] for script in truth.scripts}
+        assert all(script["expected"] for script in truth.scripts)
     assert kinds >= {"promotion", "shift", "split", "merge", "death", "birth", "duplicates", "corrupt"}

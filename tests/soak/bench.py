@@ -284,12 +284,12 @@ class Bench:
 
     def mend(self, odd: Odd, lake: Path | None = None) -> list[str]:
         """`seg-assets doctor --verify --mend`: the damaged files it named, relative to the lake."""
-        from seg_assets.loop import doctor
+        from seg_assets.loop import doctor, mending
 
         settings = self.settings(lake, odd)
         findings = doctor.examine(settings, verify=True)
         named = sorted(f.why.split(".parquet:")[0] + ".parquet" for f in findings if f.kind == "damaged")
-        doctor.set_aside(settings, findings)
+        mending.set_aside(settings, findings)
         return [str(Path(n).relative_to(settings.lake)) for n in named]
 
 

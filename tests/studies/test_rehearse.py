@@ -7,7 +7,7 @@ from seg_assets.core.errors import ConfigError
 from seg_assets.drift.evidently_report import Limits, compare
 from seg_assets.segments.fitting.reference import describe
 from studies import drift as study
-from studies import shops
+from studies import markers, shops
 from studies.rehearse import plain_compare, rehearse
 from studies.shops import SHIFT_DAY, SHIFTS, WARM_DAYS, PlantedShop, Shift
 from tests.drift.small_shop import strategy, users
@@ -56,12 +56,12 @@ def test_a_rehearsed_shop_has_a_first_fit_sees_its_split_and_tells_whether_the_n
 def test_a_page_without_the_markers_is_refused_and_one_with_them_keeps_the_rest(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- study:x -->\nold\n<!-- end of study:x -->\nafter\n", encoding="utf-8")
-    study.replace_between(page, "x", "new")
-    study.replace_between(page, "x", "newer")
+    markers.rewrite_study(page, "x", "new")
+    markers.rewrite_study(page, "x", "newer")
     text = page.read_text(encoding="utf-8")
     assert text == "before\n<!-- study:x -->\n\nnewer\n\n<!-- end of study:x -->\nafter\n"
     with pytest.raises(ConfigError, match="no lines"):
-        study.replace_between(page, "y", "new")
+        markers.rewrite_study(page, "y", "new")
 
 
 def test_tables_say_how_many_were_seen_and_when():

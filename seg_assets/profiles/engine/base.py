@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from seg_assets.core.tables import Input
-from seg_assets.lake.store import Provenance
+from seg_assets.lake.provenance import Provenance
 
 # Name by which SQL reads who acted on a day that entered or left a window since yesterday.
 EDGES = "carry_edge_actors"

@@ -22,8 +22,9 @@ from seg_assets.core.days import ONE_DAY
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, DamagedFileError, MissingDaysError
 from seg_assets.core.tables import TABLES
+from seg_assets.lake.provenance import Provenance
 from seg_assets.lake.shop_files import FEATURES_KEY
-from seg_assets.lake.store import Lake, Provenance, input_key
+from seg_assets.lake.store import Lake
 from seg_assets.profiles.engine.base import DayInputs, Days, Engine, Feature, view_name
 from seg_assets.profiles.schema import ModelDoc, Schemas, schemas_of, table_docs
 
@@ -97,7 +98,7 @@ class DayBuilder:
         Raises:
             MissingDaysError: naming the days, when one was never materialized.
         """
-        return {input_key(i): self.lake.input_digest(i, table, day) for i in TABLES[table].inputs}
+        return {i.key: self.lake.input_digest(i, table, day) for i in TABLES[table].inputs}
 
     def inputs(self, table: str, day: dt.date, sql_digest: str = "", features: Sequence[Feature] = ()) -> DayInputs:
         """Return what the day reads; rows of yesterday when they are what the SQL of this digest gives."""

@@ -12,7 +12,9 @@ import duckdb
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.sql import identifier, literal
 from seg_assets.core.tables import TABLES
-from seg_assets.lake.store import Lake, Provenance, content_hash_sql
+from seg_assets.lake.content_hash import content_of
+from seg_assets.lake.provenance import Provenance
+from seg_assets.lake.store import Lake
 from seg_assets.profiles.engine.base import EDGES, DayInputs, Days, Engine, Measured, carried_name, view_name
 from seg_assets.profiles.schema import Schemas
 
@@ -109,7 +111,7 @@ class DuckDBEngine(Engine[str]):
 
     def measure(self, staged: str) -> Measured:
         """See `Engine.measure`."""
-        return Measured(*(self.con.execute(content_hash_sql(self.con, staged)).fetchone() or (0, "")))
+        return Measured(*content_of(self.con, staged))
 
     def publish(
         self,

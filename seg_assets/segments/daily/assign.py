@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seg_assets.core.errors import ConfigError
+from seg_assets.core.tables import TABLES
 from seg_assets.lake.columns import is_increasing
 from seg_assets.lake.store import Lake
 from seg_assets.segments.features import load_features
@@ -33,35 +34,7 @@ from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 TABLE = "user_segments"
 CLUSTER, RULE = "cluster", "rule"
 
-SCHEMA: dict[str, str] = {
-    "strategy": "VARCHAR",
-    "user_id": "VARCHAR",
-    "segment_id": "VARCHAR",
-    "kind": "VARCHAR",
-    "distance": "DOUBLE",
-    "margin": "DOUBLE",
-    "confidence": "DOUBLE",
-    "model_id": "VARCHAR",
-    "since_day": "DATE",
-    "proposed_segment_id": "VARCHAR",
-    "proposed_days": "INTEGER",
-}
-
-DESCRIPTIONS = {
-    "strategy": "Strategy that the segment belongs to",
-    "user_id": "Known user",
-    "segment_id": "Permanent id of the user's one segment of this strategy",
-    "kind": "cluster (the champion assigned it) or rule (unassigned, suspected_bot, dormant, new, outlier)",
-    "distance": "Score of the user in the segment, in model space (k-means: squared distance); null for rules",
-    "margin": "Score of the best other segment minus distance; negative while hysteresis holds the user, "
-    "null for rules and where there is one cluster",
-    "confidence": "0 to 1, how sure the assignment is (k-means: 1 - nearest / second nearest distance; mixtures: "
-    "posterior); 0 while hysteresis holds the user, 1 for rules that read a profile",
-    "model_id": "Segment model that assigned it; null for rules that need no model",
-    "since_day": "First day of the unbroken stay in this segment",
-    "proposed_segment_id": "Nearer segment that the user is not moved to yet; null when there is none",
-    "proposed_days": "Days in a row with that proposal, this one included",
-}
+SCHEMA = TABLES[TABLE].types
 
 # State that the next day reads.
 STATE = ("user_id", "segment_id", "kind", "since_day", "proposed_segment_id", "proposed_days")

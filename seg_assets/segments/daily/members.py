@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from seg_assets.core.errors import DamagedFileError
-from seg_assets.lake.cache import Kept
+from seg_assets.lake.cache import FileCache
 from seg_assets.lake.columns import text_array
 from seg_assets.lake.store import Lake
 from seg_assets.segments.daily.assign import CLUSTER, TABLE
@@ -46,10 +46,8 @@ class Segmented:
 NOBODY = Segmented(pa.array([], pa.large_string()), np.zeros(0, dtype=np.int64), [], np.zeros(0, dtype=bool))
 
 
-# Versions of days that this process has read, the last asked for last. A range reads a day as today, as yesterday, as a
-# week ago, and in two rooms. Three days of 475,607 users, or a hundred of 10,000.
-_KEPT: Kept[dict[str, Segmented]] = Kept(lambda found: sum(mine.nbytes for mine in found.values()))
-MOST_BYTES = 64 * 2**20
+# A range reads a day as today, as yesterday, as a week ago, and in two rooms.
+_DAYS: FileCache[dict[str, Segmented]] = FileCache()
 
 
 def segmented(lake: Lake, day: dt.date) -> dict[str, Segmented]:
@@ -61,14 +59,13 @@ def segmented(lake: Lake, day: dt.date) -> dict[str, Segmented]:
     if day < lake.start_day:
         return {}
     version = lake.version(TABLE, day)
-    found = _KEPT.get(version)
-    if found is None:
-        found = _read(lake, day)
+    by_strategy = _DAYS.get(version.path, version.stamp)
+    if by_strategy is None:
+        by_strategy = _read(lake, day)
         # A day that was replaced in between is not what this version holds.
-        if lake.version(TABLE, day) != version:
-            return found
-    _KEPT.keep(version, found, MOST_BYTES)
-    return dict(found)
+        if lake.version(TABLE, day) == version:
+            _DAYS.put(version.path, version.stamp, by_strategy, sum(s.nbytes for s in by_strategy.values()))
+    return dict(by_strategy)
 
 
 def _read(lake: Lake, day: dt.date) -> dict[str, Segmented]:

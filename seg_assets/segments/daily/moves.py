@@ -32,6 +32,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seg_assets.core.tables import TABLES
 from seg_assets.segments.daily.assign import CLUSTER, index_in, texts
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.rules import OUTLIER, RULES, UNASSIGNED, depth, rule_ids
@@ -48,38 +49,7 @@ TOLERANCE = 1e-9
 # Users explained at once: their matrices stay in a core's cache.
 CHUNK = 8192
 
-CONTRIBUTIONS = 'STRUCT(feature VARCHAR, "user" DOUBLE, model DOUBLE)[]'
-SCHEMA: dict[str, str] = {
-    "strategy": "VARCHAR",
-    "user_id": "VARCHAR",
-    "kind": "VARCHAR",
-    "from_segment": "VARCHAR",
-    "to_segment": "VARCHAR",
-    "cause": "VARCHAR",
-    "margin_before": "DOUBLE",
-    "margin_after": "DOUBLE",
-    "margin_change": "DOUBLE",
-    "user_part": "DOUBLE",
-    "model_part": "DOUBLE",
-    "waited_days": "INTEGER",
-    "contributions": CONTRIBUTIONS,
-}
-DESCRIPTIONS = {
-    "strategy": "Strategy that the segments belong to",
-    "user_id": "User whose segment is another than the day before",
-    "kind": "moved, entered (not known the day before) or left (not known any more)",
-    "from_segment": "Segment of the day before; null when entered",
-    "to_segment": "Segment of the day; null when left",
-    "cause": f"user or model when it makes up {ALONE:.0%} of the push towards the new segment or more, else both; "
-    "rule when one of the two is a rule segment",
-    "margin_before": "How much nearer to the new segment than to the old one, the day before, in that day's model",
-    "margin_after": "The same on the day, in the day's model; below 0 where hysteresis or an outlier rule had a say",
-    "margin_change": "margin_after - margin_before; of rules in the unit of the deciding column; 0 if entered or left",
-    "user_part": "What of it the user did",
-    "model_part": "What of it the change of the champion did",
-    "waited_days": "Days that the move had been proposed before it was made",
-    "contributions": "By feature; their sum is margin_change to 1e-9; strongest first, zeros left out",
-}
+SCHEMA = TABLES[TABLE].types
 
 
 @dataclass(frozen=True)

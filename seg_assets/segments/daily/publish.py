@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from seg_assets.core.days import ONE_DAY
 from seg_assets.core.sql import identifier
 from seg_assets.lake.columns import is_increasing, text_array
-from seg_assets.lake.store import Lake, Provenance
+from seg_assets.lake.provenance import Provenance
+from seg_assets.lake.store import Lake
 from seg_assets.segments.daily import assign, moves, summaries
 from seg_assets.segments.daily.members import NOBODY, flows_between, segmented
 from seg_assets.segments.decisions.store import Decision, champion_as_of, champion_digest

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from seg_assets.core.tables import TABLES
 from seg_assets.segments.algorithms.prototypes import by_columns
 from seg_assets.segments.daily.assign import CLUSTER, RULE, index_in, texts
 from seg_assets.segments.fitting import naming
@@ -31,52 +32,7 @@ EXTRA = tuple(f"monetary_{w}" for w in SPEND_WINDOWS)
 # People read a story of three statements, and no longer one.
 STORY = 3
 
-FEATURES = (
-    "STRUCT(feature VARCHAR, mean DOUBLE, median DOUBLE, population_mean DOUBLE, population_median DOUBLE, "
-    "z DOUBLE, lift DOUBLE)[]"
-)
-SCHEMA: dict[str, str] = {
-    "strategy": "VARCHAR",
-    "segment_id": "VARCHAR",
-    "kind": "VARCHAR",
-    "name": "VARCHAR",
-    "users": "BIGINT",
-    "share": "DOUBLE",
-    "trusted": "BOOLEAN",
-    "model_id": "VARCHAR",
-    "confidence_mean": "DOUBLE",
-    "held_users": "BIGINT",
-    **{f"spend_{w}": "DECIMAL(38,2)" for w in SPEND_WINDOWS},
-    "spend_share_90d": "DOUBLE",
-    "features": FEATURES,
-    "story": "VARCHAR",
-    "rule": "VARCHAR",
-    "rule_precision": "DOUBLE",
-    "rule_recall": "DOUBLE",
-    "rules_fidelity": "DOUBLE",
-}
-DESCRIPTIONS = {
-    "strategy": "Strategy that the segment belongs to",
-    "segment_id": "Permanent id",
-    "kind": "cluster or rule",
-    "name": "Readable name; follows the id across re-clusterings as long as its story holds",
-    "users": "Users in it on the day; 0 for a cluster of the champion that nobody is in",
-    "share": "Of all known users of the day",
-    "trusted": "Whether the segment came out again from resampled users when the model was fitted (bootstrap Jaccard "
-    "of at least 0.6); null for rule segments, and where too few users could tell",
-    "model_id": "Champion of the day; null for rule segments",
-    "confidence_mean": "Mean confidence of its users",
-    "held_users": "Users in it by hysteresis, who are nearer to another segment",
-    **{f"spend_{w}": f"Net spend of its users ({w}), exact, shop currency" for w in SPEND_WINDOWS},
-    "spend_share_90d": "Of the 90-day net spend of all users; null where that is not positive",
-    "features": "Per feature of the champion: mean and median of users with a value, in the shop's own unit, beside "
-    "all users'; z = distance of the means in model space, in standard deviations of all users; lift = ratio of means",
-    "story": "What sets it apart, in words, strongest first",
-    "rule": "The segment told as a rule on profile columns (a shallow tree); null where the tree has none for it",
-    "rule_precision": "Of held-out users who satisfy the rule, share that is in the segment",
-    "rule_recall": "Of held-out users in the segment, share that satisfies the rule",
-    "rules_fidelity": "Share of held-out users whom the strategy's tree gives their segment",
-}
+SCHEMA = TABLES[TABLE].types
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from seg_assets.core.errors import ConfigError
-from seg_assets.lake.store import NONE, Lake
+from seg_assets.lake.provenance import NONE
+from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions import store as decisions
 from seg_assets.segments.decisions.challenge import challenge_in_lake, write
 from seg_assets.segments.decisions.inputs import changed_inputs, content_in, inputs_now

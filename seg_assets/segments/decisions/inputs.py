@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 
 from seg_assets.core.days import ONE_DAY
-from seg_assets.lake.store import NONE, Lake
+from seg_assets.lake.provenance import NONE
+from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.decisions.store import Decision, history_digest
 from seg_assets.segments.features import CATEGORIES, PROFILES
@@ -73,7 +74,8 @@ def changed_inputs(
     """
     now = inputs_now(lake, strategy, decision.day, seed, verdict_digest, content_of)
     now |= outcome_inputs_now(decision, content_of)
-    return sorted(key for key, digest in now.items() if decision.inputs.get(key) != digest)
+    current = decision.current_inputs
+    return sorted(key for key, digest in now.items() if current.get(key) != digest)
 
 
 def content_in(lake: Lake) -> ContentOf:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.errors import ConfigError
-from seg_assets.lake.store import NONE, Lake
+from seg_assets.lake.provenance import NONE
+from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions import store as decisions
 from seg_assets.segments.decisions.challenge import challenge_in_lake, challenger_frame, reference_of, write
 from seg_assets.segments.decisions.inputs import content_in, inputs_now

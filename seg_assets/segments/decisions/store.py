@@ -9,6 +9,7 @@ Not here: making a decision (`decide`, `challenge`, `rollback`), and whether one
 import datetime as dt
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,45 +21,24 @@ import pyarrow.parquet as pq
 
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import DamagedFileError
-from seg_assets.lake.store import NONE, Lake, Provenance, Seal
+from seg_assets.core.tables import TABLES
+from seg_assets.lake.cache import FileCache
+from seg_assets.lake.provenance import NONE, Provenance
+from seg_assets.lake.stamps import stamp_of
+from seg_assets.lake.store import Lake
 from seg_assets.segments.model import SegmentModel
 
 TABLE = "segment_model"
+# The key of an input that is the content hash of a day: of the decision's own, or of one so many days before.
+_DAY_READ = re.compile(r"(\w+):(?:day|horizon-(\d+))")
+# In a footer's `extra`: content hashes that decisions name, and those of the same rows of today's kind.
+REHASHED_KEY = "rehashed"
 BOOTSTRAP, DRIFT, AGE, MANUAL, ROLLBACK = "bootstrap", "drift", "age", "manual", "rollback"
 CAUSES = (BOOTSTRAP, DRIFT, AGE, MANUAL, ROLLBACK)
 # Inputs, not derived: someone asked for them, so they stay when the past changes.
 BY_HAND = (MANUAL, ROLLBACK)
 
-SCHEMA = {
-    "strategy": "VARCHAR",
-    "sequence": "INTEGER",
-    "cause": "VARCHAR",
-    "against_model_id": "VARCHAR",
-    "model_id": "VARCHAR",
-    "promoted": "BOOLEAN",
-    "reason": "VARCHAR",
-    "numbers": "VARCHAR",
-    "lineage": "VARCHAR",
-    "model": "VARCHAR",
-    "reference": "VARCHAR",
-    "inputs": "VARCHAR",
-    "decision_id": "VARCHAR",
-}
-DESCRIPTIONS = {
-    "strategy": "Strategy that was decided on",
-    "sequence": "0, 1, .. within the day; the derived decision comes first, those made by hand after it",
-    "cause": "bootstrap, drift, age, manual or rollback",
-    "against_model_id": "Champion that the challenger was held against; empty at a bootstrap",
-    "model_id": "Content hash of the fitted model",
-    "promoted": "Whether the fitted model became champion",
-    "reason": "Why, in words",
-    "numbers": "What the gate measured (JSON)",
-    "lineage": "Which segment survived, split, merged, was born or died (JSON)",
-    "model": "The model as data: transforms, clusters, segments (JSON, checked by hash when read)",
-    "reference": "The fit day's distributions, what drift is measured against (JSON)",
-    "inputs": "Digests of all that the decision was made from (JSON)",
-    "decision_id": "Hash of everything above but the sequence",
-}
+SCHEMA = TABLES[TABLE].types
 
 
 @dataclass(frozen=True)
@@ -77,6 +57,18 @@ class Decision:
     lineage: list[Mapping[str, Any]] = field(default_factory=list)
     reference: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    # Content hashes among `inputs`, and those of the same rows as `seg-assets rehash` computed them. Not decided on.
+    rehashed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def current_inputs(self) -> dict[str, str]:
+        """`inputs`, with each content hash of rows as it is since `seg-assets rehash`: compare these with the lake."""
+        return {key: self.rehashed.get(value, value) for key, value in self.inputs.items()}
+
+    def days_read(self) -> dict[str, tuple[str, dt.date]]:
+        """Return table and day of each input that is the content hash of a day, by input key."""
+        matches = ((key, _DAY_READ.fullmatch(key)) for key in self.inputs)
+        return {key: (m[1], self.day - dt.timedelta(days=int(m[2] or 0))) for key, m in matches if m}
 
     @property
     def model_id(self) -> str:
@@ -152,9 +144,9 @@ class StoredReference(Mapping[str, Any]):
         return len(self._load())
 
 
-# Parsed part files by path, with the seal (mtime, size, inode) they were read at.
-_CACHE: dict[Path, tuple[Seal, list[Decision]]] = {}
-_CACHE_FILES = 2000
+_PARTS: FileCache[list[Decision]] = FileCache()
+# Bytes of parsed decisions for each byte of their file, which is compressed JSON: a guess on the safe side.
+_PARSED = 20
 
 
 def decisions(lake: Lake, strategy: str) -> list[Decision]:
@@ -169,17 +161,14 @@ def decisions(lake: Lake, strategy: str) -> list[Decision]:
 def decisions_of_day(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
     """Read the decisions of one day, by sequence."""
     path = lake.path(TABLE, day, strategy)
-    seal = lake.seal(path)
-    if seal is None:
+    stamp = stamp_of(path)
+    if stamp is None:
         return []
-    cached = _CACHE.get(path)
-    if cached and cached[0] == seal:
-        return list(cached[1])
-    of_day = _read(lake, path, day, strategy)
-    if len(_CACHE) >= _CACHE_FILES:
-        _CACHE.clear()
-    _CACHE[path] = (seal, of_day)
-    return list(of_day)
+    known = _PARTS.get(str(path), stamp)
+    if known is None:
+        known = _read(lake, path, day, strategy)
+        _PARTS.put(str(path), stamp, known, _PARSED * int(str(stamp[1])))
+    return list(known)
 
 
 def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]:
@@ -217,6 +206,7 @@ def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]
             lineage=json.loads(row["lineage"]),
             reference=StoredReference(row["reference"]),
             inputs=json.loads(row["inputs"]),
+            rehashed=footer.extra.get(REHASHED_KEY, {}),
         )
         if row["model_id"] != model.get("model_id"):
             raise DamagedFileError(f"{path}: model_id = {row['model_id']}: not the model of this row; {_remedy(day)}")
@@ -270,7 +260,7 @@ def lost_by_hand(lake: Lake, strategy: str, day: dt.date) -> str:
     """
     path = lake.path(TABLE, day, strategy)
     try:
-        if lake.seal(path) is None:
+        if stamp_of(path) is None:
             return ""
     except DamagedFileError:
         return ""  # a folder, a pipe: no decision was ever in there
@@ -440,6 +430,9 @@ def _publish(lake: Lake, strategy: str, day: dt.date, rows: list[Decision], extr
         lake.drop(TABLE, day, strategy)
         return
     rows = [replace(d, sequence=n) for n, d in enumerate(rows)]
+    rehashed = {old: new for d in rows for old, new in d.rehashed.items()}
+    if rehashed:
+        extra = {**(extra or {}), REHASHED_KEY: rehashed}
     mark = _mark(lake, strategy, day)
     if any(d.by_hand for d in rows):
         # First: a kill in between leaves a mark too many, never one too few.

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.tables import Input
-from seg_assets.lake.store import NONE, Lake, input_key
+from seg_assets.core.table_spec import Input
+from seg_assets.lake.provenance import NONE
+from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.algorithms.outcomes import (
@@ -121,5 +122,5 @@ def _inputs_read(lake: Lake, earlier: dt.date, days: int, categories: bool) -> M
     digests = {}
     for table in (PROFILES, CATEGORIES) if categories else (PROFILES,):
         provenance = lake.provenance(table, earlier)
-        digests[input_key(Input(table, "horizon", days))] = provenance.content_hash if provenance else NONE
+        digests[Input(table, "horizon", days).key] = provenance.content_hash if provenance else NONE
     return digests

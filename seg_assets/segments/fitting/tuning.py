@@ -250,6 +250,7 @@ def picture(tuned: Tuned) -> str:
 
 
 def _panel(tuned: Tuned, criterion: choosing.Criterion, left: float, top: float) -> list[Markup]:
+    """Draw the panel of one criterion with its upper left corner at a point."""
     known = [r for r in tuned.choice.rows if r[criterion.name] is not None]
     value = [float(r[criterion.name]) for r in known]
     error = [float(r[f"{criterion.name}_error"] or 0.0) for r in known]
@@ -273,7 +274,7 @@ def _panel(tuned: Tuned, criterion: choosing.Criterion, left: float, top: float)
     parts.append(svg.polyline(points, stroke=svg.BLUE, stroke_opacity=0.4))
     for row, (at, middle), v, e in zip(known, points, value, error, strict=True):
         fill = svg.BLUE if criterion.name in row["named_by"] else svg.WHITE
-        words = f"k = {row['k']}: {format_estimate(row[criterion.name], row[f'{criterion.name}_error'])}"
+        words = f"k = {row['k']}: {format_estimate(v, row[f'{criterion.name}_error'])}"
         parts.append(svg.line((at, y(v - e)), (at, y(v + e)), stroke=svg.BLUE))
         parts.append(svg.circle((at, middle), 3.5, words, fill=fill, stroke=svg.BLUE))
     return parts + [svg.text(x(k), y0 + 18, k, anchor="middle", fill=svg.QUIET) for k in ks]

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from seg_assets.core.errors import DamagedFileError, MissingDaysError
-from seg_assets.segments.daily import members
 from seg_assets.segments.daily.assign import SCHEMA, TABLE, index_in, texts
 from seg_assets.segments.daily.members import flows_between, segmented
 from tests.segments.daily_shop import DAY, BareLake
@@ -105,15 +104,3 @@ def test_a_day_is_read_once_until_it_is_replaced(lake, monkeypatch):
     publish(lake, DAY, rows("ab", users, 2))
     assert sorted(segmented(lake, DAY)) == ["a", "b"]
     assert reads == [DAY, DAY]
-
-
-def test_what_is_kept_of_days_is_bounded_and_the_day_asked_for_last_stays(lake, monkeypatch):
-    days = [DAY, DAY + ONE, DAY + ONE * 2]
-    for day in days:
-        publish(lake, day, rows("a", [f"u{n}" for n in range(200)], 1))
-    members._KEPT.forget()
-    size = sum(mine.nbytes for mine in segmented(lake, DAY).values())
-    monkeypatch.setattr(members, "MOST_BYTES", int(2.5 * size))
-    for day in (*days[1:2], DAY, days[2]):
-        segmented(lake, day)
-    assert [v.path for v in members._KEPT] == [str(lake.path(TABLE, d)) for d in (DAY, days[2])]

@@ -6,7 +6,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from seg_assets.core.errors import ConfigError, MissingDaysError
-from seg_assets.lake import columns
+from seg_assets.lake import cache
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.fitting.outcome import horizon_of, load_outcome
@@ -121,7 +121,7 @@ def test_promise_02_nothing_after_the_fit_day_can_reach_the_outcome(tmp_path, mo
     lake = lake_of(tmp_path, money, [150, 240])
     before = load_outcome(lake, strategy(), day(240))
     # What this process has kept would hide what the outcome asks for.
-    columns.forget()
+    cache.forget()
     read = []
     scan = BareLake.scan
     monkeypatch.setattr(

@@ -1,0 +1,107 @@
+"""Write a day file whole or not at all: staged beside the tables, summed, synced, renamed into place.
+
+Not here: what a day is made from, and which path it has (`lake.store`).
+"""
+
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+from upath import UPath
+
+from seg_assets.core.errors import ConfigError, LakeWriteError
+from seg_assets.core.sql import identifier, literal
+from seg_assets.lake import checksum
+from seg_assets.lake.provenance import FOOTER_KEY, Provenance
+from seg_assets.lake.stamps import is_remote
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STAGING = ".staging"
+_TYPE = re.compile(r"^[A-Za-z0-9_ (),\[\]\"]+$")
+
+
+def write_day(
+    con: duckdb.DuckDBPyConnection, source: str, target: Path, provenance: Provenance, root: Path | UPath
+) -> None:
+    """Write a table of `con`, as it is, to `target` with its provenance and checksum, and replace what lies there.
+
+    Raises:
+        LakeWriteError: disk full, no permission, store away; the old day stays as it was.
+    """
+    staged = stage_path(root)
+    try:
+        con.execute(copy_sql(source, staged, provenance))
+        checksum.add(staged)
+        rename_into_place(staged, target)
+    except (OSError, duckdb.IOException) as error:
+        raise LakeWriteError(
+            f"{provenance.table} of {provenance.day} could not be written to {root}: {error}; the day stays as it was. "
+            "Make room or mend the store, then re-run the day"
+        ) from error
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def stage_path(root: Path | UPath) -> Path:
+    """Return a fresh local path outside of every table, on the lake's own file system where the lake is a folder."""
+    folder = Path(tempfile.gettempdir()) / "seg_assets_staging" if is_remote(root) else Path(root) / STAGING
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{uuid.uuid4().hex}.parquet"
+
+
+def copy_sql(source: str, target: Path, provenance: Provenance) -> str:
+    """Return SQL that writes a table of the connection to a Parquet file with its provenance in the footer.
+
+    Level 1 takes a fifth to a quarter less CPU than level 3, for 6 % more bytes (475,607 profiles of 96 columns).
+    Columns of more than 1,000 values in a row group get no dictionary: building one that is thrown away took a fifth of
+    the time of writing, and files are as small without.
+    """
+    return (
+        f"copy {identifier(source)} to {literal(str(target))} (format parquet, compression zstd, compression_level 1, "
+        f"dictionary_size_limit 1000, kv_metadata {{{FOOTER_KEY}: {literal(provenance.to_json())}}})"
+    )
+
+
+def rename_into_place(staged: Path, target: Path) -> None:
+    """Sync `staged`, rename it to `target`, sync the folder; on an object store, one PUT."""
+    if isinstance(target, UPath) and is_remote(target):
+        target.fs.put_file(str(staged), str(target))
+        return
+    with staged.open("rb") as handle:
+        os.fsync(handle.fileno())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(staged, target)  # noqa: PTH105  the atomic call, by its own name
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def frame_sql(con: duckdb.DuckDBPyConnection, frame: "pd.DataFrame", schema: Mapping[str, str], about: str) -> str:
+    """Return SQL over a frame, cast to `schema` (column to DuckDB type), columns in schema order.
+
+    Raises:
+        ConfigError: a type is none, or the frame lacks a column.
+    """
+    for kind in schema.values():
+        if not _TYPE.match(kind):
+            raise ConfigError(f"{about}: {kind!r} is not a column type")
+    absent = [c for c in schema if c not in frame.columns]
+    if absent:
+        raise ConfigError(f"{about}: the frame has no column {', '.join(absent)}")
+    if not len(frame):
+        columns = ", ".join(f"null::{kind} as {identifier(c)}" for c, kind in schema.items())
+        return f"select {columns} where false"
+    # Through Arrow: DuckDB 2.0 fails with std::bad_cast on a strided pandas string column.
+    con.register("seg_frame", pa.Table.from_pandas(frame[list(schema)], preserve_index=False))
+    columns = ", ".join(f"{identifier(c)}::{kind} as {identifier(c)}" for c, kind in schema.items())
+    return f"select {columns} from seg_frame"
