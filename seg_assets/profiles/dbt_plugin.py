@@ -10,7 +10,6 @@ Only dbt imports this module. Not here: the loop over the days (`engine.days`), 
 import contextlib
 import tempfile
 import uuid
-from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -58,9 +57,8 @@ class Plugin(BasePlugin):
                     show(conn, builder.lake, builder.schemas, table, self.run.days)
 
 
-@lru_cache(maxsize=1)
 def _builder(run: DbtRun) -> DayBuilder:
-    """Return the builder of a run; its models share one, which knows the footers that were read."""
+    """Return the builder of a run's days."""
     return DayBuilder(Lake.of(run.settings), project_of(run.settings))
 
 

@@ -3,7 +3,8 @@
 dbt documents that a manifest can be handed to `dbtRunner(manifest=...)`, and not how to store one between processes.
 The file is `partial_parse.msgpack`, which dbt writes beside its other artefacts and reads with the class named below.
 
-The plain way is no manifest at all: dbt then parses the project, 9 CPU seconds in each run.
+The plain way is no manifest at all: dbt then parses the project, 1.4 CPU seconds in each run. A run of one small day
+takes as long, its data tests included.
 
 Not here: when a manifest is out of date (`profiles.runner` names the file by a hash of all that is parsed).
 """
