@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
@@ -97,7 +97,7 @@ class Settings(BaseModel):
             path = getattr(self, name)
             if not isinstance(path, UPath) or path.protocol in ("", "file"):
                 try:
-                    object.__setattr__(self, name, Path(path).expanduser().resolve())
+                    object.__setattr__(self, name, Path(str(path)).expanduser().resolve())
                 except (RuntimeError, OSError, ValueError) as error:  # no such user, a loop of links, a null byte
                     raise ValueError(f"{name} = {str(path)!r}: no path: {error}") from None
         if self.end_day is not None and self.end_day < self.start_day:
@@ -164,11 +164,12 @@ def _read_settings_file(path: Path, known: Iterable[str]) -> dict[str, Any]:
     loaded = read_yaml(path)
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, found {type(loaded).__name__}")
-    for key, value in loaded.items():
+    values = cast(dict[str, Any], loaded)
+    for key, value in values.items():
         if key not in known:
             hint = did_you_mean(str(key), known)
             raise ConfigError(f"{path}: {key} = {shown(value)}: no such setting{hint}; there are: {', '.join(known)}")
-    return loaded
+    return values
 
 
 def shown(value: Any) -> str:
@@ -179,7 +180,7 @@ def shown(value: Any) -> str:
 
 def describe_validation(error: ValidationError, where: str, origins: Mapping[str, str | None] | None = None) -> str:
     """One line per wrong field: where (by `origins`, the field's own place), field, value, what is allowed."""
-    lines = []
+    lines: list[str] = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"]) or "(whole)"
         place = (origins or {}).get(str(item["loc"][0]) if item["loc"] else "") or where

@@ -15,7 +15,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pandas as pd
@@ -52,11 +52,14 @@ class Lake:
     def __init__(self, root: Path | UPath, start_day: dt.date, threads: int = 2, memory_limit: str = "8GB") -> None:
         if re.search(r"[*?\[\]]", str(root)):
             raise ConfigError(f"lake = {root}: a path with * ? [ or ] would be read as a pattern; choose another")
-        self.root = root
+        # The UPath of an object store has every method of a Path that is called on it.
+        self.root = cast(Path, root)
         self.start_day = start_day
         self.threads = threads
         self.memory_limit = memory_limit
         self.remote = is_remote(root)
+        # The object store's file system, None for a folder.
+        self.store: Any = root.fs if isinstance(root, UPath) and self.remote else None
 
     @classmethod
     def of(cls, settings: Settings) -> "Lake":
@@ -67,13 +70,12 @@ class Lake:
 
     def connect(self, *, private: bool = False) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """Return a context that gives a DuckDB connection which can read this lake; see `connections.connect`."""
-        store = self.root.fs if self.remote else None
-        return connect(self.threads, self.memory_limit, store, private=private)
+        return connect(self.threads, self.memory_limit, self.store, private=private)
 
     def attach(self, con: duckdb.DuckDBPyConnection) -> None:
         """Let a DuckDB connection read this lake's object store; nothing to do for a folder."""
-        if self.remote:
-            con.register_filesystem(self.root.fs)
+        if self.store is not None:
+            con.register_filesystem(self.store)
 
     # ---- where things are -------------------------------------------------------------------------------------
 
