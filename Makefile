@@ -8,6 +8,9 @@ SIZE ?= full
 FAULTS ?= 200
 BASE ?=
 
+# Tests that are run without measuring coverage, which costs a third more CPU time: what they reach, others reach too.
+UNCOVERED := $(wildcard $(addprefix tests/,benchmarks end_to_end golden package soak studies))
+
 # Nothing we ship talks to anyone: Evidently, dbt and Dagster read these; Dagster's own switch is in deploy/dagster.yaml.
 export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
@@ -16,7 +19,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 DEMO_ENV = SEG_ASSETS_HOME="$(HOME_DIR)/demo" SEG_ASSETS_SOURCE=complete_journey \
 	SEG_ASSETS_TIME_ZONE=America/New_York SEG_ASSETS_START_DAY=2017-01-01 SEG_ASSETS_END_DAY=2017-12-31
 
-.PHONY: help env demo ui test golden soak shared bench choosing drift-study hysteresis-study tables-doc lint format clean
+.PHONY: help env demo ui test golden soak shared bench choosing drift-study hysteresis-study tables-doc lint format site dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,8 +39,14 @@ demo: env  ## Load a real shop, run its first quarter through every room, print 
 ui: env  ## Open the Dagster UI on the demo (schedule, sensors and daemon running), http://localhost:3000
 	@$(DEMO_ENV) SEG_ASSETS_AUTOMATION=true $(BIN)/python -m seg_assets.cli ui --port $(PORT)
 
-test: env  ## Run the whole test suite
+test: env  ## Run the whole test suite (COVERAGE=1: and say which share of the package the rooms' own tests reach)
+ifdef COVERAGE
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= $(addprefix --ignore=,$(UNCOVERED))
+	@echo "coverage: $$($(BIN)/python -m coverage report --format=total) % of the package's lines, by the rooms' own tests"
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(UNCOVERED)
+else
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+endif
 
 golden: env  ## Prove that no content changed (BASE=<commit>: record anew first, for another CPU, whose last bits may differ)
 	$(if $(BASE),$(BIN)/python -m tests.golden --base "$(BASE)")
@@ -55,7 +64,7 @@ bench: env  ## Measure beside raw DuckDB, pandas and polars (SIZE=small: 3 minut
 	$(BIN)/python -m benchmarks --size $(SIZE)
 
 choosing: env  ## Measure every algorithm for docs/choosing.md (PANEL=home of a lake of the real panel adds it)
-	$(BIN)/python -m studies.compare_cli --write docs/choosing.md $(if $(PANEL),--panel "$(PANEL)")
+	$(BIN)/python -m studies.compare --write docs/choosing.md $(if $(PANEL),--panel "$(PANEL)")
 
 drift-study: env  ## Simulate shifts for docs/drift.md: delays, false alarms, did it help (about 8 quiet minutes)
 	$(BIN)/python -m studies.drift shifts
@@ -66,9 +75,10 @@ hysteresis-study: env  ## Weigh moves against validity for docs/moves.md on the 
 tables-doc: env  ## Write docs/tables.md from the specs of the tables
 	$(BIN)/python -m studies.tables_doc
 
-lint: env  ## Style, types, SQL
+lint: env  ## Style, which room may import which, types, SQL, and whether Dagster loads it all
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pyright
 	$(BIN)/python -m sqlfluff lint --disable-progress-bar dbt_project/models
 	$(BIN)/python -m dagster definitions validate -m seg_assets.definitions
@@ -77,6 +87,12 @@ lint: env  ## Style, types, SQL
 format: env  ## Mend style where a tool can
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
+
+site: env  ## Build the documentation and the API pages into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+dist: env  ## Build the source distribution and the wheel into dist/
+	$(BIN)/python -m build --no-isolation
 
 clean:  ## Remove what was computed (.seg_assets); the environment stays
 	rm -rf $(HOME_DIR)

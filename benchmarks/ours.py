@@ -5,7 +5,6 @@ Every function is the work of one child process (`benchmarks.task`), imports inc
 
 import datetime as dt
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,22 +65,12 @@ def prepare(place: Place) -> dict[str, Any]:
 def compile_sql(place: Place) -> dict[str, Any]:
     """Write the SQL of each profile table, as dbt compiles it, to `<home>/sql/<table>.sql`."""
     from seg_assets.core.settings import Settings
-    from seg_assets.profiles import asking, dbt_args, runner
+    from seg_assets.profiles import runner
 
-    settings = Settings.from_env()
     target = Path(place.home) / "sql"
     target.mkdir(parents=True, exist_ok=True)
-    manifest = runner._manifest(settings)
-    with runner._dbt(), runner._scratch(settings) as scratch, asking.ask(asking.Asked(settings, ())):
-        from dbt.cli.main import dbtRunner
-
-        args = ["compile", "--quiet", *dbt_args.common_args(settings.dbt_project, scratch)]
-        result = dbtRunner(manifest=manifest).invoke([*args, "--select", *ROOMS["profiles"]])
-        if not result.success:
-            raise RuntimeError(f"dbt compile: {result.exception}")
-        for path in (scratch / "target" / "compiled").rglob("*.sql"):
-            if path.stem in ROOMS["profiles"]:
-                shutil.copyfile(path, target / path.name)
+    for table, sql in runner.compiled_sql(Settings.from_env(), ROOMS["profiles"]).items():
+        (target / f"{table}.sql").write_text(sql, encoding="utf-8")
     return {}
 
 
@@ -126,11 +115,11 @@ def plant_past(place: Place, days: Sequence[dt.date]) -> None:
     """Empty profiles, segments and verdicts of days that nothing which is measured reads."""
     from seg_assets.core.settings import Settings
     from seg_assets.drift.verdict import SCHEMA as VERDICTS
-    from seg_assets.profiles.days import DayBuilder
+    from seg_assets.profiles.engine.days import DayBuilder
     from seg_assets.segments.daily.assign import SCHEMA as SEGMENTS
 
     settings = Settings.from_env()
-    profiles = DayBuilder(place_lake(), settings.dbt_project).schemas
+    profiles = DayBuilder(place_lake(), settings.dbt_project).schemas.tables
     shapes = {
         "user_category_profiles": profiles["user_category_profiles"],
         "user_profiles": profiles["user_profiles"],

@@ -4,7 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from benchmarks.shop import ROOT, SIZES
+from seg_assets.core import svg
+from seg_assets.core.text import markdown_table
 from studies.markers import put_between
 
 FOLDER = ROOT
@@ -80,20 +84,18 @@ def size_table(results: Mapping[str, Any]) -> str:
 
 def rooms_table(results: Mapping[str, Any]) -> list[str]:
     """CPU seconds (wall), peak memory, ratios of each room."""
-    lines = [
-        "CPU seconds (wall seconds in brackets), and peak memory in MB:",
-        "",
-        "| | ours | floor | pandas | polars | ours / floor | pandas / ours | memory ours / pandas | equal |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["", *SUBJECTS, "ours / floor", "pandas / ours", "memory ours / pandas", "equal"]
+    rows = []
     for key, name in ROWS.items():
         row = results[key]
-        cells = [
-            f"{s['cpu_seconds']:.1f} ({s['wall_seconds']:.0f})<br>{s['peak_memory_mb']:,.0f} MB"
+        costs = [
+            # The break of the line is ours, and no text of data.
+            Markup("{:.1f} ({:.0f})<br>{:,.0f} MB").format(s["cpu_seconds"], s["wall_seconds"], s["peak_memory_mb"])
             for s in (row[subject] for subject in SUBJECTS)
         ]
         ratios = [f"{row[k]:.2f}" for k in ("cpu_ratio_floor", "cpu_ratio_pandas_to_ours", "peak_ratio_ours_to_pandas")]
-        lines.append(f"| {name} | {' | '.join([*cells, *ratios])} | {'yes' if row['equal_results'] else 'no'} |")
+        rows.append([name, *costs, *ratios, "yes" if row["equal_results"] else "no"])
+    lines = ["CPU seconds (wall seconds in brackets), and peak memory in MB:", "", markdown_table(head, rows)]
     ordinary, cold = results["ordinary_day"]["ours"], results["cold"]
     parts = ", ".join(f"{name.replace('_', ' ')} {part['cpu_seconds']:.0f}" for name, part in cold["parts"].items())
     even = cold["days_to_break_even"]
@@ -181,11 +183,8 @@ def targets(results: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
 
 def targets_table(results: Mapping[str, Any]) -> list[str]:
     """Targets beside figures."""
-    lines = ["| target | figure | aimed at | met |", "|---|---|---|---|"]
-    lines += [
-        f"| {name} | {value} | {aim} | {'yes' if met else '**no**'} |" for name, value, aim, met in targets(results)
-    ]
-    return [*lines, ""]
+    rows = [[name, value, aim, "yes" if met else "**no**"] for name, value, aim, met in targets(results)]
+    return [markdown_table(["target", "figure", "aimed at", "met"], rows), ""]
 
 
 def overheads_table(results: Mapping[str, Any]) -> list[str]:
@@ -211,8 +210,7 @@ def overheads_table(results: Mapping[str, Any]) -> list[str]:
         ],
         "drift sensor, next plan": over["tick_next"],
     }
-    lines = ["| overhead | cost |", "|---|---|", *(f"| {name} | {seconds(row)} |" for name, row in rows.items())]
-    return [*lines, ""]
+    return [markdown_table(["overhead", "cost"], [[name, seconds(row)] for name, row in rows.items()]), ""]
 
 
 def chart(results: Mapping[str, Any]) -> str:
@@ -222,28 +220,20 @@ def chart(results: Mapping[str, Any]) -> str:
         ("peak memory, MB", "peak_memory_mb", ["profiles", "whole_day"]),
     ]
     parts, y = [], 34
+    for n, subject in enumerate(SUBJECTS):
+        parts += [svg.rect(330 + 80 * n, 12, 10, 10, fill=COLORS[subject]), svg.text(344 + 80 * n, 21, subject)]
     for title, key, rooms in panels:
-        most = max(results[r][s][key] for r in rooms for s in SUBJECTS)
-        parts.append(f'<text x="12" y="{y}" font-weight="bold">{title}</text>')
+        width = svg.scale(0, max(results[r][s][key] for r in rooms for s in SUBJECTS), 0, 440)
+        parts.append(svg.text(12, y, title, font_weight="bold"))
         y += 12
         for room in rooms:
-            parts.append(f'<text x="118" y="{y + 28}" text-anchor="end">{room.replace("_", " ")}</text>')
+            parts.append(svg.text(118, y + 28, room.replace("_", " "), anchor="end"))
             for subject in SUBJECTS:
                 value = results[room][subject][key]
-                width = max(1, round(440 * value / most))
-                parts.append(
-                    f'<rect x="126" y="{y}" width="{width}" height="10" fill="{COLORS[subject]}"/>'
-                    f'<text x="{132 + width}" y="{y + 9}" font-size="10">{value:,.1f}</text>'
-                )
+                wide = max(1.0, width(value))
+                parts.append(svg.rect(126, y, wide, 10, fill=COLORS[subject]))
+                parts.append(svg.text(132 + wide, y + 9, f"{value:,.1f}", font_size=10))
                 y += 12
             y += 8
         y += 22
-    legend = "".join(
-        f'<rect x="{330 + 80 * n}" y="12" width="10" height="10" fill="{COLORS[s]}"/>'
-        f'<text x="{344 + 80 * n}" y="21">{s}</text>'
-        for n, s in enumerate(SUBJECTS)
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="660" height="{y}" font-family="sans-serif" font-size="12" '
-        f'fill="#333"><rect width="660" height="{y}" fill="#ffffff"/>{legend}{"".join(parts)}</svg>\n'
-    )
+    return svg.drawing(660, y, parts, title="CPU seconds and peak memory by room and subject") + "\n"

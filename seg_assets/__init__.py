@@ -1,3 +1,6 @@
-"""User segments that stay right every day, as a Dagster project."""
+"""User segments that stay right every day, as a Dagster project.
 
-__version__ = "0.1.0"
+Not here: anything but the version. docs/architecture.md says which room holds what; `build` puts the rooms together.
+"""
+
+__version__ = "0.2.0"

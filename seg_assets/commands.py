@@ -1,141 +1,165 @@
-"""Commands that concern the whole chain: replay, demo, ui, doctor, gc, views."""
+"""Commands of the whole chain: `seg-assets init`, `replay`, `demo`, `load`, `rollback`, `ui`, `views`.
 
-import argparse
+Dagster is imported by the commands that run jobs, when they run.
+
+Not here: commands of one room (its `cli` module) and those that look at the lake as a whole (`loop.cli`).
+"""
+
 import datetime as dt
 import os
+import shlex
 import sys
 import time
+from pathlib import Path
 
-from seg_assets.core.calendar import check_in_calendar
-from seg_assets.core.days import day_range, parse_range
-from seg_assets.core.options import check_number
-from seg_assets.core.settings import Settings
+import click
 
-DEMO_FIRST = dt.date(2017, 1, 1)
+from seg_assets import demo as panel
+from seg_assets.core.calendar import check_in_calendar, check_range
+from seg_assets.core.days import check_order, day_range
+from seg_assets.core.errors import ConfigError
+from seg_assets.core.options import DAY, Number, range_options
+from seg_assets.core.settings import Settings, settings_file
+from seg_assets.init import dagster_location, write_shop
+from seg_assets.lake.store import Lake
+from seg_assets.reports.summary import summarize
+from seg_assets.segments.decisions.rollback import rollback_request
+from seg_assets.segments.decisions.store import decisions_of_day
+from seg_assets.segments.strategy import choose_strategy, strategies_of
+
 DEMO_LAST = dt.date(2017, 4, 2)
+PROFILES = "user_profiles"
 
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add the commands of this module."""
-    parser = subparsers.add_parser("replay", help="materialize days and let the sensor's own code decide, no daemon")
-    parser.add_argument("--from", dest="first", required=True, metavar="DAY", help="first day, YYYY-MM-DD")
-    parser.add_argument("--to", dest="last", required=True, metavar="DAY", help="last day, YYYY-MM-DD")
-    parser.add_argument("--live", action="store_true", help="one run a day, deciding after each")
-    parser.add_argument("--again", action="store_true", help="also days whose landing files did not change")
-    parser.add_argument(
-        "--forget-vanished", action="store_true", help="re-read days though files they were read from are gone"
-    )
-    parser.set_defaults(run=run_replay)
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER")
+def init(folder: Path) -> int:
+    """Write the folder of a new shop: settings, an example source, strategies, and a code location for Dagster.
 
-    parser = subparsers.add_parser("demo", help="the real demo shop through every room, with a summary")
-    parser.add_argument("--to", dest="last", default=DEMO_LAST.isoformat(), metavar="DAY", help="last day")
-    parser.set_defaults(run=run_demo)
-
-    parser = subparsers.add_parser("ui", help="the Dagster UI and daemon on this shop's instance")
-    parser.add_argument("--port", type=int, default=3000)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.set_defaults(run=run_ui)
-
-    parser = subparsers.add_parser("doctor", help="what is missing, stale, damaged or undecided, and what mends it")
-    parser.add_argument("--verify", action="store_true", help="read every file whole and compare it with its hash")
-    parser.add_argument("--mend", action="store_true", help="set damaged files aside, so that a replay rebuilds them")
-    parser.add_argument("--json", action="store_true", help="findings as JSON")
-    parser.set_defaults(run=run_doctor)
-
-    parser = subparsers.add_parser("gc", help="remove leftovers older than a retention, never a file in use")
-    parser.add_argument("--older-than-hours", type=float, default=24.0, metavar="H")
-    parser.add_argument("--dry-run", action="store_true")
-    parser.set_defaults(run=run_gc)
-
-    parser = subparsers.add_parser("views", help="print SQL that makes one view per lake table, for any DuckDB")
-    parser.set_defaults(run=run_views)
-
-
-def run_replay(args: argparse.Namespace) -> int:
-    """`seg-assets replay`."""
-    settings = Settings.from_env()
-    first, last = parse_range(args.first, args.last)
-    _replay(settings, first, last, live=args.live, again=args.again, forget_vanished=args.forget_vanished)
+    FOLDER is made; it must be new or empty.
+    """
+    folder = folder.expanduser()
+    for path in write_shop(folder):
+        print(folder / path)
+    _note(f"next: cd {shlex.quote(str(folder))} && seg-assets simulate --users 200 --days 40")
     return 0
 
 
-def run_demo(args: argparse.Namespace) -> int:
-    """`seg-assets demo`."""
-    from seg_assets.demo import write_landing
-    from seg_assets.lake.store import Lake
-    from seg_assets.reports.summary import summarize
-    from seg_assets.segments.strategy import strategies_of
+@click.command()
+@range_options("First day, as YYYY-MM-DD.", "Last day, as YYYY-MM-DD.")
+@click.option("--live", is_flag=True, help="Run one day at a time, and decide after each.")
+@click.option("--again", is_flag=True, help="Also materialize days whose landing files did not change.")
+@click.option("--forget-vanished", is_flag=True, help="Read days anew though files that they were read from are gone.")
+def replay(first: dt.date, last: dt.date, live: bool, again: bool, forget_vanished: bool) -> int:
+    """Materialize days and run the re-clustering loop until nothing is due, without a daemon.
 
+    The code that the drift sensor runs decides what is due. Days whose landing files did not change are left alone.
+    """
     settings = Settings.from_env()
-    first, last = (check_in_calendar(day, settings) for day in parse_range(DEMO_FIRST.isoformat(), args.last))
+    check_range(first, last, settings)
+    _replay(settings, first, last, live=live, again=again, forget_vanished=forget_vanished)
+    return 0
+
+
+@click.command()
+@click.option("--to", "last", type=DAY, default=DEMO_LAST, metavar="DAY", help=f"Last day (default: {DEMO_LAST}).")
+def demo(last: dt.date) -> int:
+    """Take the Complete Journey, a real shop, through every room, and print a summary."""
+    settings = Settings.from_env()
+    check_range(panel.FIRST_DAY, last, settings)
     started = time.monotonic()
-    _say(f"landing the Complete Journey panel in {settings.landing}")
-    write_landing(settings.landing, first, last)
-    _replay(settings, first, last, live=False)
-    strategies = strategies_of(settings)
-    print(summarize(Lake.of(settings), strategies, settings, last))
-    _say(f"done in {time.monotonic() - started:.0f} s; open the Dagster UI with: make ui")
+    _note(f"writing the Complete Journey panel to {settings.landing}")
+    panel.write_landing(settings.landing, panel.FIRST_DAY, last)
+    _replay(settings, panel.FIRST_DAY, last, live=False)
+    print(summarize(Lake.of(settings), strategies_of(settings), settings, last))
+    _note(f"done in {time.monotonic() - started:.0f} s; open the Dagster UI with: make ui")
     return 0
 
 
-def run_ui(args: argparse.Namespace) -> int:
-    """`seg-assets ui`: this process becomes `dagster dev` on this shop, so that whoever stops it stops all."""
+@click.command()
+@click.argument("dataset", type=click.Choice(["complete_journey"]))
+@click.option(
+    "--landing", type=click.Path(path_type=Path), metavar="DIR", help="Landing folder (default: the shop's landing)."
+)
+@click.option("--from", "first", type=DAY, metavar="DAY", help="First day (default: 2017-01-01).")
+@click.option("--to", "last", type=DAY, metavar="DAY", help="Last day (default: 2017-12-31).")
+def load(dataset: str, landing: Path | None, first: dt.date | None, last: dt.date | None) -> int:
+    """Write a public data set as landing files."""
+    folder = Path(landing or str(Settings.from_env().landing)).expanduser()
+    first, last = first or panel.FIRST_DAY, last or panel.LAST_DAY
+    check_order(first, last)
+    written = panel.write_landing(folder, first, last, _note)
+    lines = ", ".join(f"{n:,} {name}" for name, n in written.lines.items())
+    days = f"{written.first} .. {written.last}"
+    print(f"{folder}: {written.files} files for {days} ({written.changed} new or changed): {lines}")
+    print(f"read them with SEG_ASSETS_SOURCE={dataset} SEG_ASSETS_TIME_ZONE={panel.TIME_ZONE} "
+          f"SEG_ASSETS_START_DAY={first} SEG_ASSETS_END_DAY={last} SEG_ASSETS_LANDING={folder}")  # fmt: skip
+    return 0
+
+
+@click.command()
+@click.argument("name", metavar="STRATEGY")
+@click.option("--day", type=DAY, metavar="DAY", help="The day, as YYYY-MM-DD (default: the last day with profiles).")
+@click.option("--reason", default="", metavar="TEXT", help="Why; recorded with the decision.")
+@click.option("--again", is_flag=True, help="Go one model further back on the same day.")
+def rollback(name: str, day: dt.date | None, reason: str, again: bool) -> int:
+    """Return STRATEGY to the champion before the present one.
+
+    Nothing is erased: a run of the job `recluster` makes a new decision on the day, and the segments of that day and
+    later become stale.
+    """
+    from seg_assets.build import build_defs
+    from seg_assets.loop.replay import run_decision
+
+    settings = Settings.from_env()
+    strategy = choose_strategy(settings, name, "STRATEGY")
+    lake = Lake.of(settings)
+    days = lake.days(PROFILES)
+    if not days:
+        raise ConfigError(f"rollback of {name}: the lake has no {PROFILES} yet, so there is nothing to undo")
+    day = check_in_calendar(day, settings) if day else days[-1]
+    lake.require(PROFILES, [day], f"rollback of {name}")
+    request, earlier = rollback_request(lake, strategy.name, day, reason, again)
+    if earlier is not None:
+        print(f"{name}: done already on {day}: {earlier.reason}. One model further back: --again, or a later day")
+        return 0
+    run_decision(settings, request, build=build_defs)
+    decision = decisions_of_day(lake, name, day)[-1]
+    print(f"{name}, {day}: {decision.reason}")
+    for row in decision.lineage:
+        old_ids, new_ids = (", ".join(row[side]) or "nothing" for side in ("old_ids", "new_ids"))
+        print(f"  {row['event']:<8} {old_ids} -> {new_ids} ({row['shared_users']:,} users)")
+    print(
+        f"Stale now: segments, moves, evaluation and verdicts from {day} on. The drift sensor refreshes them, or: "
+        f"seg-assets replay --from {day} --to {days[-1]}"
+    )
+    return 0
+
+
+@click.command()
+@click.option("--port", type=Number(1, 65_535), default=3000, metavar="PORT", help="Port to listen on (default: 3000).")
+@click.option("--host", default="127.0.0.1", metavar="HOST", help="Address to listen on (default: 127.0.0.1).")
+def ui(port: int, host: str) -> int:
+    """Start the Dagster UI and daemon on this shop's instance; Ctrl-C stops both."""
     from seg_assets.orchestration.instance import prepare_instance
 
-    check_number("--port", args.port, 1, 65_535)
     settings = Settings.from_env()
     folder = prepare_instance(settings)
-    _say(f"Dagster UI on http://{args.host}:{args.port}  (instance {folder}); stop with Ctrl-C")
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "seg_assets.definitions"]
-    command += ["--host", args.host, "--port", str(args.port)]
-    environment = {**os.environ, **settings.environment(), "DAGSTER_HOME": str(folder)}
+    file = settings_file()
+    location = dagster_location(file)
+    _note(f"Dagster UI on http://{host}:{port}  (instance {folder}); stop with Ctrl-C")
+    command = [sys.executable, "-m", "dagster", "dev", *location, "--host", host, "--port", str(port)]
+    # Named, not read: what is changed in the file counts when the code location is loaded again.
+    shop = {"SEG_ASSETS_SETTINGS": str(file)} if file else settings.environment()
+    environment = {**os.environ, **shop, "DAGSTER_HOME": str(folder)}
     sys.stderr.flush()
+    # This process becomes `dagster dev`, so whoever stops it stops all.
     os.execve(sys.executable, command, environment)  # noqa: S606  our own words only
 
 
-def run_doctor(args: argparse.Namespace) -> int:
-    """`seg-assets doctor`: 0 healthy, 1 something was found."""
-    import json
-
-    from seg_assets.loop.doctor import examine
-    from seg_assets.loop.mending import set_aside
-
-    settings = Settings.from_env()
-    findings = examine(settings, verify=args.verify)
-    if args.json:
-        print(json.dumps([f.as_dict() for f in findings], indent=2))
-    else:
-        for finding in findings:
-            print(finding.text())
-        print(f"{len(findings)} findings" if findings else "healthy: nothing missing, stale, damaged or undecided")
-    if args.mend:
-        mended = set_aside(settings, findings)
-        for path in mended.moved:
-            _say(f"set aside {path}")
-        for path in mended.rewritten:
-            _say(f"wrote {path} anew: its decisions are what their hashes say")
-        for told in mended.left:
-            _say(told)
-    return 1 if findings else 0
-
-
-def run_gc(args: argparse.Namespace) -> int:
-    """`seg-assets gc`."""
-    from seg_assets.loop.mending import collect_garbage
-
-    check_number("--older-than-hours", args.older_than_hours, 0, 1_000_000)
-    removed, size = collect_garbage(Settings.from_env(), args.older_than_hours * 3600, dry_run=args.dry_run)
-    verb = "would remove" if args.dry_run else "removed"
-    print(f"{verb} {len(removed)} leftovers, {size / 1e6:.1f} MB")
-    for path in removed[:50]:
-        print(f"  {path}")
-    return 0
-
-
-def run_views(args: argparse.Namespace) -> int:
-    """`seg-assets views`."""
-    from seg_assets.lake.store import Lake
-
+@click.command()
+def views() -> int:
+    """Print SQL that makes one view per lake table, for any DuckDB."""
     print(Lake.of(Settings.from_env()).views_sql(), end="")
     return 0
 
@@ -143,6 +167,7 @@ def run_views(args: argparse.Namespace) -> int:
 def _replay(
     settings: Settings, first: dt.date, last: dt.date, *, live: bool, again: bool = False, forget_vanished: bool = False
 ) -> None:
+    from seg_assets.build import build_defs
     from seg_assets.loop.replay import replay
     from seg_assets.orchestration import assets as orchestration
     from seg_assets.orchestration.instance import open_instance, prepare_instance
@@ -153,26 +178,33 @@ def _replay(
     try:
         with open_instance(folder) as instance:
             done = replay(
-                settings, first, last, instance=instance, live=live, again=again, forget_vanished=forget_vanished,
-                say=bar.say,
-            )  # fmt: skip
+                settings,
+                first,
+                last,
+                build=build_defs,
+                instance=instance,
+                live=live,
+                again=again,
+                forget_vanished=forget_vanished,
+                say=bar.note,
+            )
     finally:
         bar.close()
         orchestration.on_progress = None
     seconds = sum(step.seconds for step in done.steps)
-    _say(
+    _note(
         f"{len(day_range(first, last))} days, {len(done.steps)} runs ({done.count('daily')} daily, "
         f"{done.count('recluster')} recluster, {done.count('refresh')} refresh) in {seconds:.0f} s; "
         f"the loop rests: {done.resting_because}"
     )
 
 
-def _say(text: str) -> None:
+def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 class _ProgressBar:
-    """The room at work: one tqdm bar on a terminal, elsewhere a line per room when it is through."""
+    """Progress of the room at work: a tqdm bar on a terminal, elsewhere a line per room when it is done."""
 
     def __init__(self) -> None:
         self.bar = None
@@ -181,6 +213,7 @@ class _ProgressBar:
         self.terminal = sys.stderr.isatty()
 
     def show(self, name: str, done: int, total: int) -> None:
+        """Show that `done` of `total` days of the asset `name` are done."""
         if name != self.name or (self.bar is not None and done < self.bar.n):
             self.close()
             self.name = name
@@ -193,16 +226,17 @@ class _ProgressBar:
         elif done == total:
             now = time.monotonic()
             days = f"{total} table days" if name == "dbt_profiles" else f"{total} day{'s' if total > 1 else ''}"
-            _say(f"  {name}: {days}, {now - self.started:.1f} s")
+            _note(f"  {name}: {days}, {now - self.started:.1f} s")
             self.started = now
 
-    def say(self, text: str) -> None:
-        """A line of the replay: a new run begins."""
+    def note(self, text: str) -> None:
+        """Print a line of the replay; a new run begins."""
         self.close()
         self.started = time.monotonic()
-        _say(text)
+        _note(text)
 
     def close(self) -> None:
+        """Take the bar off the terminal."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None

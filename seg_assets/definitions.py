@@ -1,4 +1,7 @@
-"""The code location: `defs` is all that Dagster loads."""
+"""Hold the code location of the shop that the settings describe: `defs` is all that Dagster loads.
+
+Not here: how it is put together (`build`).
+"""
 
 from seg_assets.build import build_defs
 

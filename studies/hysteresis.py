@@ -5,25 +5,34 @@ every day up to E under a grid of margins and dwells, with the daily code itself
 90 days after it is compared with the labels without hysteresis, on the same bootstrap draws of users.
 """
 
-import argparse
 import datetime as dt
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 
+from seg_assets.core import svg
+from seg_assets.core.calendar import check_range
 from seg_assets.core.days import day_range
+from seg_assets.core.errors import ConfigError
 from seg_assets.core.numerics import fit_seed
+from seg_assets.core.options import range_options
+from seg_assets.core.settings import Settings
+from seg_assets.core.text import DASH, markdown_table
+from seg_assets.evaluation.validity import difference, measure
+from seg_assets.evaluation.validity_lake import HORIZON_DAYS, load_origin
+from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
-from seg_assets.segments import algorithms
 from seg_assets.segments.daily.assign import CLUSTER, assign_day, load_for
-from seg_assets.segments.fitting.fit import challenger_frame, fit_challenger
+from seg_assets.segments.decisions.challenge import challenger_frame
+from seg_assets.segments.fitting.fit import fit_challenger
+from seg_assets.segments.fitting.outcome import outcome_for
 from seg_assets.segments.model import SegmentModel
-from seg_assets.segments.strategy import Hysteresis, Strategy
+from seg_assets.segments.strategy import Hysteresis, Strategy, strategies_of
 from studies.drift import replace_between
 
 NONE = Hysteresis(margin=0.0, dwell_days=0)
@@ -38,6 +47,8 @@ REPLICATIONS = 25
 # What each strategy is about, among the metrics of evaluation.validity.
 ABOUT = {"value": ("r2", "next-quarter spend"), "interest": ("mix", "next-quarter category mix")}
 OTHERWISE = ("active_r2", "next-quarter active days")
+# By dwell, in days.
+COLOURS = {0: "#222222", 3: svg.RED, 5: "#d98e04", 7: svg.BLUE, 14: "#3d8b53"}
 
 
 @dataclass(frozen=True)
@@ -65,9 +76,6 @@ def weigh(
     Raises:
         MissingDaysError: profiles of a day, or of 90 days after a judged day, were never materialized.
     """
-    from seg_assets.evaluation.validity import difference, measure
-    from seg_assets.evaluation.validity_lake import HORIZON_DAYS, load_origin
-
     model = frozen(lake, strategy, first, seed)
     days = day_range(first, last)
     judged = days[FIRST_JUDGED::JUDGED_EVERY]
@@ -104,9 +112,7 @@ def weigh(
 
 def frozen(lake: Lake, strategy: Strategy, day: dt.date, seed: int) -> SegmentModel:
     """The recipe fitted on a day."""
-    from seg_assets.core.errors import ConfigError
-
-    outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
+    outcome = outcome_for(strategy.algorithm, lake, strategy, day)
     frame = challenger_frame(lake, strategy, day, None)
     found = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome)
     if found.model is None:
@@ -162,112 +168,85 @@ def chosen(rows: Sequence[Weighed]) -> Weighed:
 
 
 def table(found: dict[str, list[Weighed]], shipped: dict[str, Hysteresis]) -> str:
-    """Markdown: one table per strategy, the chosen row bold."""
-    lines = []
+    """Return a Markdown table per strategy, the chosen row bold."""
+    head = ["margin, dwell days", "move a day", "flip back within a week", "validity", "change by hysteresis"]
+    parts = []
     for name, rows in found.items():
         best = chosen(rows)
-        said = ABOUT.get(name, OTHERWISE)[1]
-        lines += [f"**{name}** (validity: {said})", ""]
-        lines += ["| margin, dwell days | move a day | flip back within a week | validity | change by hysteresis |"]
-        lines += ["|---|---|---|---|---|"]
-        for row in rows:
-            s = row.setting
-            label = "none" if s == NONE else f"{s.margin:g}, {s.dwell_days}"
-            cells = [label, f"{row.moved:.2%}", f"{row.flipped:.0%}", f"{row.validity:.3f}"]
-            cells.append("–" if s == NONE else f"{row.loss:+.3f} ±{row.reach:.3f}")
-            if row is best:
-                cells = [f"**{c}**" for c in cells]
-            lines.append("| " + " | ".join(cells) + " |")
-        ours = shipped[name]
+        cells = [[f"**{cell}**" if row is best else cell for cell in _cells(row)] for row in rows]
+        about = ABOUT.get(name, OTHERWISE)[1]
         verdict = "both targets met" if best.within_targets else "no setting meets both targets: the fewest moves"
-        lines += ["", f"Chosen by the rule: {_said(best.setting)} ({verdict}). Shipped: {_said(ours)}.", ""]
-    return "\n".join(lines)
+        parts += [f"**{name}** (validity: {about})", "", markdown_table(head, cells), ""]
+        parts += [f"Chosen by the rule: {_words(best.setting)} ({verdict}). Shipped: {_words(shipped[name])}.", ""]
+    return "\n".join(parts)
 
 
-def _said(setting: Hysteresis) -> str:
+def _cells(row: Weighed) -> list[str]:
+    setting = row.setting
+    plain = setting == NONE
+    label = "none" if plain else f"{setting.margin:g}, {setting.dwell_days}"
+    change = DASH if plain else f"{row.loss:+.3f} ±{row.reach:.3f}"
+    return [label, f"{row.moved:.2%}", f"{row.flipped:.0%}", f"{row.validity:.3f}", change]
+
+
+def _words(setting: Hysteresis) -> str:
     return f"margin {setting.margin:g}, dwell {setting.dwell_days}"
 
 
 def chart(found: dict[str, list[Weighed]]) -> str:
-    """SVG: moves a day across, share flipping back upwards, one panel per strategy; the box holds the targets."""
-    from html import escape
-
+    """Draw moves a day across and the share that flips back upwards, a panel per strategy; a box holds the targets."""
     size, gap, top = 250, 60, 40
     most_moved = max(r.moved for rows in found.values() for r in rows) * 1.1
     most_flipped = max(max(r.flipped for rows in found.values() for r in rows) * 1.1, 0.2)
-    width, height = gap + (size + gap) * len(found), top + size + 48
-    colours = {0: "#222", 3: "#c0392b", 5: "#d98e04", 7: "#1f5fa8", 14: "#3d8b53"}
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
-        f'font-size="11" role="img" aria-label="Moves and flip-backs by hysteresis">'
-        f'<rect width="{width}" height="{height}" fill="#fff"/>'
-    ]
-    for n, (dwell, colour) in enumerate(colours.items()):
-        said = "none" if dwell == 0 else f"dwell {dwell}"
-        parts.append(f'<circle cx="{gap + 90 * n}" cy="12" r="4" fill="{colour}"/>')
-        parts.append(f'<text x="{gap + 8 + 90 * n}" y="16">{said}</text>')
+    parts = []
+    for n, (dwell, colour) in enumerate(COLOURS.items()):
+        parts.append(svg.circle((gap + 90 * n, 12), 4, fill=colour))
+        parts.append(svg.text(gap + 8 + 90 * n, 16, f"dwell {dwell}" if dwell else "none"))
     for panel, (name, rows) in enumerate(found.items()):
         left, base = gap + (size + gap) * panel, top + size
-
-        def x(v: float, left: float = left) -> float:
-            return left + size * v / most_moved
-
-        def y(v: float, base: float = base) -> float:
-            return base - size * v / most_flipped
-
-        parts.append(
-            f'<rect x="{left}" y="{y(MOST_FLIPPED):.1f}" width="{min(x(MOST_MOVED) - left, size):.1f}" '
-            f'height="{base - y(MOST_FLIPPED):.1f}" fill="#e8f1e4"/>'
-            f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="none" stroke="#bbb"/>'
-            f'<text x="{left}" y="{top - 6}" font-weight="bold">{escape(name)}</text>'
-            f'<text x="{left + size}" y="{base + 30}" text-anchor="end" fill="#555">users that move a day</text>'
-        )
+        x, y = svg.scale(0, most_moved, left, left + size), svg.scale(0, most_flipped, base, top)
+        roof = y(MOST_FLIPPED)
+        parts += [
+            svg.rect(left, roof, min(x(MOST_MOVED) - left, size), base - roof, fill="#e8f1e4"),
+            svg.rect(left, top, size, size, fill="none", stroke=svg.FAINT),
+            svg.text(left, top - 6, name, font_weight="bold"),
+            svg.text(left + size, base + 30, "users that move a day", anchor="end", fill=svg.QUIET),
+        ]
         for tick in range(5):
-            a, b = most_moved * tick / 4, most_flipped * tick / 4
-            parts.append(f'<text x="{x(a):.1f}" y="{base + 14}" text-anchor="middle" fill="#555">{a:.1%}</text>')
-            parts.append(f'<text x="{left - 5}" y="{y(b) + 4:.1f}" text-anchor="end" fill="#555">{b:.0%}</text>')
+            across, up = most_moved * tick / 4, most_flipped * tick / 4
+            parts.append(svg.text(x(across), base + 14, f"{across:.1%}", anchor="middle", fill=svg.QUIET))
+            parts.append(svg.text(left - 5, y(up) + 4, f"{up:.0%}", anchor="end", fill=svg.QUIET))
         best = chosen(rows)
         for row in rows:
-            ring = ' stroke="#000" stroke-width="2"' if row is best else ""
-            colour = colours.get(row.setting.dwell_days, "#777")
-            parts.append(f'<circle cx="{x(row.moved):.1f}" cy="{y(row.flipped):.1f}" r="5" fill="{colour}"{ring}/>')
+            place, colour = (x(row.moved), y(row.flipped)), COLOURS.get(row.setting.dwell_days, svg.QUIET)
+            ring = "#000000" if row is best else "none"
+            parts.append(svg.circle(place, 5, fill=colour, stroke=ring, stroke_width=2))
             if row.setting != NONE:
-                parts.append(
-                    f'<text x="{x(row.moved) + 7:.1f}" y="{y(row.flipped) + 4:.1f}">{row.setting.margin:g}</text>'
-                )
-    return "".join(parts) + "</svg>\n"
+                parts.append(svg.text(place[0] + 7, place[1] + 4, f"{row.setting.margin:g}"))
+    width, height = gap + (size + gap) * len(found), top + size + 48
+    title = "Moves and flip-backs by hysteresis"
+    return svg.drawing(width, height, parts, title=title, font_size=11) + "\n"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m studies.hysteresis`."""
-    from seg_assets.core.calendar import check_in_calendar
-    from seg_assets.core.days import parse_range
-    from seg_assets.core.settings import Settings
-    from seg_assets.segments.strategy import strategies_of
-
-    parser = argparse.ArgumentParser(prog="python -m studies.hysteresis", description=__doc__)
-    parser.add_argument("--from", dest="first", required=True, metavar="DAY", help="fit day and first day labelled")
-    parser.add_argument("--to", dest="last", required=True, metavar="DAY", help="last day labelled")
-    parser.add_argument("--strategies", default="value,behaviour,interest", metavar="S,S")
-    parser.add_argument("--docs", type=Path, default=Path("docs/moves.md"), help="page to write into")
-    args = parser.parse_args(arguments)
+@click.command()
+@range_options("Fit day and first day labelled, as YYYY-MM-DD.", "Last day labelled.")
+@click.option("--strategies", default="value,behaviour,interest", metavar="S,S", help="Strategies, with commas.")
+@click.option("--docs", type=click.Path(path_type=Path), default=Path("docs/moves.md"), help="Page to write into.")
+def main(first: dt.date, last: dt.date, strategies: str, docs: Path) -> None:
+    """Weigh moves saved by hysteresis against validity lost, on the lake of the settings."""
     settings = Settings.from_env()
     lake, known = Lake.of(settings), strategies_of(settings)
-    first, last = (check_in_calendar(day, settings) for day in parse_range(args.first, args.last))
+    check_range(first, last, settings)
     found: dict[str, list[Weighed]] = {}
-    say: Callable[[str], Any] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-    for name in args.strategies.split(","):
-        say(f"{name}: {len(GRID)} settings over {(last - first).days + 1} days")
+    for name in strategies.split(","):
+        print(f"{name}: {len(GRID)} settings over {(last - first).days + 1} days", file=sys.stderr, flush=True)
         found[name] = weigh(lake, known[name], first, last, settings.seed)
     text = table(found, {name: known[name].hysteresis for name in found})
-    image = args.docs.parent / "images" / "hysteresis.svg"
-    image.parent.mkdir(parents=True, exist_ok=True)
-    image.write_text(chart(found), encoding="utf-8")
+    write_text(docs.parent / "images" / "hysteresis.svg", chart(found))
     picture = "![Moves a day and flip-backs, by dwell and margin; the box holds the targets](images/hysteresis.svg)"
-    replace_between(args.docs, "hysteresis", f"{text}\n{picture}")
+    replace_between(docs, "hysteresis", f"{text}\n{picture}")
     print(text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

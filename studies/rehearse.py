@@ -7,29 +7,26 @@ distance of a column is computed here, because Evidently needs 0.2 seconds for a
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.numerics import fit_seed
 from seg_assets.drift.evidently_report import (
     JENSEN_SHANNON,
     WASSERSTEIN,
+    ColumnPair,
     Comparison,
     Limits,
-    Pair,
-    column_drift,
     column_of,
     pairs_of,
 )
-from seg_assets.drift.verdict import Instruments, Verdict, Yesterday, judge_day
+from seg_assets.drift.verdict import Measure, Measured, Verdict, Yesterday, judge_day
 from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.decisions.challenge import challenge
 from seg_assets.segments.decisions.store import Decision
-from seg_assets.segments.fitting.fit import fit_challenger
-from seg_assets.segments.fitting.gate import judge
-from seg_assets.segments.fitting.reference import describe, make_reference, shadow_gain
+from seg_assets.segments.fitting.reference import describe, shadow_gain
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.strategy import Strategy
 
@@ -56,10 +53,10 @@ def rehearse(
     frame_of: FrameOf,
     outcome_of: OutcomeOf = lambda day: None,
     seed: int = 0,
-    instruments: Instruments | None = None,
+    measured_by: Measure | None = None,
     taken: dict[tuple[str, ...], Decision | None] | None = None,
 ) -> Rehearsed:
-    """Judge each day, and decide where the verdict asks for it, as the sensor and `settle_day` would.
+    """Judge each day, and decide where the verdict asks for it, as the sensor and `decide_day` would.
 
     Args:
         strategy: what is segmented.
@@ -67,11 +64,11 @@ def rehearse(
         frame_of: profiles of a day, with what the strategy and the given champion read.
         outcome_of: what an outcome-guided strategy learns from on a day.
         seed: `settings.seed`.
-        instruments: what is measured with (default: the plain ones of this module).
+        measured_by: how users are measured (default: `plain_measure`).
         taken: decisions of other loops over the same frames, by what they rest on; settings of `drift` change when one
             is due and not what comes out. Frames are told apart by `attrs["key"]`.
     """
-    tools = instruments or plain_instruments()
+    measured_by = measured_by or plain_measure()
     verdicts: list[Verdict] = []
     made: list[Decision] = []
     taken = {} if taken is None else taken
@@ -88,7 +85,7 @@ def rehearse(
             champion=champion,
             baseline=baseline,
             yesterday=yesterday,
-            instruments=tools,
+            measured_by=measured_by,
         )
         verdicts.append(verdict)
         yesterday = Yesterday(verdict.baseline_id, verdict.streak)
@@ -111,54 +108,33 @@ def decide(
     seed: int,
     cause: str,
 ) -> Decision | None:
-    """Fit a challenger and put it through the gate; None when nothing could be fitted."""
-    model = champion.segment_model() if champion else None
-    used = {segment["id"] for d in before for segment in d.model["segments"]}
-    found = fit_challenger(strategy, frame, day, model, used, fit_seed(seed, strategy.name), outcome)
-    if found.model is None:
-        return None
-    if outcome is not None:
-        outcome = replace(outcome, X=found.model.space.transform(outcome.frame))
-    judged = judge(strategy, frame, model, found.model, found.lineage, fit_seed(seed, strategy.name), outcome=outcome)
-    in_force = found.model if judged.promote or model is None else model
-    return Decision(
-        strategy=strategy.name,
-        day=day,
-        cause=cause,
-        model=found.model.to_document(),
-        promoted=judged.promote,
-        reason=judged.reason,
-        against_model_id=model.model_id if model else "",
-        numbers=judged.numbers,
-        lineage=list(found.lineage),
-        reference=make_reference(strategy, frame, in_force),
-    )
+    """Fit a challenger and put it through the gate; None when nothing could be fitted. before: the earlier ones."""
+    used_ids = {segment["id"] for d in before for segment in d.model["segments"]}
+    return challenge(strategy, day, frame, champion, used_ids, outcome, seed, cause).decision
 
 
-def plain_instruments() -> Instruments:
-    """Plain distances; descriptions and shadows of a frame are kept, for loops of other settings over the same days."""
-    known: dict[tuple[Any, ...], Any] = {}
+def plain_measure() -> Measure:
+    """Return a measure with plain distances that remembers, for loops of other settings over the same days.
 
-    def kept(kind: str, function: Callable[[], Any], *key: Any) -> Any:
-        if (kind, *key) not in known:
-            if len(known) > 4000:
-                known.clear()
-            known[(kind, *key)] = function()
-        return known[(kind, *key)]
+    A day is known by the frame's `attrs["key"]`; a frame without one is measured each time.
+    """
+    descriptions: dict[tuple[str, str], dict[str, Any]] = {}
+    gains: dict[tuple[str, str], float | None] = {}
 
-    def described(strategy: Strategy, frame: pd.DataFrame, model: SegmentModel) -> dict[str, Any]:
-        key = frame.attrs.get("key")
-        if key is None:
-            return describe(strategy, frame, model)
-        return kept("describe", lambda: describe(strategy, frame, model), key, model.model_id)
+    def measure(
+        strategy: Strategy, users: pd.DataFrame, model: SegmentModel, then: Mapping[str, Any], limits: Limits
+    ) -> Measured:
+        key = (str(users.attrs.get("key")), model.model_id)
+        if "key" not in users.attrs or key not in descriptions:
+            if len(descriptions) > 2000:
+                descriptions.clear()
+                gains.clear()
+            descriptions[key] = describe(strategy, users, model)
+            gains[key] = shadow_gain(users, model, seed=0)
+        now = descriptions[key]
+        return Measured(plain_compare(now, then, limits, strategy.drift.positions), now["segments"], gains[key])
 
-    def shadowed(frame: pd.DataFrame, model: SegmentModel, seed: int) -> float | None:
-        key = frame.attrs.get("key")
-        if key is None:
-            return shadow_gain(frame, model, seed)
-        return kept("shadow", lambda: shadow_gain(frame, model, seed), key, model.model_id)
-
-    return Instruments(describe=described, compare=plain_compare, shadow_gain=shadowed)
+    return measure
 
 
 def plain_compare(now: Mapping[str, Any], then: Mapping[str, Any], limits: Limits, positions: int) -> Comparison:
@@ -171,11 +147,11 @@ def plain_compare(now: Mapping[str, Any], then: Mapping[str, Any], limits: Limit
         elif pair.method == JENSEN_SHANNON:
             score = _jensen_shannon(pair, positions)
         drifted = score is not None and score >= limits.distance
-        columns.append(column_drift(pair, score, drifted, limits))
+        columns.append(pair.drift(score, drifted, limits))
     return Comparison(tuple(columns), None)
 
 
-def _wasserstein(pair: Pair, positions: int) -> float:
+def _wasserstein(pair: ColumnPair, positions: int) -> float:
     from scipy.stats import wasserstein_distance
 
     here, there = (column_of(pair, side, positions) for side in ("now", "then"))
@@ -183,7 +159,7 @@ def _wasserstein(pair: Pair, positions: int) -> float:
     return round(float(wasserstein_distance(there, here)) / max(float(there.std()), 0.001), 9)
 
 
-def _jensen_shannon(pair: Pair, positions: int) -> float:
+def _jensen_shannon(pair: ColumnPair, positions: int) -> float:
     from scipy.spatial.distance import jensenshannon
 
     names = sorted({*pair.now, *pair.then})

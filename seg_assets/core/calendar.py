@@ -8,7 +8,7 @@ Not here: arithmetic on days (`core.days`), and Dagster's partitions (`orchestra
 
 import datetime as dt
 
-from seg_assets.core.days import ONE_DAY
+from seg_assets.core.days import ONE_DAY, check_order
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.settings import Settings
 
@@ -28,6 +28,12 @@ def check_in_calendar(day: dt.date, settings: Settings) -> dt.date:
             f"the last closed day is {today - ONE_DAY}"
         )
     return day
+
+
+def check_range(first: dt.date, last: dt.date, settings: Settings) -> tuple[dt.date, dt.date]:
+    """Return the range, or raise ConfigError when it is reversed or leaves the shop's calendar."""
+    check_order(first, last)
+    return check_in_calendar(first, settings), check_in_calendar(last, settings)
 
 
 def _now() -> dt.datetime:

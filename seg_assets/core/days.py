@@ -9,7 +9,7 @@ from functools import cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from seg_assets.core.errors import ConfigError
 
@@ -44,27 +44,16 @@ def _only_days(value: Any) -> dt.date:
 Day = Annotated[dt.date, BeforeValidator(_only_days)]
 
 
-def parse_day(text: str) -> dt.date:
-    """A `YYYY-MM-DD` text as a date.
+def parse_day(text: str, place: str = "day =") -> dt.date:
+    """Return a `YYYY-MM-DD` text as a date.
 
     Raises:
-        ConfigError: for anything else, also for valid dates written in another way.
+        ConfigError: for anything else, also for valid dates written in another way; `place` is named in the message.
     """
     try:
         return _only_days(text)
     except ValueError as error:
-        raise ConfigError(f"day = {text!r}: {error}") from None
-
-
-def parse_range(first: str, last: str) -> tuple[dt.date, dt.date]:
-    """The first and last day that a command was given, as `YYYY-MM-DD` texts.
-
-    Raises:
-        ConfigError: when one is no day, or the last lies before the first.
-    """
-    days = parse_day(first), parse_day(last)
-    check_order(*days)
-    return days
+        raise ConfigError(f"{place} {text!r}: {error}") from None
 
 
 def check_order(first: dt.date, last: dt.date) -> None:
@@ -99,3 +88,13 @@ def say_days(days: Sequence[dt.date]) -> str:
 def zone_names() -> frozenset[str]:
     """The IANA names this machine knows. Looked up once in a process: each time walks a folder of 500 files."""
     return frozenset(available_timezones()) - NO_ZONES
+
+
+def _only_zones(value: str) -> str:
+    if value not in zone_names():
+        raise ValueError("unknown time zone; use an IANA name such as Europe/Berlin")
+    return value
+
+
+# A field of a configuration that is a time zone.
+Zone = Annotated[str, AfterValidator(_only_zones)]

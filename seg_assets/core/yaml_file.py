@@ -1,7 +1,9 @@
-"""The one reader of YAML files: settings, sources, strategies, scenarios and the dbt project's descriptions.
+"""Read YAML files: settings, sources, strategies, scenarios and the dbt project's descriptions.
 
-Safe (plain values only), no key twice, bounded in depth and in what its aliases stand for. Every error names the file
-and, where there is one, the line. What the values mean is checked by who reads them.
+All of them are read by the same rules: plain values only, no key twice, bounded in depth and in what aliases stand for.
+Every error names the file and, where there is one, the line.
+
+Not here: what the values mean. Who reads a file checks that (`settings`, `events.source`, `segments.strategy`).
 """
 
 from collections.abc import Callable
@@ -24,11 +26,13 @@ _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Safe):
-    """The safe loader; a value that cannot be (the 30th of February) is an error with its place, like any other."""
+    """Load plain values only; an impossible one (the 30th of February) is an error with its place, like any other."""
 
 
-def _placed(construct: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def placed(loader: Any, node: yaml.ScalarNode) -> Any:
+def _with_place(construct: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Wrap a constructor of the loader, so that its errors name the line."""
+
+    def construct_or_place(loader: Any, node: yaml.ScalarNode) -> Any:
         try:
             return construct(loader, node)
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
@@ -37,16 +41,16 @@ def _placed(construct: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
             problem = f"{str(node.value)[:100]!r} is no {kind}{why}; put it in quotes if it is a text"
             raise _error(node, problem) from None
 
-    return placed
+    return construct_or_place
 
 
 for _kind in ("bool", "int", "float", "timestamp"):
     _tag = f"tag:yaml.org,2002:{_kind}"
-    _Loader.add_constructor(_tag, _placed(_Safe.yaml_constructors[_tag]))
+    _Loader.add_constructor(_tag, _with_place(_Safe.yaml_constructors[_tag]))
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds: None when it is empty.
+    """Return what a YAML file holds: None when it is empty.
 
     Raises:
         ConfigError: naming the file, the line and what is wrong there.
@@ -62,14 +66,14 @@ def read_yaml(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        said = " ".join(part for part in (error.context, error.problem, error.note) if part)
-        raise ConfigError(f"{path}{place}: cannot be read as YAML: {said}") from None
+        problem = " ".join(part for part in (error.context, error.problem, error.note) if part)
+        raise ConfigError(f"{path}{place}: cannot be read as YAML: {problem}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
 
 
 def _check_levels(text: str) -> None:
-    """Parsing alone does not recurse; composing does."""
+    """Refuse a text nested too deep before it is composed, which recurses; parsing alone does not."""
     levels = 0
     for event in yaml.parse(text, Loader=_Loader):
         levels += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -90,7 +94,7 @@ def _load(text: str) -> Any:
 
 
 def _check_node(loader: Any, node: yaml.Node, level: int, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """Characters and levels of a node with its aliases written out; `known` has those of nodes seen before."""
+    """Measure a node with its aliases written out: characters and levels. `known` has those of nodes seen before."""
     if isinstance(node, yaml.ScalarNode):
         return len(node.value) + 1, 0
     characters, levels = known.get(id(node), (0, 0))

@@ -1,44 +1,36 @@
-"""`seg-assets drift`: verdicts of a day, Evidently's page of any day, and what the loop would run next."""
+"""Commands about drift verdicts: `seg-assets drift show` and `drift html`.
 
-import argparse
+Not here: `drift plan`, which asks the planner of all rooms (`loop.cli`).
+"""
 
+import datetime as dt
+import json
 
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add the commands of this room."""
-    room = subparsers.add_parser("drift", help="verdicts, reports, and what the re-clustering loop would do next")
-    commands = room.add_subparsers(dest="drift_command", metavar="COMMAND", required=True)
+import click
 
-    parser = commands.add_parser("show", help="verdicts of a day with their reasons")
-    parser.add_argument("--day", required=True, metavar="DAY", help="YYYY-MM-DD")
-    parser.add_argument("--strategy", metavar="S", help="one strategy (default: all)")
-    parser.add_argument("--json", action="store_true", help="records instead of text")
-    parser.set_defaults(run=run_show)
-
-    parser = commands.add_parser("html", help="write Evidently's page of a day, flagged or not")
-    parser.add_argument("--strategy", required=True, metavar="S")
-    parser.add_argument("--day", required=True, metavar="DAY", help="YYYY-MM-DD")
-    parser.set_defaults(run=run_html)
-
-    parser = commands.add_parser("plan", help="what the drift sensor would run next, and why; runs nothing")
-    parser.set_defaults(run=run_plan)
+from seg_assets.core.calendar import check_in_calendar
+from seg_assets.core.options import day_option, json_option, one_strategy_option, strategy_option
+from seg_assets.core.settings import Settings
+from seg_assets.drift.daily import TABLE, read_rows, render_html
+from seg_assets.lake.store import Lake
+from seg_assets.segments.strategy import choose_strategy
 
 
-def run_show(args: argparse.Namespace) -> int:
-    """Print what drift_report holds of a day; 1 when it holds nothing for the strategy."""
-    import json
+@click.command()
+@day_option
+@strategy_option
+@json_option
+def show(day: dt.date, name: str | None, as_json: bool) -> int:
+    """Print the verdicts of a day with their reasons.
 
-    from seg_assets.core.calendar import check_in_calendar
-    from seg_assets.core.days import parse_day
-    from seg_assets.core.settings import Settings
-    from seg_assets.drift.daily import TABLE, read_rows
-    from seg_assets.lake.store import Lake
-
+    Exit code 1: the day has no verdict on the strategy.
+    """
     settings = Settings.from_env()
-    day = check_in_calendar(parse_day(args.day), settings)
+    check_in_calendar(day, settings)
     lake = Lake.of(settings)
     lake.require(TABLE, [day], "seg-assets drift show")
-    rows = [row for row in read_rows(lake, day) if args.strategy in (None, row["strategy"])]
-    if args.json:
+    rows = [row for row in read_rows(lake, day) if name in (None, row["strategy"])]
+    if as_json:
         print(json.dumps(rows, indent=2, default=str))
         return 0 if rows else 1
     for row in rows:
@@ -51,37 +43,12 @@ def run_show(args: argparse.Namespace) -> int:
     return 0 if rows else 1
 
 
-def run_html(args: argparse.Namespace) -> int:
-    """Write the page and print its path."""
-    from seg_assets.core.calendar import check_in_calendar
-    from seg_assets.core.days import parse_day
-    from seg_assets.core.errors import ConfigError
-    from seg_assets.core.settings import Settings
-    from seg_assets.drift.daily import render_html
-    from seg_assets.lake.store import Lake
-    from seg_assets.segments.strategy import strategies_of
-
+@click.command()
+@one_strategy_option
+@day_option
+def html(name: str, day: dt.date) -> int:
+    """Write Evidently's page of a day, flagged or not, and print where it is."""
     settings = Settings.from_env()
-    day = check_in_calendar(parse_day(args.day), settings)
-    strategies = strategies_of(settings)
-    if args.strategy not in strategies:
-        raise ConfigError(f"--strategy {args.strategy!r}: unknown; one of {', '.join(strategies)}")
-    print(render_html(Lake.of(settings), strategies[args.strategy], settings, day))
+    check_in_calendar(day, settings)
+    print(render_html(Lake.of(settings), choose_strategy(settings, name), settings, day))
     return 0
-
-
-def run_plan(args: argparse.Namespace) -> int:
-    """Print the requests of the next plan; 1 when there are any."""
-    from seg_assets.core.settings import Settings
-    from seg_assets.lake.store import Lake
-    from seg_assets.loop.planner import plan
-    from seg_assets.segments.strategy import strategies_of
-
-    settings = Settings.from_env()
-    found = plan(Lake.of(settings), strategies_of(settings), settings)
-    for request in found.runs:
-        days = f"{request.first}" if request.first == request.last else f"{request.first} .. {request.last}"
-        print(f"{request.kind:<10}{days:<26}{request.strategy or ', '.join(request.tables)}: {request.reason}")
-    if not found.runs:
-        print(f"the loop rests: {found.resting_because}")
-    return 1 if found.runs else 0

@@ -1,4 +1,7 @@
-"""The Dagster face of the evaluation room: `segment_evaluation`, its numbers by day and its checks."""
+"""Show the evaluation room in Dagster: the asset `segment_evaluation`, its numbers by day and its checks.
+
+Not here: how a day is measured (`evaluation.daily`), and out-of-time validity (`evaluation.validity_assets`).
+"""
 
 import math
 from collections.abc import Mapping
@@ -9,6 +12,7 @@ import pandas as pd
 
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
+from seg_assets.core.text import markdown_table
 from seg_assets.evaluation.daily import SCHEMA, TABLE, evaluate_day
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
@@ -51,10 +55,12 @@ PLOTTED = (
     "bootstrap_ari",
     "representativeness",
 )
+# Columns of the table that the UI shows of a day.
+SHOWN = ("segments", "silhouette", "null_copula_mean", "beats_null", "bootstrap_ari", "moved_share", "weekly_ari")
 
 
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """`segment_evaluation`."""
+    """Build the asset `segment_evaluation`."""
 
     @dg.asset(
         key=TABLE,
@@ -117,58 +123,53 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
             "segment_model:champion": champion_digest(lake, strategies, day),
             STRATEGIES_KEY: strategies_digest(strategies),
         }
-        made = lake.publish_frame(TABLE, day, frame, SCHEMA, inputs=inputs)
+        published = lake.publish_frame(TABLE, day, frame, SCHEMA, inputs=inputs)
         champions = {name: champion_as_of(lake, name, day) for name in strategies}
         fitted_today = {name for name, champion in champions.items() if champion is not None and champion.day == day}
-        metadata = {"day": day.isoformat(), "dagster/partition_row_count": made.rows, **day_metadata(frame)}
-        results.append(DayResult(day, metadata, checks_of(frame, strategies, fitted_today), made.content_hash))
+        metadata = {"day": day.isoformat(), "dagster/partition_row_count": published.rows, **day_metadata(frame)}
+        results.append(DayResult(day, metadata, checks_of(frame, strategies, fitted_today), published.content_hash))
     return report_days(context, dg.AssetKey(TABLE), results)
 
 
 def day_metadata(frame: pd.DataFrame) -> dict[str, Any]:
-    """One number per strategy and plotted metric, and a table of the whole."""
+    """Return one number per strategy and plotted metric, and a table of the whole."""
     whole = whole_numbers(frame)
-    found: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for strategy, numbers in whole.items():
         for metric in PLOTTED:
             value = numbers.get(metric, math.nan)
             if not math.isnan(value):
-                found[f"{strategy}_{metric}_value"] = float(value)
-    found["evaluation"] = (
-        dg.MetadataValue.md(_table(whole)) if whole else dg.MetadataValue.text("nothing was segmented")
+                metadata[f"{strategy}_{metric}_value"] = float(value)
+    metadata["evaluation"] = (
+        dg.MetadataValue.md(_whole_text(whole)) if whole else dg.MetadataValue.text("nothing was segmented")
     )
-    return found
+    return metadata
 
 
 def whole_numbers(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Strategy to metric to value of the segmentation as a whole."""
-    found: dict[str, dict[str, float]] = {}
+    """Return strategy to metric to value of the segmentation as a whole."""
+    whole: dict[str, dict[str, float]] = {}
     for name, segment, metric, value in zip(*(frame[c].tolist() for c in SCHEMA), strict=True):
         if segment == "":
-            found.setdefault(name, {})[metric] = value
-    return found
+            whole.setdefault(name, {})[metric] = value
+    return whole
 
 
-def _table(whole: Mapping[str, Mapping[str, float]]) -> str:
-    columns = ("segments", "silhouette", "null_copula_mean", "beats_null", "bootstrap_ari", "moved_share", "weekly_ari")
-    lines = [
-        "| strategy | " + " | ".join(c.replace("_", " ") for c in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    for strategy in sorted(whole):
-        cells = [_say(whole[strategy].get(c, math.nan)) for c in columns]
-        lines.append(f"| {strategy} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def _whole_text(whole: Mapping[str, Mapping[str, float]]) -> str:
+    head = ["strategy", *(column.replace("_", " ") for column in SHOWN)]
+    return markdown_table(
+        head, [[name, *(_shown(whole[name].get(c, math.nan)) for c in SHOWN)] for name in sorted(whole)]
+    )
 
 
-def _say(value: float) -> str:
+def _shown(value: float) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:.0f}" if value == int(value) else f"{value:.3f}"
 
 
 def checks_of(frame: pd.DataFrame, strategies: Mapping[str, Strategy], fitted_today: set[str]) -> list[Check]:
-    """The four checks of a day. Each names the strategies and segments it is about, and what to do.
+    """Return the four checks of a day. Each names the strategies and segments it is about, and what to do.
 
     Args:
         frame: the day's evaluation.

@@ -1,7 +1,9 @@
-"""What others segment with, at equal group counts: RFM cells, quantiles and tiers of spend, hiatus, BG/NBD. Pure.
+"""Group users as others do, at equal group counts: RFM cells, quantiles and tiers of spend, hiatus, BG/NBD.
 
-Each takes the profiles of a day (columns of user_profiles) and gives a label or a number per user, from that day
-and before only. None of them is weakened on purpose: each is what its users would run.
+Each baseline takes the profiles of a day (columns of user_profiles) and gives a label or a number per user, from that
+day and before only. None is weakened on purpose: each is what its users would run.
+
+Not here: how a label is judged (`evaluation.validity`), and our own algorithms (`segments.algorithms`).
 """
 
 from collections.abc import Mapping
@@ -18,7 +20,7 @@ COLUMNS = ("recency_days", "tenure_days", "orders_90d", "orders_all", "monetary_
 
 
 def quantile_groups(values: np.ndarray, k: int) -> np.ndarray:
-    """Groups 0..k-1 of equal size, ties broken by row order; 0 is the lowest."""
+    """Return groups 0..k-1 of equal size, ties broken by row order; 0 is the lowest."""
     rank = pd.Series(np.asarray(values, dtype=np.float64)).rank(method="first").to_numpy() - 1
     return np.minimum(rank * k // max(len(rank), 1), k - 1).astype(np.int64)
 
@@ -33,19 +35,19 @@ def _recency(frame: pd.DataFrame) -> np.ndarray:
 
 
 def monetary_quantile(frame: pd.DataFrame, k: int) -> np.ndarray:
-    """Quintiles, octiles, deciles of 90-day spend."""
+    """Return equal groups of 90-day spend: quintiles, octiles, deciles."""
     return quantile_groups(_filled(frame, "monetary_90d", 0.0), k)
 
 
 def monetary_tiers(frame: pd.DataFrame, k: int) -> np.ndarray:
-    """Tiers of 90-day spend cut as ours are (Dalenius and Hodges 1959), with no forecast: what the cuts alone gain."""
+    """Cut 90-day spend as our tiers are (Dalenius and Hodges 1959), without a forecast: what the cuts alone gain."""
     spend = _filled(frame, "monetary_90d", 0.0)
     root = np.sign(spend) * np.sqrt(np.abs(spend))
     return np.searchsorted(cum_root_cuts(root, k, jacobian=lambda s: 2.0 * np.abs(s)), root)
 
 
 def rfm_scores(frame: pd.DataFrame) -> np.ndarray:
-    """(n, 3) recency, frequency, monetary scores 1..5, 5 the best (Hughes 1994)."""
+    """Return (n, 3) recency, frequency, monetary scores 1..5, 5 the best (Hughes 1994)."""
     r = 5 - quantile_groups(_recency(frame), 5)
     f = quantile_groups(_filled(frame, "orders_90d", 0.0), 5) + 1
     m = quantile_groups(_filled(frame, "monetary_90d", 0.0), 5) + 1
@@ -53,18 +55,18 @@ def rfm_scores(frame: pd.DataFrame) -> np.ndarray:
 
 
 def rfm_cells(frame: pd.DataFrame) -> np.ndarray:
-    """The classical 5 x 5 x 5 cells."""
+    """Return the classical 5 x 5 x 5 cells."""
     scores = rfm_scores(frame)
     return scores[:, 0] * 100 + scores[:, 1] * 10 + scores[:, 2]
 
 
 def rfm_total(frame: pd.DataFrame, k: int) -> np.ndarray:
-    """Equal groups of the sum of the three scores."""
+    """Return equal groups of the sum of the three scores."""
     return quantile_groups(rfm_scores(frame).sum(axis=1), k)
 
 
 def kmeans_rfm(frame: pd.DataFrame, k: int, seed: int = 0) -> np.ndarray:
-    """k-means on scaled log recency, frequency, monetary: what most packages do."""
+    """Cluster scaled log recency, frequency and monetary by k-means, as most packages do."""
     from sklearn.cluster import KMeans
 
     spend = _filled(frame, "monetary_90d", 0.0)
@@ -82,12 +84,12 @@ def kmeans_rfm(frame: pd.DataFrame, k: int, seed: int = 0) -> np.ndarray:
 
 
 def hiatus(frame: pd.DataFrame, threshold_days: float) -> np.ndarray:
-    """The manager's rule (Wuebben and von Wangenheim 2008): inactive when the last purchase is too long ago."""
+    """Apply the manager's rule (Wuebben and von Wangenheim 2008): inactive when the last purchase is too long ago."""
     return (_recency(frame) <= threshold_days).astype(np.int64)
 
 
 def hiatus_threshold(then: pd.DataFrame, lapsed: np.ndarray) -> float:
-    """The recency that best told lapsed users apart in an earlier period (Youden 1950's index)."""
+    """Return the recency that best separated lapsed users in an earlier period (Youden 1950's index)."""
     recency = _recency(then)
     best, at = -1.0, float(np.median(recency)) if len(recency) else 0.0
     if not 0 < lapsed.sum() < len(lapsed):
@@ -101,12 +103,12 @@ def hiatus_threshold(then: pd.DataFrame, lapsed: np.ndarray) -> float:
 
 
 def hiatus_quantile(frame: pd.DataFrame, k: int) -> np.ndarray:
-    """The hiatus as k equal groups of recency."""
+    """Return the hiatus as k equal groups of recency."""
     return quantile_groups(-_recency(frame), k)
 
 
 def last_period(frame: pd.DataFrame) -> np.ndarray:
-    """Naive: the next 90 days will be like the last."""
+    """Forecast that the next 90 days will be like the last."""
     return _filled(frame, "monetary_90d", 0.0)
 
 
@@ -123,7 +125,7 @@ class BgNbd:
     b: float
 
     def expected(self, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, t: float) -> np.ndarray:
-        """Expected purchases in the next `t` days, given x repeats, the last at age t_x, and age T (their eq. 10)."""
+        """Return expected purchases in the next `t` days, given x repeats, the last at age t_x, and age T (eq. 10)."""
         from scipy.special import hyp2f1
 
         r, alpha, a, b = self.r, self.alpha, self.a, self.b
@@ -140,7 +142,7 @@ class BgNbd:
 
 
 def fit_bg_nbd(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> BgNbd:
-    """Maximum likelihood, with its exact gradient. x repeats, t_x age at the last of them, T age; one time unit."""
+    """Fit by maximum likelihood, with its exact gradient. x repeats, t_x age at the last of them, T age; one unit."""
     from scipy.optimize import minimize
     from scipy.special import betaln, gammaln, psi
 
@@ -164,7 +166,7 @@ def fit_bg_nbd(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> BgNbd:
         alive = (common + betaln(a, b + x))[at] - (r + x)[at] * aged
         gone = np.where(again, (common + betaln(a + 1.0, before))[at] - (r + x)[at] * last, -np.inf)
         likely = np.logaddexp(alive, gone)
-        # Chances that the user is still alive, and that he left after his last purchase.
+        # Chances that a user is still alive, and that they left after their last purchase.
         lives, left = np.exp(alive - likely), np.exp(gone - likely)
         both = psi(a + b) - psi(a + b + x)
         slope = np.array(
@@ -179,7 +181,7 @@ def fit_bg_nbd(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> BgNbd:
 
     best = min(
         (minimize(loss, np.log(start), jac=True, method="L-BFGS-B") for start in ([1, 1, 1, 1], [0.3, 0.2, 0.8, 2.5])),
-        key=lambda found: found.fun,
+        key=lambda result: result.fun,
     )
     r, alpha, a, b = np.exp(np.clip(best.x, -12, 12))
     return BgNbd(float(r), float(alpha * unit), float(a), float(b))
@@ -194,14 +196,14 @@ class GammaGamma:
     gamma: float
 
     def expected(self, x: np.ndarray, mean_value: np.ndarray) -> np.ndarray:
-        """Expected value of a purchase, given x purchases of mean value `mean_value`."""
+        """Return the expected value of a purchase, given x purchases of mean value `mean_value`."""
         population = self.gamma * self.p / max(self.q - 1.0, 1e-6)
         weight = self.p * x / (self.p * x + self.q - 1.0)
         return (1.0 - weight) * population + weight * mean_value
 
 
 def fit_gamma_gamma(x: np.ndarray, mean_value: np.ndarray) -> GammaGamma:
-    """Maximum likelihood over users with x > 0 purchases of a positive mean value."""
+    """Fit by maximum likelihood over users with x > 0 purchases of a positive mean value."""
     from scipy.optimize import minimize
     from scipy.special import gammaln
 
@@ -226,13 +228,13 @@ def fit_gamma_gamma(x: np.ndarray, mean_value: np.ndarray) -> GammaGamma:
 
     if not len(m):
         return GammaGamma(1.0, 2.0, unit)
-    found = minimize(loss, np.log([3.0, 2.0, 1.0]), method="L-BFGS-B")
-    p, extra, g = np.exp(np.clip(found.x, -12, 12))
+    best = minimize(loss, np.log([3.0, 2.0, 1.0]), method="L-BFGS-B")
+    p, extra, g = np.exp(np.clip(best.x, -12, 12))
     return GammaGamma(float(p), float(1.0 + extra), float(g * unit))
 
 
 def bg_nbd_spend(frame: pd.DataFrame, horizon_days: int) -> np.ndarray:
-    """Expected spend of the next days: BG/NBD purchases times Gamma-Gamma value, both fitted on the day's profiles."""
+    """Forecast the spend of the next days: BG/NBD purchases times Gamma-Gamma value, both fitted on the day."""
     orders = _filled(frame, "orders_all", 0.0)
     bought = orders > 0
     value = np.zeros(len(frame))
@@ -250,7 +252,7 @@ def bg_nbd_spend(frame: pd.DataFrame, horizon_days: int) -> np.ndarray:
 
 
 def baseline_labels(frame: pd.DataFrame, k: int, seed: int = 0) -> Mapping[str, np.ndarray]:
-    """Every group baseline at k groups, by name."""
+    """Return every group baseline at k groups, by name."""
     return {
         "monetary_quantile": monetary_quantile(frame, k),
         "monetary_tiers": monetary_tiers(frame, k),
@@ -261,5 +263,5 @@ def baseline_labels(frame: pd.DataFrame, k: int, seed: int = 0) -> Mapping[str, 
 
 
 def forecast_labels(forecast: np.ndarray, k: int) -> np.ndarray:
-    """A forecast as k equal groups: how a lifetime-value score is used."""
+    """Return a forecast as k equal groups, which is how a lifetime-value score is used."""
     return quantile_groups(forecast, k)

@@ -1,8 +1,11 @@
-"""One day of `segment_evaluation`: read the lake, measure, return a long table. No Dagster.
+"""Measure one day of `segment_evaluation`: read the lake and return a long table.
 
 What depends on the day (compactness, balance, moves) is measured each day on that day's users. What depends on the
-model alone (is it real, is it stable) is measured once per model on its fit day's users, kept beside the lake as a memo
-that may be deleted at any time, and repeated for every day of that model.
+model alone (whether it is real, whether it is stable) is measured once per model on its fit day's users. A memo beside
+the lake, which may be deleted at any time, remembers that for every day of the model.
+
+Not here: the measures themselves (`evaluation.internal`, `evaluation.null`, `segments.fitting.stability`), what users
+did afterwards (`evaluation.validity_lake`), and the Dagster UI (`evaluation.assets`).
 """
 
 import contextlib
@@ -17,17 +20,21 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.digests import digest
-from seg_assets.core.numerics import one_thread
+from seg_assets.core.numerics import one_thread, sample_rows
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.evaluation import internal, null
 from seg_assets.lake.publish import rename_into_place
 from seg_assets.lake.store import Lake
+from seg_assets.segments import algorithms
 from seg_assets.segments.daily.assign import index_in, texts
 from seg_assets.segments.daily.members import NOBODY, Flows, Segmented, flows_between, segmented
 from seg_assets.segments.decisions.store import Decision, champion_as_of
-from seg_assets.segments.fitting import stability
+from seg_assets.segments.features import load_features
+from seg_assets.segments.fitting import indices, stability
+from seg_assets.segments.fitting.outcome import outcome_for
 from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.rules import population
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
@@ -50,7 +57,7 @@ class ModelQuality:
     same_algorithm: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON."""
+        """Return the quality as JSON data."""
         return {
             "test": self.test.to_dict(),
             "steady": self.steady.to_dict(),
@@ -60,7 +67,7 @@ class ModelQuality:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> "ModelQuality":
-        """From JSON."""
+        """Read the quality from JSON data."""
         return cls(
             null.NullTest.from_dict(document["test"]),
             stability.Stability.from_dict(document["steady"]),
@@ -70,10 +77,10 @@ class ModelQuality:
 
 
 def evaluate_day(lake: Lake, strategies: Mapping[str, Strategy], settings: Settings, day: dt.date) -> pd.DataFrame:
-    """The rows of `segment_evaluation` of one day, in key order.
+    """Return the rows of `segment_evaluation` of one day, in key order.
 
     Raises:
-        MissingDaysError: when the day, yesterday or the day a week ago were never segmented (and lie in the calendar).
+        MissingDaysError: the day, yesterday or the day a week ago lies in the calendar and was never segmented.
     """
     now = segmented(lake, day)
     then, week_ago = (segmented(lake, day - dt.timedelta(days=n)) for n in (1, WEEK))
@@ -115,7 +122,7 @@ def evaluate_day(lake: Lake, strategies: Mapping[str, Strategy], settings: Setti
 
 
 def _known_users(lake: Lake, day: dt.date) -> int:
-    """Users of the day's profiles, as their file counts them."""
+    """Count the users of the day's profiles, as their file does."""
     return lake.read_arrow("user_profiles", day, []).num_rows
 
 
@@ -126,7 +133,7 @@ def _flip_backs(
     at_then: np.ndarray | None,
     at_week: np.ndarray | None,
 ) -> tuple[int, int] | None:
-    """(today's movers who are back where they were a week ago, today's movers known on all three days)."""
+    """Count today's movers who are back where they were a week ago, and today's movers known on all three days."""
     if then is None or week_ago is None or at_then is None or at_week is None:
         return None
     code_of = {name: n for n, name in enumerate(now.names)}
@@ -174,9 +181,7 @@ def _ari(flows: Mapping[tuple[str, str], int]) -> float:
 def _model_numbers(
     lake: Lake, strategy: Strategy, champion: Decision, seed: int, day: dt.date, members: Segmented
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Numbers that need the model's space: of the whole, and by segment id."""
-    from seg_assets.segments.features import load_features
-
+    """Measure what needs the model's space: numbers of the whole, and by segment id."""
     model = champion.segment_model()
     frame = load_features(lake, strategy, day, categories=model.space.categories)
     users, labels, names = _align(frame["user_id"], members)
@@ -185,9 +190,9 @@ def _model_numbers(
         whole: dict[str, float] = {}
         parts: dict[str, dict[str, float]] = {}
         if len(X):
-            apart = internal.separation(X, labels)
-            rows = internal.sample_rows(frame["user_id"].iloc[users], internal.SILHOUETTE_SAMPLE, seed)
-            shape = internal.silhouette(X, labels, rows)
+            apart = indices.separation(X, labels)
+            rows = sample_rows(frame["user_id"].iloc[users], internal.SILHOUETTE_SAMPLE, seed)
+            shape = indices.silhouette(X, labels, rows)
             whole = {
                 "silhouette": shape.value,
                 "silhouette_sd": shape.sd,
@@ -211,44 +216,44 @@ def _model_numbers(
 
 
 def quality_numbers(quality: ModelQuality) -> dict[str, float]:
-    """The whole-segmentation rows of a model's quality."""
-    found: dict[str, float] = {}
+    """Return a model's quality as numbers of the segmentation as a whole."""
+    numbers: dict[str, float] = {}
     real = quality.test.real
-    found["beats_null"] = math.nan if real is None else float(real)
+    numbers["beats_null"] = math.nan if real is None else float(real)
     if quality.test.results:
-        found["null_observed"] = quality.test.results[0].observed
-        found["null_same_algorithm"] = float(quality.same_algorithm)
+        numbers["null_observed"] = quality.test.results[0].observed
+        numbers["null_same_algorithm"] = float(quality.same_algorithm)
     for result in quality.test.results:
-        found |= {
+        numbers |= {
             f"null_{result.null}_mean": result.mean,
             f"null_{result.null}_sd": result.sd,
             f"null_{result.null}_z": result.z,
             f"null_{result.null}_p": result.p,
         }
-    found["bootstrap_ari"] = quality.steady.ari
-    found["untrusted_segments"] = (
+    numbers["bootstrap_ari"] = quality.steady.ari
+    numbers["untrusted_segments"] = (
         sum(v < stability.TRUSTED for v in quality.by_segment.values()) if quality.by_segment else math.nan
     )
-    return found
+    return numbers
 
 
 def _align(user_ids: pd.Series, members: Segmented) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Positions in `user_ids` of the users in clusters, their label codes, and the names of the codes."""
+    """Return positions in `user_ids` of the users in clusters, their label codes, and the names of the codes."""
     position = index_in(members.users, texts(user_ids))
-    here = members.cluster & (position >= 0)
+    wanted = members.cluster & (position >= 0)
     present = np.bincount(members.codes[members.cluster], minlength=len(members.names)) > 0
-    labels = (np.cumsum(present) - 1)[members.codes[here]]
-    return position[here], labels, [members.names[c] for c in np.flatnonzero(present)]
+    labels = (np.cumsum(present) - 1)[members.codes[wanted]]
+    return position[wanted], labels, [members.names[c] for c in np.flatnonzero(present)]
 
 
 # ---- what is true of a model on every day -------------------------------------------------------------------------
 
 
 def model_quality(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> ModelQuality:
-    """Null test and bootstrap stability of a model on its fit day's users; remembered beside the lake.
+    """Return null test and bootstrap stability of a model on its fit day's users, from the memo where it has them.
 
     Raises:
-        MissingDaysError: when the profiles of the fit day are gone.
+        MissingDaysError: the profiles of the fit day are gone.
     """
     path = lake.root / MEMO / "evaluation" / f"{_memo_key(lake, strategy, model, seed)}.json"
     try:
@@ -256,12 +261,13 @@ def model_quality(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int
         if memo["digest"] == digest(memo["quality"]):
             return ModelQuality.from_dict(memo["quality"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # never written, or damaged: it is a memo, so compute it again
+        pass  # never written, or damaged: a memo is computed again
     quality = measure_model(lake, strategy, model, seed)
     staged = lake.stage_path()
     with contextlib.suppress(OSError):
-        found = quality.to_dict()
-        staged.write_text(json.dumps({"quality": found, "digest": digest(found)}, sort_keys=True), encoding="utf-8")
+        document = quality.to_dict()
+        memo = {"quality": document, "digest": digest(document)}
+        staged.write_text(json.dumps(memo, sort_keys=True), encoding="utf-8")
         rename_into_place(staged, path)
     staged.unlink(missing_ok=True)
     return quality
@@ -276,20 +282,17 @@ def _memo_key(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) ->
 
 
 def measure_model(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> ModelQuality:
-    """Null test and bootstrap stability, computed. Same lake, model and seed: same numbers."""
+    """Compute null test and bootstrap stability. Same lake, model and seed: same numbers."""
     with one_thread():
         return _measure(lake, strategy, model, seed)
 
 
 def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> ModelQuality:
-    from seg_assets.segments import algorithms
-    from seg_assets.segments.features import clustered_mask, load_features
-
     frame = load_features(lake, strategy, model.fit_day, categories=model.space.categories)
-    frame = frame[clustered_mask(strategy, frame)].reset_index(drop=True)
-    rows = internal.sample_rows(frame["user_id"], stability.STABILITY_SAMPLE, seed)
+    frame = population(strategy, frame)
+    rows = sample_rows(frame["user_id"], stability.STABILITY_SAMPLE, seed)
     frame = frame.iloc[rows].reset_index(drop=True)
-    few = internal.sample_rows(frame["user_id"], null.NULL_SAMPLE, seed)
+    few = sample_rows(frame["user_id"], null.NULL_SAMPLE, seed)
     X = model.space.transform(frame)
     if not len(X) or not X.shape[1]:
         none = stability.Stability({}, math.nan, 0, "no users to cluster on the fit day")
@@ -300,28 +303,28 @@ def _measure(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int) -> 
     # The model's own: the YAML may ask for another algorithm since, and the champion stays until it is beaten.
     own = model.fitted.ALGORITHM
     parameters = dict(strategy.parameters) if own == strategy.algorithm else {}
-    guided = algorithms.is_guided(own)
+    guided = algorithms.named(own).is_guided
     # An outcome-guided clustering has nothing to learn from data without users' outcomes: k-means, which makes the most
     # compact groups there are, takes its place, so beating the null is then the harder.
     of_null = "kmeans" if guided else own
     null_parameters = stability.quick(of_null, {} if guided else parameters)
 
-    def refit(twin: np.ndarray, k: int, its_seed: int) -> np.ndarray:
-        return algorithms.fit(of_null, twin, k, seed=its_seed, parameters=null_parameters).scores(twin).argmin(axis=1)
+    def refit(twin: np.ndarray, k: int, fit_seed: int) -> np.ndarray:
+        return algorithms.fit(of_null, twin, k, seed=fit_seed, parameters=null_parameters).scores(twin).argmin(axis=1)
 
     sampled = few[inside[few]]
     base, to_space = known_of_users(model.space, frame.iloc[sampled].reset_index(drop=True))
     test = null.null_test(X[sampled], labels[sampled], model.n_clusters, refit, seed=seed, base=base, to_space=to_space)
-    # A fit measured it already; only a model that was not made by one is measured here.
+    # A fit has measured its own stability; only a model that no fit made is measured now.
     steady = model.stability or stability.measure(strategy, model.fitted, X, seed, _outcome(lake, strategy, model))
     by_segment = {model.segment_ids[label]: value for label, value in steady.jaccard.items()}
     return ModelQuality(test, steady, by_segment, not guided)
 
 
 def known_of_users(space: FeatureSpace, frame: pd.DataFrame) -> tuple[np.ndarray, Any]:
-    """What the nulls are made of: (n, p) codes of the space's frame columns, and the way from codes to model space.
+    """Return what nulls are drawn from: (n, p) codes of the space's columns, and a function from codes to model space.
 
-    Codes keep the order of the values, null first. Category shares are parts of a whole, and are in a twin too.
+    Codes keep the order of the values, null first. Category shares are parts of a whole, in a twin too.
     """
     columns = [c for c in dict.fromkeys(space.sources) if c in frame.columns]
     base = np.empty((len(frame), len(columns)), dtype=np.int64)
@@ -335,22 +338,20 @@ def known_of_users(space: FeatureSpace, frame: pd.DataFrame) -> tuple[np.ndarray
     totals = parts.sum(axis=1)
 
     def to_space(twin: np.ndarray) -> np.ndarray:
-        made = pd.DataFrame(
+        frame_of_twin = pd.DataFrame(
             {
                 c: values[j].reindex(np.where(twin[:, j] < 0, len(values[j]), twin[:, j])).to_numpy()
                 for j, c in enumerate(columns)
             }
         )
         if shares:
-            made[shares] = null.as_parts(made[shares].to_numpy(float), parts, totals)
-        return space.transform(made)
+            frame_of_twin[shares] = null.as_parts(frame_of_twin[shares].to_numpy(float), parts, totals)
+        return space.transform(frame_of_twin)
 
     return base, to_space
 
 
 def _outcome(lake: Lake, strategy: Strategy, model: SegmentModel) -> Any:
-    """The outcome that guides the strategy's algorithm on the fit day, None for the others."""
-    from seg_assets.segments import algorithms
-
-    found = algorithms.outcome_for(model.fitted.ALGORITHM, lake, strategy, model.fit_day)
-    return None if found is None else replace(found, X=model.space.transform(found.frame))
+    """Return the outcome that guides the model's algorithm on the fit day, None for algorithms without one."""
+    outcome = outcome_for(model.fitted.ALGORITHM, lake, strategy, model.fit_day)
+    return None if outcome is None else replace(outcome, X=model.space.transform(outcome.frame))

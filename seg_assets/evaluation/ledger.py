@@ -1,8 +1,10 @@
-"""What each decision cost and, one horizon later, what it was worth. Reads the lake, writes nothing.
+"""Read what each decision cost and measure, one horizon later, what it was worth.
 
-Costs stand in the decision itself (`segments.gate`). The worth is measured from the lake once the profiles of the
-decision's day plus the horizon are there: both models label the users of the day, and what those users did since says
-which labels knew more. Refused challengers are measured too: a gate is judged by what it kept out as well.
+Costs stand in the decision itself (`segments.fitting.gate`). The worth is measured once the lake holds the profiles of
+the decision's day plus the horizon: both models label the users of the day, and what those users did since says which
+labels knew more. Refused challengers are measured too, for a gate is also judged by what it refused.
+
+Not here: how decisions are taken (`segments.decisions`), and the measures of worth (`evaluation.validity`).
 """
 
 import datetime as dt
@@ -16,8 +18,8 @@ from seg_assets.evaluation.validity import Estimate, difference
 from seg_assets.evaluation.validity_lake import HORIZON_DAYS, labels_side_by_side, load_origin
 from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions import store as decisions
+from seg_assets.segments.decisions.challenge import challenger_frame
 from seg_assets.segments.decisions.store import Decision
-from seg_assets.segments.fitting.fit import challenger_frame
 from seg_assets.segments.strategy import Strategy
 
 # Metric of evaluation.validity to what a reader calls it.
@@ -34,7 +36,7 @@ class Entry:
     pending: str = ""
 
     def record(self) -> dict[str, Any]:
-        """One flat JSON record."""
+        """Return the entry as one flat JSON record."""
         d, numbers = self.decision, self.decision.numbers
         users, share = numbers.get("users"), numbers.get("relabelled")
         return {
@@ -64,15 +66,15 @@ class Entry:
 
 
 def ledger(lake: Lake, strategy: Strategy, *, worth: bool = True, horizon_days: int = HORIZON_DAYS) -> list[Entry]:
-    """Every decision of a strategy, oldest first.
+    """Return every decision of a strategy, oldest first.
 
     Args:
         lake: the lake.
         strategy: the strategy.
-        worth: measure it; a second or so per decision.
-        horizon_days: days after a decision over which it is measured.
+        worth: also measure the worth, which takes a second or so per decision.
+        horizon_days: days after a decision over which the worth is measured.
     """
-    found = []
+    entries = []
     champion: Decision | None = None
     for decision in decisions.decisions(lake, strategy.name):
         footer = lake.provenance(decisions.TABLE, decision.day, strategy.name)
@@ -81,9 +83,9 @@ def ledger(lake: Lake, strategy: Strategy, *, worth: bool = True, horizon_days: 
         pending = "not measured"
         if worth:
             measured, pending = _worth(lake, strategy, champion, decision, horizon_days)
-        found.append(Entry(decision, seconds, measured, pending))
+        entries.append(Entry(decision, seconds, measured, pending))
         champion = decision if decision.promoted else champion
-    return found
+    return entries
 
 
 def _worth(
@@ -94,9 +96,9 @@ def _worth(
     if champion.model_id == decision.model_id:
         return {}, "the same model"
     later = decision.day + dt.timedelta(days=horizon_days)
-    gone = lake.missing("user_profiles", [decision.day, later])
-    if gone:
-        return {}, f"needs user_profiles of {gone[-1]}"
+    missing = lake.missing("user_profiles", [decision.day, later])
+    if missing:
+        return {}, f"needs user_profiles of {missing[-1]}"
     old, new = champion.segment_model(), decision.segment_model()
     frame = challenger_frame(lake, strategy, decision.day, old)
     lacking = sorted({*old.space.missing_from(frame), *new.space.missing_from(frame)})
@@ -104,12 +106,12 @@ def _worth(
         return {}, f"the profiles of {decision.day} lack {', '.join(lacking)}"
     origin = load_origin(lake, decision.day, horizon_days)
     labels, outcomes = labels_side_by_side(origin, strategy, frame, [old, new])
-    found = difference(labels[0], labels[1], outcomes)
-    return {m: found[m] for m in SHOWN if np.isfinite(found[m].value)}, ""
+    gained = difference(labels[0], labels[1], outcomes)
+    return {m: gained[m] for m in SHOWN if np.isfinite(gained[m].value)}, ""
 
 
 def table(entries: list[Entry], strategy: str, *, costs: bool) -> str:
-    """The decisions as text; with `costs` what each cost and was worth."""
+    """Return the decisions as text; with `costs` also what each cost and was worth."""
     if not entries:
         return f"{strategy}: no decision yet"
     lines = [f"{strategy}: {len(entries)} decisions"]
@@ -131,9 +133,9 @@ def table(entries: list[Entry], strategy: str, *, costs: bool) -> str:
         spent = "would cost" if not r["promoted"] else "cost"
         lines.append(f"            {spent}: {'; '.join(cost) or 'not recorded'}")
         if r["worth"]:
-            told = ", ".join(f"{name} {_pair(e)}" for name, e in r["worth"].items())
+            worth = ", ".join(f"{name} {_pair(e)}" for name, e in r["worth"].items())
             lines.append(
-                f"            worth{'' if r['promoted'] else ', had it been promoted'}, in what is explained: {told}"
+                f"            worth{'' if r['promoted'] else ', had it been promoted'}, in what is explained: {worth}"
             )
         else:
             lines.append(f"            worth: {r['pending']}")

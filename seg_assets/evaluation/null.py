@@ -1,9 +1,11 @@
-"""Is the structure real? The same clustering of data that has the same columns but no groups.
+"""Test whether segments are real: cluster data that has the same columns but no groups in the same way, and compare.
 
-Two nulls of a sample of the fit day's users. Columns permuted: every feature keeps its distribution, nothing joins
-them. Gaussian copula: every feature keeps its distribution and the features keep their rank correlations, but there
-are no groups beyond that; this is the stricter one, because correlated features alone already give a good silhouette.
-The champion is said to be real when its silhouette beats every replication of both.
+Two nulls are drawn from a sample of the fit day's users. Columns permuted: every feature keeps its distribution, and
+nothing joins the features. Gaussian copula: every feature keeps its distribution and the features keep their rank
+correlations, but the data have no groups beyond that; this null is the stricter one, because correlated features alone
+already give a good silhouette. The champion counts as real when its silhouette beats every replication of both.
+
+Not here: the silhouette (`evaluation.internal`), and which users and refits are used (`evaluation.daily`).
 """
 
 import math
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from seg_assets.core.numerics import one_thread
-from seg_assets.evaluation.internal import silhouette
+from seg_assets.segments.fitting.indices import silhouette
 
 # Silhouette of 1,500 users has an sd of about .004; structure that small is of no use to a marketer either.
 NULL_SAMPLE = 1_500
@@ -41,46 +43,46 @@ class NullResult:
 
     @property
     def p(self) -> float:
-        """Monte-Carlo p value, never 0: (1 + reached) / (1 + replications)."""
+        """Return the Monte-Carlo p value, never 0: (1 + reached) / (1 + replications)."""
         return (1 + self.reached) / (1 + self.replications) if self.replications else math.nan
 
     @property
     def z(self) -> float:
-        """Distance from the null's mean in its standard deviations."""
+        """Return the distance from the null's mean in its standard deviations."""
         return (self.observed - self.mean) / self.sd if self.sd > 0 else math.nan
 
 
 @dataclass(frozen=True)
 class NullTest:
-    """Both nulls and the verdict. `reason` says why there is no verdict, where there is none."""
+    """Both nulls and the verdict. `reason` says why the verdict is missing, where it is."""
 
     results: tuple[NullResult, ...] = ()
     reason: str = ""
 
     @property
     def real(self) -> bool | None:
-        """True: beats both nulls. False: not shown to be real. None: it could not be tested."""
+        """Return True: beats both nulls. False: not shown to be real. None: could not be tested."""
         if not self.results:
             return None
         return all(r.p <= P_LIMIT + 1e-12 for r in self.results)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON."""
+        """Return the test as JSON data."""
         return {"results": [asdict(r) for r in self.results], "reason": self.reason}
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> "NullTest":
-        """From JSON."""
+        """Read the test from JSON data."""
         return cls(tuple(NullResult(**r) for r in document["results"]), document["reason"])
 
 
 def permuted(base: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each column shuffled on its own: same distributions, no relation between columns."""
+    """Shuffle each column on its own: same distributions, no relation between columns."""
     return np.column_stack([rng.permutation(base[:, j]) for j in range(base.shape[1])])
 
 
 def copula(base: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian-copula twin: the same values per column, the same rank correlations, no groups beyond them.
+    """Draw a Gaussian-copula twin: the same values per column, the same rank correlations, no groups beyond them.
 
     Ranks (ties broken at random) become normal scores; a normal sample with their correlation is drawn, and each column
     gets its own sorted values in the order of that sample.
@@ -102,7 +104,7 @@ def copula(base: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def as_parts(twin: np.ndarray, parts: np.ndarray, totals: np.ndarray, rounds: int = 10) -> np.ndarray:
-    """A twin of shares whose rows add up to `totals` and whose columns are distributed as those of `parts`.
+    """Return a twin of shares whose rows add up to `totals` and whose columns are distributed as those of `parts`.
 
     Columns shuffled one by one do not add up, and scaled once they are less extreme than shares of real users, so that
     any shop's shares would beat them. So both are mended in turn, as in iterative proportional fitting.
@@ -115,17 +117,17 @@ def as_parts(twin: np.ndarray, parts: np.ndarray, totals: np.ndarray, rounds: in
     """
     ordered = np.sort(parts, axis=0)
     mean = parts.mean(axis=0)
-    found = twin.astype(np.float64)
+    shares = twin.astype(np.float64)
     for left in range(rounds, -1, -1):
-        sums = found.sum(axis=1)
+        sums = shares.sum(axis=1)
         # A row of nothing takes the shop's mean mix.
-        found = np.where(sums[:, None] > 0, found, mean)
-        sums = found.sum(axis=1)
-        found = found * np.where(sums > 0, totals / np.where(sums > 0, sums, 1.0), 0.0)[:, None]
+        shares = np.where(sums[:, None] > 0, shares, mean)
+        sums = shares.sum(axis=1)
+        shares = shares * np.where(sums > 0, totals / np.where(sums > 0, sums, 1.0), 0.0)[:, None]
         if left:
-            for j in range(found.shape[1]):
-                found[np.argsort(found[:, j], kind="stable"), j] = ordered[:, j]
-    return found
+            for j in range(shares.shape[1]):
+                shares[np.argsort(shares[:, j], kind="stable"), j] = ordered[:, j]
+    return shares
 
 
 NULLS = {"permuted": permuted, "copula": copula}
@@ -151,8 +153,8 @@ def null_test(
         refit: the strategy's own way to cluster; the labels it returns are judged like the champion's.
         seed: of the nulls and of the clusterings.
         replications: per null.
-        base: (n, p) what the nulls are made of, one column per thing that is known of a user (default: X). A text
-            column is one column here and several in X, so that nobody gets two sexes.
+        base: (n, p) what the nulls are drawn from, one column per thing that is known of a user (default: X). A text
+            is one column of `base` and several of X, so that nobody gets two sexes.
         to_space: turns a twin of `base` into model space.
     """
     base = X if base is None else base
@@ -173,8 +175,8 @@ def null_test(
                 rng = np.random.default_rng([seed, position, replication])
                 twin = make(base, rng)
                 twin = twin if to_space is None else to_space(twin)
-                found = refit(twin, k, int(rng.integers(2**31)))
-                value = silhouette(twin, found).value
+                labels_of_twin = refit(twin, k, int(rng.integers(2**31)))
+                value = silhouette(twin, labels_of_twin).value
                 if not math.isnan(value):
                     values.append(value)
             if not values:

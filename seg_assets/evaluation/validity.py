@@ -1,7 +1,10 @@
-"""Does it help? What segments of a day say about what users did after it, with intervals. Pure; no lake, no Dagster.
+"""Measure whether segments help: what segments of a day say about what users did after it, with intervals.
 
 A predictor is a label (or a number) per user, known on a day O; an outcome is what the user did in the days after O.
 The same measures judge our segments and every baseline, on the same users. Definitions are in docs/validity.md.
+
+Not here: the baselines (`evaluation.baselines`), reading the lake (`evaluation.validity_lake`), and measures that need
+no outcome (`evaluation.internal`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,17 +15,9 @@ import pandas as pd
 
 from seg_assets.core.numerics import one_thread
 
-# Metrics of a predictor, in the order they are shown. All: greater is better, 0 (AUC: .5) says nothing.
+# Metrics of a predictor, in the order in which they are shown; docs/validity.md defines each. Greater is better, and 0
+# (AUC: .5) says nothing.
 METRICS = ("r2", "r2_crossfit", "spearman", "lapse_auc", "active_r2", "mix", "coupon_auc")
-METRIC_TEXTS = {
-    "r2": "Share of the variance of next-period spend between groups (eta squared)",
-    "r2_crossfit": "The same, each user predicted by the mean of the others' fold: what group means learned promise",
-    "spearman": "Rank correlation of the group's mean with the user's next-period spend",
-    "lapse_auc": "AUC of the group's lapse rate for buying nothing in the next period",
-    "active_r2": "Share of the variance of next-period active days between groups",
-    "mix": "Cross-fitted share of the variance of next-period category shares that groups explain, of users who bought",
-    "coupon_auc": "AUC of the group's response rate for redeeming a coupon in the next period",
-}
 # Folds of r2_crossfit; users in the order of their ids.
 FOLDS = 5
 # Value plus and minus 1.96 bootstrap standard errors (Efron 1979). Not percentiles: a resample holds 63 % of the
@@ -53,14 +48,14 @@ class Outcomes:
         return len(self.spend)
 
     def rows(self, at: np.ndarray) -> "Outcomes":
-        """The users at these positions only."""
+        """Return the users at these positions only."""
         mix = self.mix[at] if self.mix.size else self.mix
         return Outcomes(self.user_id[at], self.spend[at], self.active_days[at], self.lapsed[at], self.coupon[at], mix)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval; NaN where it cannot be told."""
+    """A number with its interval; NaN where it means nothing."""
 
     value: float
     lower: float = float("nan")
@@ -77,7 +72,7 @@ class Judged:
     estimates: Mapping[str, Estimate]
 
     def record(self) -> dict[str, object]:
-        """One flat JSON record."""
+        """Return the result as one flat JSON record."""
         row: dict[str, object] = {"predictor": self.predictor, "groups": self.groups, "origins": self.origins}
         intervals: dict[str, list[float | None]] = {}
         for name, e in self.estimates.items():
@@ -130,12 +125,12 @@ class _Weighted:
         return W @ (centered * centered).sum(axis=1) - _ratio((sums * sums).sum(axis=1), n)
 
     def of_groups(self, codes: np.ndarray, k: int) -> dict[str, np.ndarray]:
-        """Each metric (R,) of a predictor given as group codes 0..k-1."""
+        """Return each metric (R,) of a predictor given as group codes 0..k-1."""
         o = self.outcomes
         sums = self._by_fold(codes, k)
         masses, spends = sums[:2]
         mass, spend, lapsed, coupon, active = sums[:5].sum(axis=1)
-        found = {
+        metrics = {
             "r2": _explained(mass, spend, o.spend.mean(), self.spend_scatter),
             "r2_crossfit": 1.0 - _ratio(self.spend_squares + _learned(masses, spends[None]), self.spend_scatter),
             "spearman": self._group_spearman(codes, mass, spend),
@@ -145,11 +140,11 @@ class _Weighted:
             "mix": np.full(len(self.W), np.nan),
         }
         if o.mix.size:
-            found["mix"] = 1.0 - _ratio(self.mix_squares + _learned(sums[5], sums[6:]), self.mix_scatter)
-        return found
+            metrics["mix"] = 1.0 - _ratio(self.mix_squares + _learned(sums[5], sums[6:]), self.mix_scatter)
+        return metrics
 
     def _by_fold(self, codes: np.ndarray, k: int) -> np.ndarray:
-        """(facts, FOLDS, R, k) weighted sums of each fact over the users of a fold and group.
+        """Return (facts, FOLDS, R, k) weighted sums of each fact over the users of a fold and group.
 
         Users are put in the order of their fold and group, so that each sum is over a slice: a product with a 0/1
         matrix of members would do k times the work.
@@ -166,18 +161,18 @@ class _Weighted:
         return sums.reshape(-1, FOLDS, k, len(self.W)).swapaxes(2, 3)
 
     def of_number(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Each metric (R,) of a number per user; it predicts as it stands: its r2 may be under 0."""
+        """Return each metric (R,) of a number per user, which predicts as it stands: its r2 may be under 0."""
         o, W = self.outcomes, self.W
         codes = np.unique(x, return_inverse=True)[1].ravel()
         rank = _midranks(codes, W)
         rank -= _ratio((W * rank).sum(axis=1), self.n)[:, None]
         size = np.sqrt((W * rank * rank).sum(axis=1) * self.rank_scatter)
-        found = {m: np.full(len(W), np.nan) for m in METRICS}
-        found["r2"] = 1.0 - _ratio(W @ (o.spend - x) ** 2, self.spend_scatter)
-        found["spearman"] = _ratio((self.weighted_rank * rank).sum(axis=1), size)
-        found["lapse_auc"] = _number_auc(codes.max() - codes, o.lapsed, W)
-        found["coupon_auc"] = _number_auc(codes, o.coupon, W)
-        return found
+        metrics = {m: np.full(len(W), np.nan) for m in METRICS}
+        metrics["r2"] = 1.0 - _ratio(W @ (o.spend - x) ** 2, self.spend_scatter)
+        metrics["spearman"] = _ratio((self.weighted_rank * rank).sum(axis=1), size)
+        metrics["lapse_auc"] = _number_auc(codes.max() - codes, o.lapsed, W)
+        metrics["coupon_auc"] = _number_auc(codes, o.coupon, W)
+        return metrics
 
     def _group_spearman(self, codes: np.ndarray, mass: np.ndarray, total: np.ndarray) -> np.ndarray:
         member = np.zeros((len(codes), mass.shape[1]))
@@ -194,14 +189,14 @@ def _ratio(top: np.ndarray, bottom: np.ndarray, otherwise: float = np.nan) -> np
 
 
 def _explained(mass: np.ndarray, sums: np.ndarray, mean: float, scatter: np.ndarray) -> np.ndarray:
-    """Share of the scatter that lies between groups of weight `mass` (R, k) and weighted sums `sums`."""
+    """Return the share of the scatter that lies between groups of weight `mass` (R, k) and weighted sums `sums`."""
     sums = sums - mean * mass
     between = _ratio(sums * sums, mass, 0.0).sum(axis=1) - _ratio(sums.sum(axis=1) ** 2, mass.sum(axis=1))
     return _ratio(between, scatter)
 
 
 def _learned(masses: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """What the squared error of group means learned on the other folds is above sum w y^2, added up over columns y.
+    """Return by how much the squared error of means learned on other folds is above sum w y^2, summed over columns y.
 
     sum w (y - m_g)^2 = sum w y^2 - 2 sum_g m_g sum_g w y + sum_g m_g^2 sum_g w
 
@@ -221,7 +216,7 @@ def _learned(masses: np.ndarray, sums: np.ndarray) -> np.ndarray:
 
 
 def _midranks(codes: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """(R, n) weighted middle ranks of a column given as codes that rise with the value."""
+    """Return (R, n) weighted middle ranks of a column given as codes that rise with the value."""
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(int(codes.max()) + 1))
     mass = np.add.reduceat(W[:, order], starts, axis=1)
@@ -229,20 +224,20 @@ def _midranks(codes: np.ndarray, W: np.ndarray) -> np.ndarray:
 
 
 def _group_midranks(mass: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """(R, k) weighted middle ranks of groups by `value`."""
+    """Return (R, k) weighted middle ranks of groups by `value`."""
     below = (value[:, None, :] < value[:, :, None]) + 0.5 * (value[:, None, :] == value[:, :, None])
     return np.einsum("rgh,rh->rg", below, mass)
 
 
 def _group_auc(mass: np.ndarray, yes: np.ndarray) -> np.ndarray:
-    """Probability that a user with the event is in a group of higher rate than one without, ties half."""
+    """Return the probability that a user with the event is in a group of higher rate than one without, ties half."""
     no = mass - yes
     ahead = _group_midranks(no, _ratio(yes, mass, 0.0))
     return _ratio((yes * ahead).sum(axis=1), yes.sum(axis=1) * no.sum(axis=1))
 
 
 def _number_auc(codes: np.ndarray, truth: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """Probability that a true one has a higher code than a false one, ties half (Mann and Whitney 1947)."""
+    """Return the probability that a true one has a higher code than a false one, ties half (Mann and Whitney 1947)."""
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(int(codes.max()) + 1))
     yes = np.add.reduceat((W * truth)[:, order], starts, axis=1)
@@ -259,17 +254,17 @@ def _measured(predictor: np.ndarray, weighted: _Weighted) -> dict[str, np.ndarra
 
 
 def measure(predictor: np.ndarray, outcomes: Outcomes) -> dict[str, float]:
-    """Every metric of one predictor at one origin. Text or integer labels are groups, floats are numbers."""
+    """Measure one predictor at one origin. Text or integer labels are groups, floats are numbers."""
     if not len(outcomes):
         return dict.fromkeys(METRICS, float("nan"))
-    found = _measured(np.asarray(predictor), _Weighted(outcomes, np.ones((1, len(outcomes)))))
-    return {m: float(found[m][0]) for m in METRICS}
+    metrics = _measured(np.asarray(predictor), _Weighted(outcomes, np.ones((1, len(outcomes)))))
+    return {m: float(metrics[m][0]) for m in METRICS}
 
 
 def difference(
     old: np.ndarray, new: np.ndarray, outcomes: Outcomes, *, seed: int = 0, replications: int = REPLICATIONS
 ) -> dict[str, Estimate]:
-    """What each metric of `new` is above that of `old`, with an interval; both are judged on the same draws."""
+    """Return by how much each metric of `new` is above that of `old`, with an interval from the same draws."""
     if len(outcomes) < 2:
         return {m: Estimate(float("nan")) for m in METRICS}
     old, new = np.asarray(old), np.asarray(new)
@@ -282,8 +277,8 @@ def difference(
             rows = range(first, min(first + chunk, replications))
             weighted = _Weighted(outcomes, np.stack([_draw(len(outcomes), seed, r) for r in rows]))
             for side, labels in zip(drawn, (old, new), strict=True):
-                found = _measured(labels, weighted)
-                side.append(np.stack([found[m] for m in METRICS]))
+                metrics = _measured(labels, weighted)
+                side.append(np.stack([metrics[m] for m in METRICS]))
     estimates = {}
     for i, metric in enumerate(METRICS):
         value = float(point[1][metric][0] - point[0][metric][0])
@@ -304,11 +299,11 @@ def judge(
     seed: int = 0,
     replications: int = REPLICATIONS,
 ) -> list[Judged]:
-    """Predictors over rolling origins: the mean over origins of each metric, with an interval.
+    """Judge predictors over rolling origins: the mean over origins of each metric, with an interval.
 
     The interval is a bootstrap over users, the same draws for every predictor: a user drawn twice
-    counts twice at every origin, so the overlap of the origins' periods is in it. What another season would change
-    is not.
+    counts twice at every origin, so the interval covers the overlap of the origins' periods. It does not cover what
+    another season would change.
 
     Args:
         predictors: name to one array per origin, rows as in that origin's outcomes.
@@ -316,34 +311,36 @@ def judge(
         seed: of the draws.
         replications: how many; 0 for no intervals.
     """
-    kept = [i for i, o in enumerate(outcomes) if len(o)]
+    populated = [i for i, o in enumerate(outcomes) if len(o)]
     point: dict[str, list[dict[str, float]]] = {name: [] for name in predictors}
-    drawn = {name: [np.full((len(kept), replications), np.nan) for _ in METRICS] for name in predictors}
-    everyone = np.unique(np.concatenate([outcomes[i].user_id for i in kept])) if kept else np.empty(0, dtype=str)
+    drawn = {name: [np.full((len(populated), replications), np.nan) for _ in METRICS] for name in predictors}
+    everyone = (
+        np.unique(np.concatenate([outcomes[i].user_id for i in populated])) if populated else np.empty(0, dtype=str)
+    )
     with one_thread():
-        for at, i in enumerate(kept):
+        for at, i in enumerate(populated):
             o = outcomes[i]
             place = np.searchsorted(everyone, o.user_id)
             # A baseline that stands beside several strategies is one array: it is measured once.
             mine = {name: np.asarray(labels[i]) for name, labels in predictors.items()}
             given = {id(array): array for array in mine.values()}
             once = _Weighted(o, np.ones((1, len(o))))
-            found = {key: _measured(labels, once) for key, labels in given.items()}
+            measured = {key: _measured(labels, once) for key, labels in given.items()}
             for name, array in mine.items():
-                point[name].append({m: float(v[0]) for m, v in found[id(array)].items()})
+                point[name].append({m: float(v[0]) for m, v in measured[id(array)].items()})
             chunk = max(1, CHUNK_CELLS // len(o))
             for first in range(0, replications, chunk):
                 rows = range(first, min(first + chunk, replications))
                 weighted = _Weighted(o, np.stack([_draw(len(everyone), seed, r)[place] for r in rows]))
-                found = {key: _measured(labels, weighted) for key, labels in given.items()}
+                measured = {key: _measured(labels, weighted) for key, labels in given.items()}
                 for name, array in mine.items():
                     for m, metric in enumerate(METRICS):
-                        drawn[name][m][at, rows.start : rows.stop] = found[id(array)][metric]
-    return [_judged(name, predictors[name], kept, point[name], drawn[name]) for name in predictors]
+                        drawn[name][m][at, rows.start : rows.stop] = measured[id(array)][metric]
+    return [_judged(name, predictors[name], populated, point[name], drawn[name]) for name in predictors]
 
 
 def _draw(users: int, seed: int, replication: int) -> np.ndarray:
-    """(users,) how often each user is drawn in a replication."""
+    """Return (users,) how often each user is drawn in a replication."""
     rng = np.random.default_rng([seed, 11, replication])
     return np.bincount(rng.integers(0, users, users), minlength=users).astype(np.float64)
 
@@ -351,7 +348,7 @@ def _draw(users: int, seed: int, replication: int) -> np.ndarray:
 def _judged(
     name: str,
     labels: Sequence[np.ndarray],
-    kept: Sequence[int],
+    populated: Sequence[int],
     point: Sequence[Mapping[str, float]],
     drawn: Sequence[np.ndarray],
 ) -> Judged:
@@ -368,17 +365,19 @@ def _judged(
         value = float(values[known].mean())
         reach = NORMAL_95 * float(means.std(ddof=1)) if len(means) >= 20 else float("nan")
         estimates[metric] = Estimate(value, value - reach, value + reach)
-    counts = [0 if np.issubdtype(np.asarray(labels[i]).dtype, np.floating) else len(np.unique(labels[i])) for i in kept]
+    counts = [
+        0 if np.issubdtype(np.asarray(labels[i]).dtype, np.floating) else len(np.unique(labels[i])) for i in populated
+    ]
     groups = round(float(np.mean(counts))) if counts else 0
-    return Judged(name, groups, len(kept), estimates)
+    return Judged(name, groups, len(populated), estimates)
 
 
 def outcomes_between(then: pd.DataFrame, later: pd.DataFrame, shares: pd.DataFrame | None = None) -> Outcomes:
-    """What the users of `then` (profiles of O) did up to the day of `later` (profiles of O + horizon).
+    """Return what the users of `then` (profiles of O) did up to the day of `later` (profiles of O + horizon).
 
-    Lifetime totals are subtracted, so nothing but the days between is in it. `shares`: user_category_profiles of
-    the later day (user_id, category, share_90d); right when the horizon is its 90 days. A user who is not in
-    `later` did nothing.
+    Lifetime totals are subtracted, so only the days between count. `shares`: user_category_profiles of the later day
+    (user_id, category, share_90d), which cover the horizon when that is 90 days. A user who is not in `later` did
+    nothing.
     """
     after = later.set_index("user_id").reindex(then["user_id"])
 

@@ -1,24 +1,50 @@
-"""Read what validity needs from the lake: who was known on a day, what they did after it, how a recipe labels them.
+"""Judge segments from the lake: who was known on a day, what they did after it, how a recipe labels them.
 
-The maths is in `validity` and `baselines`; nothing here writes.
+`validity_of_day` gives the rows of `segment_validity`; nothing is written.
+
+Not here: the measures (`evaluation.validity`), the baselines (`evaluation.baselines`), and what the Dagster UI shows
+(`evaluation.validity_assets`).
 """
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.numerics import one_thread
+from seg_assets.core.numerics import fit_seed, one_thread, sample_rows
+from seg_assets.core.tables import TABLES
 from seg_assets.evaluation import baselines
-from seg_assets.evaluation.validity import Outcomes, outcomes_between
+from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
+from seg_assets.evaluation.validity import Outcomes, judge, outcomes_between
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
+from seg_assets.segments.daily.assign import assign_day
 from seg_assets.segments.features import load_columns, load_features
-from seg_assets.segments.fitting.reference import population
+from seg_assets.segments.fitting.fit import fit_challenger, fit_parameters, in_space
+from seg_assets.segments.fitting.outcome import outcome_for
+from seg_assets.segments.fitting.stability import bootstrap
 from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.rules import population
 from seg_assets.segments.strategy import PROFILE_COLUMNS, Clusters, Strategy
+
+TABLE = "segment_validity"
+SCHEMA = TABLES[TABLE].types
+# Metric of `evaluation.validity` to (outcome, metric) of the table.
+PLACES = {
+    "r2": ("spend", "r2"),
+    "r2_crossfit": ("spend", "r2_crossfit"),
+    "spearman": ("spend", "spearman"),
+    "lapse_auc": ("lapse", "auc"),
+    "active_r2": ("activity", "r2"),
+    "mix": ("category_mix", "explained"),
+    "coupon_auc": ("coupon", "auc"),
+}
+# What an analyst would run in an afternoon. Strategies that learn from spend must say more about it than these.
+RIVALS = ("rfm_total", "monetary_quantile", "kmeans_rfm")
+# Replications behind a day's intervals: the standard error is then known to a tenth of itself.
+REPLICATIONS = 50
 
 PROFILES = "user_profiles"
 CATEGORIES = "user_category_profiles"
@@ -27,6 +53,83 @@ HORIZON_DAYS = 90
 TOTALS = ("monetary_all", "orders_all", "active_days_all", "coupons_all")
 # Users judged at most: drawn by hash, the same every day. Intervals say what that costs.
 MOST_USERS = 50_000
+
+
+def validity_of_day(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date, seed: int) -> pd.DataFrame:
+    """Return the rows of segment_validity; none while the horizon has not passed since the calendar began.
+
+    Raises:
+        MissingDaysError: the segments or profiles of the day 90 days ago were never materialized.
+    """
+    empty = pd.DataFrame({c: [] for c in SCHEMA})
+    before = day - dt.timedelta(days=HORIZON_DAYS)
+    if before < lake.start_day:
+        return empty
+    lake.require("user_segments", [before], f"{TABLE} of {day}")
+    origin = load_origin(lake, before, HORIZON_DAYS)
+    if len(origin.frame) < 2:
+        return empty
+    segments = lake.read("user_segments", before, ["strategy", "user_id", "segment_id"])
+    forecast = baselines.bg_nbd_spend(origin.frame, HORIZON_DAYS)
+    singles = {"last_period": baselines.last_period(origin.frame), "bg_nbd": forecast}
+    predictors: dict[str, list[np.ndarray]] = {}
+    by_count: dict[int, Mapping[str, np.ndarray]] = {}
+    for name in strategies:
+        mine = segments[segments["strategy"] == name].set_index("user_id")["segment_id"]
+        if not len(mine):
+            continue
+        labels = mine.reindex(origin.frame["user_id"]).fillna("").to_numpy(dtype=object).astype(str)
+        count = len(np.unique(labels))
+        if count not in by_count:
+            by_count[count] = group_baselines(origin, count, forecast, seed)
+        for predictor, prediction in ({name: labels} | dict(by_count[count]) | singles).items():
+            predictors[f"{name}\n{predictor}"] = [np.asarray(prediction)]
+    judged = judge(predictors, [origin.outcomes], seed=seed, replications=REPLICATIONS)
+    rows = []
+    for result in judged:
+        strategy, predictor = result.predictor.split("\n")
+        for measure, e in result.estimates.items():
+            outcome, metric = PLACES[measure]
+            rows.append((strategy, predictor, result.groups, outcome, metric, e.value, e.lower, e.upper))
+    table = pd.DataFrame(rows, columns=list(SCHEMA)) if rows else empty
+    # Nine decimals: BLAS kernels differ in the last bits between machines, content hashes must not.
+    for column in ("value", "lower", "upper"):
+        table[column] = table[column].astype("float64").round(9) + 0.0
+    return table
+
+
+@dataclass(frozen=True)
+class BesideRivals:
+    """How a strategy that learns from spend explained it, beside the best of RIVALS (cross-fitted R2)."""
+
+    strategy: str
+    own: float
+    best_rival: float
+
+    @property
+    def lost(self) -> bool:
+        """Tell whether the best rival said more."""
+        return self.own < self.best_rival
+
+
+def beside_rivals(table: pd.DataFrame, strategies: Mapping[str, Strategy]) -> list[BesideRivals]:
+    """Compare the strategies that learn from spend with what an analyst would run, by a day's rows of the table."""
+    spend = table[(table["outcome"] == "spend") & (table["metric"] == "r2_crossfit")]
+    compared = []
+    for name, rows in spend.groupby("strategy", sort=True):
+        if name not in strategies or not _learns_from_spend(strategies[str(name)]):
+            continue
+        values = dict(zip(rows["predictor"].tolist(), rows["value"].astype(float).tolist(), strict=True))
+        best = max((values[r] for r in RIVALS if np.isfinite(values.get(r, np.nan))), default=-np.inf)
+        compared.append(BesideRivals(str(name), values.get(str(name), float("nan")), best))
+    return compared
+
+
+def _learns_from_spend(strategy: Strategy) -> bool:
+    return strategy.algorithm == "outcome_tiers" and strategy.parameters.get("outcome", "monetary") == "monetary"
+
+
+# ---- origins -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -39,10 +142,10 @@ class Origin:
 
 
 def load_origin(lake: Lake, day: dt.date, horizon_days: int = HORIZON_DAYS) -> Origin:
-    """The users known on `day` and their outcomes up to day + horizon.
+    """Read the users known on `day` and their outcomes up to day + horizon.
 
     Raises:
-        MissingDaysError: when the profiles of one of the two days were never materialized.
+        MissingDaysError: the profiles of one of the two days were never materialized.
     """
     later = day + dt.timedelta(days=horizon_days)
     then = read_profiles(lake, day)
@@ -51,15 +154,14 @@ def load_origin(lake: Lake, day: dt.date, horizon_days: int = HORIZON_DAYS) -> O
     if horizon_days == HORIZON_DAYS and lake.has(CATEGORIES, later):
         shares = lake.read(CATEGORIES, later, ["user_id", "category", "share_90d"])
     if len(then) > MOST_USERS:
-        hashes = pd.util.hash_array(then["user_id"].to_numpy(dtype=object), hash_key="validity00000000")
-        then = then.iloc[np.sort(np.argsort(hashes, kind="stable")[:MOST_USERS])].reset_index(drop=True)
+        then = then.iloc[sample_rows(then["user_id"], MOST_USERS, "validity00000000")].reset_index(drop=True)
     return Origin(day, then, outcomes_between(then, after, shares))
 
 
 def labels_side_by_side(
     origin: Origin, strategy: Strategy, frame: pd.DataFrame, models: Sequence[SegmentModel]
 ) -> tuple[list[np.ndarray], Outcomes]:
-    """What each model calls the users who take part in clustering, and what those users did since.
+    """Label the users who take part in clustering with each model, beside what those users did since.
 
     Args:
         origin: the day, with the users whose outcomes are known.
@@ -78,12 +180,12 @@ def labels_side_by_side(
 
 
 def read_profiles(lake: Lake, day: dt.date) -> pd.DataFrame:
-    """The columns that outcomes and baselines read, sorted by user_id; a column the shop lacks is null."""
+    """Read the columns of outcomes and baselines, sorted by user_id; a column that the shop lacks is null."""
     return load_columns(lake, day, sorted({*TOTALS, *baselines.COLUMNS}))
 
 
 def group_baselines(origin: Origin, k: int, forecast: np.ndarray, seed: int) -> Mapping[str, np.ndarray]:
-    """Every baseline with k groups; `forecast` is the BG/NBD one."""
+    """Return every baseline with k groups; `forecast` is that of BG/NBD."""
     return {
         **baselines.baseline_labels(origin.frame, k, seed),
         "bg_nbd_quantile": baselines.forecast_labels(forecast, k),
@@ -91,22 +193,22 @@ def group_baselines(origin: Origin, k: int, forecast: np.ndarray, seed: int) -> 
 
 
 def single_baselines(origin: Origin, earlier: Origin | None, forecast: np.ndarray) -> Mapping[str, np.ndarray]:
-    """Baselines whose number of groups is their own, and numbers per user.
+    """Return baselines that choose their number of groups, and numbers per user.
 
-    earlier: an origin whose outcomes end on or before this day, for what is learned from the past.
+    earlier: an origin whose outcomes end on or before this day, from which a baseline may learn.
     """
-    found = {
+    labels = {
         "rfm_cells": baselines.rfm_cells(origin.frame),
         "last_period": baselines.last_period(origin.frame),
         "bg_nbd": forecast,
     }
     learned = earlier is not None and len(earlier.frame) > 0
     threshold = baselines.hiatus_threshold(earlier.frame, earlier.outcomes.lapsed) if learned and earlier else 30.0
-    return {**found, "hiatus_rule": baselines.hiatus(origin.frame, threshold)}
+    return {**labels, "hiatus_rule": baselines.hiatus(origin.frame, threshold)}
 
 
 def fixed_k(strategy: Strategy, k: int) -> Strategy:
-    """The strategy's recipe at exactly k segments: `minimum_share` gives way, or k could not be kept."""
+    """Return the strategy's recipe at exactly k segments, without `minimum_share`, which could ask for fewer."""
     return strategy.model_copy(update={"k": Clusters(min=k, max=k), "minimum_share": 0.0})
 
 
@@ -114,19 +216,16 @@ def fitted_labels(lake: Lake, strategy: Strategy, day: dt.date, users: pd.Series
     """Fit the recipe on `day`, from the lake as of that day, and label the given users.
 
     Raises:
-        MissingDaysError: when a day that the recipe learns from was never materialized.
+        MissingDaysError: a day that the recipe learns from was never materialized.
     """
-    from seg_assets.core.numerics import fit_seed
-    from seg_assets.segments.fitting.fit import fit_challenger
-
     frame = load_features(lake, strategy, day)
-    outcome = algorithms.outcome_for(strategy.algorithm, lake, strategy, day)
-    found = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome, replications=0)
-    if found.model is None:
-        return Labels(np.zeros(len(users), dtype=np.int64), np.full(len(users), "unassigned"), None, found.reason)
+    outcome = outcome_for(strategy.algorithm, lake, strategy, day)
+    fit = fit_challenger(strategy, frame, day, None, (), fit_seed(seed, strategy.name), outcome, replications=0)
+    if fit.model is None:
+        return Labels(np.zeros(len(users), dtype=np.int64), np.full(len(users), "unassigned"), None, fit.reason)
     frame = frame.set_index("user_id", drop=False).loc[users].reset_index(drop=True)
-    nearest = found.model.assign(frame)["segment_id"].to_numpy(dtype=object).astype(str)
-    return Labels(nearest, _with_rules(strategy, frame, found.model, day), found.model, "", frame, outcome)
+    nearest = fit.model.assign(frame)["segment_id"].to_numpy(dtype=object).astype(str)
+    return Labels(nearest, _with_rules(strategy, frame, fit.model, day), fit.model, "", frame, outcome)
 
 
 @dataclass(frozen=True)
@@ -142,56 +241,42 @@ class Labels:
 
 
 def _with_rules(strategy: Strategy, frame: pd.DataFrame, model: SegmentModel, day: dt.date) -> np.ndarray:
-    from seg_assets.segments.daily.assign import assign_day
-
     return assign_day(strategy, frame, model, None, day)["segment_id"].to_numpy(dtype=object).astype(str)
 
 
 def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, replications: int) -> float:
-    """Mean adjusted Rand index of the labels with those of refits on bootstrap samples of the users.
+    """Return the mean adjusted Rand index of the labels with those of refits on bootstrap samples of the users.
 
     A user drawn twice counts twice, in the fit day's features and in the outcome; everyone is labelled.
     """
-    from seg_assets.core.numerics import fit_seed
-    from seg_assets.evaluation.internal import adjusted_rand_index, labels_table
-    from seg_assets.segments.features import clustered_mask
-
     if labels.model is None or labels.frame is None or replications < 1:
         return float("nan")
     space, k = labels.model.space, labels.model.n_clusters
-    users = labels.frame[clustered_mask(strategy, labels.frame)].reset_index(drop=True)
+    users = population(strategy, labels.frame)
     X, X_all = space.transform(users), space.transform(labels.frame)
     base = labels.model.scores(X_all).argmin(axis=1)
-    taught, outcome = None, labels.outcome
-    if outcome is not None:
-        outcome = replace(outcome, X=space.transform(outcome.frame))
-        taught = outcome.frame["user_id"].to_numpy(dtype=object).astype(str)
+    outcome = None if labels.outcome is None else in_space(labels.outcome, space)
     names, seed = users["user_id"].to_numpy(dtype=object).astype(str), fit_seed(seed, strategy.name)
-    agreement = []
-    for replication in range(replications):
-        rng = np.random.default_rng([seed, 13, replication])
-        drawn = rng.integers(0, len(users), len(users))
-        again = outcome
-        if outcome is not None and taught is not None:
-            times = pd.Series(names[drawn]).value_counts().reindex(taught).fillna(0).to_numpy(dtype=np.int64)
-            rows = np.repeat(np.arange(len(taught)), times)
-            again = replace(
-                outcome,
-                frame=outcome.frame.iloc[rows].reset_index(drop=True),
-                values=outcome.values.iloc[rows].reset_index(drop=True),  # noqa: PD011  a field, not DataFrame.values
-                X=None if outcome.X is None else outcome.X[rows],
-            )
-        known = algorithms.module_of(strategy.algorithm).PARAMETERS
-        given = ({"starts": strategy.fit.starts} if "starts" in known else {}) | strategy.parameters
-        fitted = algorithms.fit(strategy.algorithm, X[drawn], k, seed=seed, outcome=again, parameters=given)
-        agreement.append(adjusted_rand_index(labels_table(base, fitted.scores(X_all).argmin(axis=1))))
-    return float(np.mean(agreement))
+
+    def refit(drawn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        teacher = outcome
+        if outcome is not None:
+            known = outcome.frame["user_id"].to_numpy(dtype=object).astype(str)
+            times = pd.Series(names[drawn]).value_counts().reindex(known).fillna(0).to_numpy(dtype=np.int64)
+            teacher = outcome.take(np.repeat(np.arange(len(known)), times))
+        parameters = fit_parameters(strategy)
+        fitted = algorithms.fit(strategy.algorithm, X[drawn], k, seed=seed, outcome=teacher, parameters=parameters)
+        return fitted.scores(X_all).argmin(axis=1)
+
+    generators = (np.random.default_rng([seed, 13, replication]) for replication in range(replications))
+    refits = bootstrap(len(users), len(users), generators, refit)
+    return float(np.mean([adjusted_rand_index(labels_table(base, others)) for _, others in refits]))
 
 
 def boosted_ceiling(lake: Lake, strategy: Strategy, origin: Origin, seed: int) -> np.ndarray:
-    """What the profiles could say at best: gradient boosting (Friedman 2001) on every number in them.
+    """Forecast spend as well as the profiles allow: gradient boosting (Friedman 2001) on every number in them.
 
-    Not a fair rival: it learns from what other users did in the very days it predicts (five folds over users).
+    No fair rival: the forecast learns from what other users did in the very days it predicts (five folds over users).
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -209,5 +294,5 @@ def boosted_ceiling(lake: Lake, strategy: Strategy, origin: Origin, seed: int) -
 
 
 def origin_days(first: dt.date, last: dt.date, step_days: int) -> Sequence[dt.date]:
-    """Every `step_days` from first to last, both ends within."""
+    """Return every `step_days`-th day from first to last."""
     return [first + dt.timedelta(days=n) for n in range(0, (last - first).days + 1, step_days)]

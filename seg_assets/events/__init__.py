@@ -1,1 +1,1 @@
-"""Landing files to the event contract: raw_events, rejected_events, raw_users, raw_products."""
+"""Turn landing files into tables of the event contract: events, rejected lines, files, users and products."""

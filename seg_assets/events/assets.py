@@ -1,12 +1,15 @@
 """The events room in Dagster: raw_events with rejected_events and landed_files, raw_users, raw_products.
 
-Thin: `read.py` reads, this publishes and tells the UI. raw_events is published last of the three tables of a read:
-it is what other rooms wait for, so a kill in between leaves a day that is read again, never a half one.
+Reads through the reader, publishes, and shows numbers in the UI. raw_events is published last of the three tables of a
+read: other rooms wait for that one, so a kill in between leaves a day that is read again, never a half one.
+
+Not here: how lines become events (`events.reader`).
 """
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -14,15 +17,18 @@ from pydantic import Field
 
 from seg_assets.core.days import ONE_DAY
 from seg_assets.core.settings import Settings
+from seg_assets.core.text import markdown_table
+from seg_assets.events.accounts import DayRead, FileAccount, Rejections
 from seg_assets.events.archived import refuse_losses, refuse_lost_table
 from seg_assets.events.contract import (
     RAW_EVENTS,
-    RAW_PRODUCTS,
-    RAW_USERS,
     REJECTED_EVENTS,
 )
-from seg_assets.events.landing import LANDING_KEY, PRODUCTS, REFUSED_KEY, STAT_KEY, USERS, kinds_of_table
-from seg_assets.events.reader import DayRead, FileAccount, Reader, TableRead, seal, small_steps
+from seg_assets.events.landing import KINDS_OF_TABLE, LANDING_KEY, REFUSED_KEY, STAT_KEY
+from seg_assets.events.reader import Reader
+from seg_assets.events.source import KEYED_TABLES, PRODUCTS, USERS
+from seg_assets.events.store import ACCEPTED, FILES, REJECTED, close_file_access
+from seg_assets.lake.provenance import Provenance
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     IO_RETRY,
@@ -100,24 +106,23 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     )  # fmt: skip
     @user_errors
     def landing_to_events(context: dg.AssetExecutionContext, config: LandingConfig, shop: Shop):
-        settings, lake = shop.settings(), shop.lake()
+        lake = shop.lake()
         by_table: dict[str, list[DayResult]] = {"landed_files": [], "rejected_events": [], "raw_events": []}
-        with Reader.of(settings) as reader, sealed(lake) as con:
+        with Reader.of(shop.settings()) as reader, connect_to_lake_only(lake) as con:
             for day in log_progress(context, days_of_run(context)):
-                with small_steps(con, reader.size(day, kinds_of_table("landed_files"))):
-                    for table, result in read_and_publish(reader, lake, day, con, config.forget_vanished).items():
-                        by_table[table].append(result)
+                for table, result in read_and_publish(reader, lake, day, con, config.forget_vanished).items():
+                    by_table[table].append(result)
         return tuple(report_days(context, dg.AssetKey(t), results) for t, results in by_table.items())
 
     return landing_to_events
 
 
 @contextlib.contextmanager
-def sealed(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection of its own, for a whole run, that reads and writes the lake and no other file."""
+def connect_to_lake_only(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a connection of its own, for a whole run, that reads and writes the lake and no other file."""
     with lake.connect(private=True) as con:
         if not lake.remote:
-            seal(con, lake.root)
+            close_file_access(con, lake.root)
         yield con
 
 
@@ -125,67 +130,55 @@ def read_and_publish(
     reader: Reader, lake: Lake, day: dt.date, con: duckdb.DuckDBPyConnection, forget_vanished: bool = False
 ) -> dict[str, DayResult]:
     """Read one day and replace it in landed_files, rejected_events and, last, raw_events."""
-    results = {}
     read = reader.read_day(day, con)
     if not forget_vanished:
         refuse_losses(reader, lake, day, con)
-    queries = {
-        "landed_files": "select * from seg_files",
-        "rejected_events": "select * from seg_rejected",
-        "raw_events": "select * from seg_accepted",
+    files = dg.MetadataValue.md(_files_table(read.files))
+    reasons = dg.MetadataValue.md(_reasons_table(read.rejections))
+    accepted = con.execute(f"select * exclude (extra) from {ACCEPTED} order by event_time, event_id limit 5").fetchall()
+    rejected = con.execute(f"select * from {REJECTED} order by source_file, line limit 5").fetchall()
+    lines = read.total("lines_read")
+    events: dict[str, object] = {
+        "events": read.total("accepted"),
+        "lines_read": lines,
+        "lines_rejected": read.total("rejected"),
+        "lines_duplicate": read.total("duplicates"),
+        "rejected_share": read.total("rejected") / lines if lines else 0.0,
+        "files": files,
+        "sample": _sample([c for c in RAW_EVENTS if c != "extra"], accepted),
     }
-    for table, query in queries.items():
-        kinds = kinds_of_table(table)
-        done = lake.publish(
-            con,
-            table,
-            day,
-            query,
-            inputs={LANDING_KEY: read.digest_of(kinds)},
-            extra={STAT_KEY: read.stat_of(kinds), "landing_files": len(read.files)}
-            | ({REFUSED_KEY: read.refused} if read.refused and table == "raw_events" else {}),
-        )
-        metadata = {"day": str(day), "dagster/partition_row_count": done.rows, "content_hash": done.content_hash}
-        results[table] = DayResult(day, metadata, data_version=done.content_hash)
-    sample = con.execute("select * exclude (extra) from seg_accepted order by event_time, event_id limit 5").fetchall()
-    bad = con.execute("select * from seg_rejected order by source_file, line limit 5").fetchall()
-    results["raw_events"] = DayResult(
-        day,
-        {**results["raw_events"].metadata, **_events_metadata(read, sample)},
-        _checks(read),
-        results["raw_events"].data_version,
-    )
-    results["rejected_events"] = DayResult(
-        day,
-        {**results["rejected_events"].metadata, "reasons": dg.MetadataValue.md(reasons_table(read.reasons)),
-         "sample": dg.MetadataValue.md(_markdown(list(REJECTED_EVENTS), bad))},
-        data_version=results["rejected_events"].data_version,
-    )  # fmt: skip
-    results["landed_files"] = DayResult(
-        day,
-        {**results["landed_files"].metadata, "files": dg.MetadataValue.md(files_table(read.files))},
-        data_version=results["landed_files"].data_version,
-    )
+    if read.rejections:
+        events["rejection_reasons"] = reasons
+    if not read.total("accepted"):
+        events["empty_day"] = "no event on this day"
+    tables = {
+        "landed_files": (FILES, {"files": files}),
+        "rejected_events": (REJECTED, {"reasons": reasons, "sample": _sample(list(REJECTED_EVENTS), rejected)}),
+        "raw_events": (ACCEPTED, events),
+    }
+    results = {}
+    for table, (relation, metadata) in tables.items():
+        kinds = KINDS_OF_TABLE[table]
+        origin = _origin(read.digest_of(kinds), read.stat_of(kinds), read.files)
+        if table == "raw_events" and read.unusable:
+            origin["extra"][REFUSED_KEY] = read.unusable
+        published = lake.publish(con, table, day, f"select * from {relation}", **origin)
+        results[table] = _result(day, published, metadata, _checks(read) if table == "raw_events" else ())
     return results
 
 
-def _events_metadata(read: DayRead, sample: Sequence[tuple]) -> dict[str, object]:
-    lines, rejected = read.total("lines_read"), read.total("rejected")
-    columns = [c for c in RAW_EVENTS if c != "extra"]
-    metadata: dict[str, object] = {
-        "events": read.total("accepted"),
-        "lines_read": lines,
-        "lines_rejected": rejected,
-        "lines_duplicate": read.total("duplicates"),
-        "rejected_share": rejected / lines if lines else 0.0,
-        "files": dg.MetadataValue.md(files_table(read.files)),
-        "sample": dg.MetadataValue.md(_markdown(columns, sample)),
-    }
-    if read.reasons:
-        metadata["rejection_reasons"] = dg.MetadataValue.md(reasons_table(read.reasons))
-    if not read.total("accepted"):
-        metadata["empty_day"] = "no event on this day"
-    return metadata
+def _origin(digest: str, stat: str, files: Sequence[FileAccount]) -> dict[str, dict[str, Any]]:
+    """Return what a published day says of the landing files that it was read from."""
+    return {"inputs": {LANDING_KEY: digest}, "extra": {STAT_KEY: stat, "landing_files": len(files)}}
+
+
+def _result(
+    day: dt.date, published: Provenance, metadata: Mapping[str, object], checks: Sequence[Check] = ()
+) -> DayResult:
+    """Return what the UI shows of a published day."""
+    content = published.content_hash
+    always = {"day": str(day), "dagster/partition_row_count": published.rows, "content_hash": content}
+    return DayResult(day, {**always, **metadata}, checks, content)
 
 
 def _checks(read: DayRead) -> list[Check]:
@@ -204,7 +197,7 @@ def _checks(read: DayRead) -> list[Check]:
             "rejected_share_is_small",
             share <= MAX_REJECTED_SHARE,
             {"rejected_share": share, "limit": MAX_REJECTED_SHARE, "remedy": remedy},
-            dg.AssetCheckSeverity.ERROR if read.refused else dg.AssetCheckSeverity.WARN,
+            dg.AssetCheckSeverity.ERROR if read.unusable else dg.AssetCheckSeverity.WARN,
         ),
         Check("day_is_not_empty", accepted > 0, {"events": accepted, "files": len(read.files)}),
     ]
@@ -230,15 +223,13 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
     )
     @user_errors
     def raw_table(context: dg.AssetExecutionContext, config: LandingConfig, shop: Shop) -> dg.MaterializeResult:
-        settings, lake = shop.settings(), shop.lake()
+        lake = shop.lake()
         results = []
-        with Reader.of(settings) as reader, sealed(lake) as con:
+        with Reader.of(shop.settings()) as reader, connect_to_lake_only(lake) as con:
             for day in log_progress(context, days_of_run(context)):
-                before = lake.provenance(name, day - ONE_DAY) if day > lake.start_day else None
-                with small_steps(con, reader.size(day, (kind,)), before.rows if before else 0):
-                    if not config.forget_vanished:
-                        refuse_lost_table(reader, lake, kind, day, name)
-                    results.append(publish_table_day(reader, lake, name, kind, day, con))
+                if not config.forget_vanished:
+                    refuse_lost_table(reader, lake, kind, day, name)
+                results.append(publish_table_day(reader, lake, name, kind, day, con))
         return report_days(context, dg.AssetKey(name), results)
 
     return raw_table
@@ -253,68 +244,46 @@ def publish_table_day(
         lake.require(name, [day - ONE_DAY], f"{name} of {day}")
         yesterday = f"select * exclude (day) from {lake.scan(name, [day - ONE_DAY])}"
     read = reader.read_table(kind, day, con, yesterday)
-    done = lake.publish(
-        con,
-        name,
-        day,
-        read.query,
-        inputs={LANDING_KEY: read.digest},
-        extra={STAT_KEY: read.stat, "landing_files": len(read.files)},
-    )
-    columns = list(RAW_USERS if kind == USERS else RAW_PRODUCTS)
+    published = lake.publish(con, name, day, read.query, **_origin(read.digest, read.stat, read.files))
     # The first rows of the file are the first by key.
-    sample = con.execute(f"select * exclude (day) from {lake.scan(name, [day])} limit 5").fetchall()
-    return DayResult(
-        day, _table_metadata(day, read, done.rows, done.content_hash, columns, sample), (), done.content_hash
-    )
-
-
-def _table_metadata(
-    day: dt.date, read: TableRead, rows: int, content: str, columns: Sequence[str], sample: Sequence[tuple]
-) -> dict[str, object]:
+    rows = con.execute(f"select * exclude (day) from {lake.scan(name, [day])} limit 5").fetchall()
     metadata: dict[str, object] = {
-        "day": str(day),
-        "dagster/partition_row_count": rows,
-        "content_hash": content,
         "lines_read": sum(f.lines_read for f in read.files),
         "lines_rejected": sum(f.rejected for f in read.files),
-        "sample": dg.MetadataValue.md(_markdown(columns, sample)) if sample else "no rows",
+        "sample": _sample(list(KEYED_TABLES[kind][0]), rows) if rows else "no rows",
     }
     if read.files:
-        metadata["files"] = dg.MetadataValue.md(files_table(read.files))
-    if read.reasons:
-        metadata["rejection_reasons"] = dg.MetadataValue.md(reasons_table(read.reasons))
-    return metadata
+        metadata["files"] = dg.MetadataValue.md(_files_table(read.files))
+    if read.rejections:
+        metadata["rejection_reasons"] = dg.MetadataValue.md(_reasons_table(read.rejections))
+    return _result(day, published, metadata)
 
 
 # ---- tables for people ----------------------------------------------------------------------------------------
 
 
-def files_table(files: Sequence[FileAccount]) -> str:
-    """Accounts of files as markdown, at most 50 files."""
+def _files_table(files: Sequence[FileAccount]) -> str:
+    """Return accounts of files as a table, at most 50 files."""
     rows = [
         (f.source_file, f.feed, f.lines_read, f.accepted, f.rejected, f.duplicates, ", ".join(f.unmapped[:8]))
         for f in files[:50]
     ]
     more = f"\n\nand {len(files) - 50} more files" if len(files) > 50 else ""
     head = ["file", "feed", "lines read", "accepted", "rejected", "duplicates", "unmapped columns"]
-    return _markdown(head, rows) + more
+    return (markdown_table(head, rows) if rows else "none") + more
 
 
-def reasons_table(reasons: Sequence[tuple[str, str, int, str, int]]) -> str:
-    """Reasons of rejections as markdown, most frequent first, at most 20."""
-    rows = [(reason, column, n, f"{file}:{line}") for reason, column, n, file, line in reasons[:20]]
-    return _markdown(["reason", "field", "lines", "first seen"], rows)
+def _reasons_table(rejections: Sequence[Rejections]) -> str:
+    """Return the reasons of rejections as a table, most frequent first, at most 20."""
+    rows = [(r.reason, r.column, r.lines, f"{r.first_file}:{r.first_line}") for r in rejections[:20]]
+    return markdown_table(["reason", "field", "lines", "first seen"], rows) if rows else "none"
 
 
-def _markdown(columns: Sequence[str], rows: Sequence[tuple]) -> str:
-    def cell(value: object) -> str:
+def _sample(columns: Sequence[str], rows: Sequence[tuple]) -> dg.MarkdownMetadataValue:
+    """Return some rows as a table; null is empty, and a text stops after 80 characters."""
+
+    def short(value: object) -> object:
         text = "" if value is None else str(value)
-        text = text if len(text) <= 80 else text[:77] + "..."
-        return text.replace("|", "\\|").replace("\n", " ").replace("\r", " ").replace("`", "'")
+        return text if len(text) <= 80 else text[:77] + "..."
 
-    if not rows:
-        return "none"
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(cell(v) for v in row) + " |" for row in rows]
-    return "\n".join(lines)
+    return dg.MetadataValue.md(markdown_table(columns, [[short(v) for v in row] for row in rows]) if rows else "none")

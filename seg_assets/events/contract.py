@@ -1,7 +1,9 @@
-"""The event contract: names, types and allowed values of everything the rest of the project reads.
+"""State the event contract: names, types and allowed values of everything the rest of the project reads.
 
 Names are GA4's e-commerce names where one exists. Money is exact: DECIMAL(18,2), so that sums do not depend on
-order. Nothing here reads a file.
+order.
+
+Not here: how a shop's own columns become these (`events.source`).
 """
 
 from seg_assets.core.tables import TABLES

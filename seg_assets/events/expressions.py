@@ -1,9 +1,11 @@
-"""Mapping expressions: what a source YAML may say in SQL, and nothing more.
+"""Check mapping expressions: what a source YAML may say in SQL, and nothing more.
 
 An expression is one scalar computation over the columns of one line. DuckDB's own parser reads it; the tree is
 then walked, and whatever is not on the list below is refused: a subquery, a second statement, an aggregate, a
 function that reads a file, a setting, the clock or a random number. So a source YAML cannot read anything but the
 line it maps, and the same line always gives the same event.
+
+Not here: how expressions become the SQL of a feed (`events.mapping`).
 """
 
 import functools
@@ -74,6 +76,11 @@ class ExpressionError(ValueError):
     """An expression that a source may not use; the text says why."""
 
 
+def quoted(name: str) -> str:
+    """Return any column name of a file, quoted for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 @dataclass(frozen=True)
 class Expression:
     """A checked expression: its SQL text and the columns it reads, in order of first use."""
@@ -84,7 +91,7 @@ class Expression:
 
     @classmethod
     def parse(cls, text: str) -> "Expression":
-        """Check `text`.
+        """Check a text and return it as an expression.
 
         Raises:
             ExpressionError: when it is not one scalar expression over the columns of a line.
@@ -125,11 +132,11 @@ class Expression:
 
 
 def _compute_once(text: str, columns: list[str]) -> None:
-    """Compute an expression on a line of nulls: a constant pattern or type that is none fails on every line.
+    """Compute an expression on a line of nulls: with a constant pattern or type that is none, every line would fail.
 
-    What depends on the columns' types cannot be told before there is a file, and passes.
+    What depends on the columns' types cannot be judged before there is a file, and passes.
     """
-    row = ", ".join('null::varchar as "' + c.replace('"', '""') + '"' for c in columns) or "1"
+    row = ", ".join(f"null::varchar as {quoted(c)}" for c in columns) or "1"
     with duckdb.connect(":memory:") as con:
         con.execute("pragma disable_optimizer")  # it would not compute what is null anyway
         try:
@@ -156,12 +163,14 @@ def check_time_format(form: str) -> None:
 
 
 def _serialize(text: str) -> str:
+    """Return the parse tree of an expression as DuckDB writes it in JSON."""
     with duckdb.connect(":memory:") as con:
         row = con.execute("select json_serialize_sql('select ' || ?)", [text]).fetchone()
     return row[0] if row else "{}"
 
 
 def _outside_quotes(text: str) -> str:
+    """Return a text without what stands in quotes."""
     out, quote = [], ""
     for char in text:
         if quote:
@@ -174,7 +183,7 @@ def _outside_quotes(text: str) -> str:
 
 
 def _columns(node: Any) -> Iterator[str]:
-    """Columns of a parse tree; raises ExpressionError at the first node that is not allowed."""
+    """Yield the columns of a parse tree; raise ExpressionError at the first node that is not allowed."""
     if isinstance(node, list):
         for part in node:
             yield from _columns(part)
@@ -185,8 +194,8 @@ def _columns(node: Any) -> Iterator[str]:
     if kind is not None:
         if kind not in _ALLOWED:
             names = {"SUBQUERY": "a subquery", "WINDOW": "a window function", "STAR": "*"}
-            said = names.get(kind, str(kind).lower())
-            raise ExpressionError(f"{said} is not allowed; one scalar expression over the columns of a line is")
+            node_name = names.get(kind, str(kind).lower())
+            raise ExpressionError(f"{node_name} is not allowed; one scalar expression over the columns of a line is")
         if kind == "COLUMN_REF":
             names = node["column_names"]
             if len(names) != 1:
@@ -212,7 +221,7 @@ def _columns(node: Any) -> Iterator[str]:
 
 @functools.cache
 def _functions() -> frozenset[str]:
-    """Names that an expression may call: built-in, scalar, and the same answer for the same input."""
+    """Return the names that an expression may call: built-in, scalar, and the same answer for the same input."""
     with duckdb.connect(":memory:") as con:
         rows = con.execute(
             "select lower(function_name), bool_and(function_type = 'scalar' and stability = 'CONSISTENT') "

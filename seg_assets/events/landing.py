@@ -1,7 +1,9 @@
-"""Which landing files a day has, and whether they changed: names, sizes, times and content hashes, no parsing.
+"""List the landing files of a day, and tell whether they changed: names, sizes, times and content hashes, no parsing.
 
 A day's fingerprint (`landing_stat`) is cheap: path, size and modification time of its files. The digest is exact:
 the SHA-256 of each file. Both include the source's mapping, so that a day is stale when the YAML changed.
+
+Not here: what files hold (`events.reader`), and which days to read anew (`events.changes`).
 """
 
 import datetime as dt
@@ -13,15 +15,24 @@ from pathlib import Path
 
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, LandingError
-from seg_assets.events.source import IGNORED_ENDINGS, PRODUCTS, USERS, EventFeed, FilePattern, Source
+from seg_assets.events.file_pattern import FilePattern
+from seg_assets.events.source import IGNORED_ENDINGS, PRODUCTS, USERS, EventFeed, Source
 
 EVENTS = "events"
 # The key of the landing files in a footer; Input("landing", "files").key.
 LANDING_KEY = "landing:files"
 # The cheap fingerprint of the files a day was read from, in the footer's `extra`.
 STAT_KEY = "landing_stat"
-# Why no other room may read a day of raw_events, in the footer's `extra`; not there when they may.
+# Why no other room may read a day of raw_events, in the footer's `extra`; absent when they may.
 REFUSED_KEY = "refused"
+# Which kinds of feed each lake table of this room is read from.
+KINDS_OF_TABLE = {
+    "landed_files": (EVENTS, USERS, PRODUCTS),
+    "rejected_events": (EVENTS, USERS, PRODUCTS),
+    "raw_events": (EVENTS,),
+    "raw_users": (USERS,),
+    "raw_products": (PRODUCTS,),
+}
 
 
 @dataclass(frozen=True)
@@ -36,12 +47,12 @@ class LandingFile:
     day: dt.date | None
 
     def stat_key(self) -> tuple[str, int, int]:
-        """What the cheap fingerprint is made of."""
+        """Return what the cheap fingerprint is made of."""
         return (self.relative, self.size, self.mtime_ns)
 
 
 def check_landing(landing: Path) -> None:
-    """Raise LandingError unless the landing folder is there and can be listed."""
+    """Raise LandingError unless the landing folder exists and can be listed."""
     if not landing.is_dir():
         what = "is not a folder" if landing.exists() else "does not exist"
         raise LandingError(f"landing = {landing}: {what}; create it, or set SEG_ASSETS_LANDING to where files land")
@@ -49,15 +60,22 @@ def check_landing(landing: Path) -> None:
         raise LandingError(f"landing = {landing}: cannot be listed; mend its permissions")
 
 
-def relative_name(path: Path, landing: Path) -> str:
-    """Path below the landing folder with /, always valid text."""
-    name = path.relative_to(landing).as_posix()
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def files_of(source: Source, landing: Path, feed: str, day: dt.date | None = None) -> list[LandingFile]:
+    """Return the files of one feed, sorted by name; with `day`, those that can hold that day."""
+    spec = source.all_feeds()[feed]
+    by_name = not (isinstance(spec, EventFeed) and spec.many_days)
+    files: dict[str, LandingFile] = {}
+    for pattern in spec.files:
+        glob = pattern.glob(day) if day is not None else pattern.glob_any()
+        for file in _find(landing, pattern, glob, feed, by_name=by_name):
+            if day is None or file.day is None or file.day == day:
+                files[file.relative] = file
+    return [files[name] for name in sorted(files)]
 
 
 def _find(landing: Path, pattern: FilePattern, glob: str, feed: str, *, by_name: bool) -> Iterator[LandingFile]:
     for path in landing.glob(glob):
-        relative = relative_name(path, landing)
+        relative = _relative_name(path, landing)
         if relative.endswith(IGNORED_ENDINGS) or not pattern.matches(relative):
             continue
         try:
@@ -67,28 +85,21 @@ def _find(landing: Path, pattern: FilePattern, glob: str, feed: str, *, by_name:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise LandingError(f"{path}: cannot be read: {error}; mend its permissions or remove it") from None
+            raise _unreadable(path, error) from None
         day = pattern.day_of(relative) if by_name else None
         if by_name and pattern.has_day and day is None:
             continue
         yield LandingFile(feed, relative, path, stat.st_size, stat.st_mtime_ns, day)
 
 
-def files_of(source: Source, landing: Path, feed: str, day: dt.date | None = None) -> list[LandingFile]:
-    """Files of one feed, sorted by name; with `day`, those that can hold that day."""
-    spec = source.all_feeds()[feed]
-    by_name = not (isinstance(spec, EventFeed) and spec.many_days)
-    found: dict[str, LandingFile] = {}
-    for pattern in spec.files:
-        glob = pattern.glob(day) if day is not None else pattern.glob_any()
-        for file in _find(landing, pattern, glob, feed, by_name=by_name):
-            if day is None or file.day is None or file.day == day:
-                found[file.relative] = file
-    return [found[name] for name in sorted(found)]
+def _relative_name(path: Path, landing: Path) -> str:
+    """Return the path below the landing folder with /, always valid text."""
+    name = path.relative_to(landing).as_posix()
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def name_parts(spec: EventFeed, relative: str) -> dict[str, str]:
-    """What a coarse name (a month, a year) fixes: strftime directive to value."""
+    """Return what a coarse name (a month, a year) fixes: strftime directive to value."""
     for pattern in spec.files:
         match = pattern.regex.match(relative)
         if match and pattern.has_day:
@@ -96,11 +107,10 @@ def name_parts(spec: EventFeed, relative: str) -> dict[str, str]:
     return {}
 
 
-def feeds_of(source: Source, kind: str) -> list[str]:
-    """Feed names of `events`, `users` or `products`."""
-    if kind == EVENTS:
-        return sorted(source.feeds)
-    return [kind] if getattr(source, kind) is not None else []
+def feeds_by_kind(source: Source) -> dict[str, list[str]]:
+    """Return the names of the feeds of `events`, and of `users` and `products` where there are any."""
+    tables = {kind: [kind] for kind in (USERS, PRODUCTS) if getattr(source, kind) is not None}
+    return {EVENTS: sorted(source.feeds)} | tables
 
 
 def one_feed_each(files: Iterable[LandingFile]) -> None:
@@ -115,25 +125,26 @@ def one_feed_each(files: Iterable[LandingFile]) -> None:
             )
 
 
-def day_files(source: Source, landing: Path, day: dt.date, kinds: Sequence[str] = (EVENTS,)) -> list[LandingFile]:
-    """All files that can hold lines of a day, of these kinds."""
-    found = [f for kind in kinds for name in feeds_of(source, kind) for f in files_of(source, landing, name, day)]
-    one_feed_each(found)
-    return found
+def day_files(source: Source, landing: Path, day: dt.date, kinds: Sequence[str]) -> list[LandingFile]:
+    """Return all files that can hold lines of a day, of these kinds."""
+    feeds = feeds_by_kind(source)
+    files = [f for kind in kinds for name in feeds.get(kind, ()) for f in files_of(source, landing, name, day)]
+    one_feed_each(files)
+    return files
 
 
 def day_stat(source: Source, files: Iterable[LandingFile], time_zone: str) -> str:
-    """Cheap fingerprint of a day's files and of the mapping."""
+    """Return the cheap fingerprint of a day's files and of the mapping."""
     return digest([source.digest(), time_zone, sorted(f.stat_key() for f in files)])
 
 
 def files_digest(source: Source, contents: Mapping[str, str], time_zone: str) -> str:
-    """Exact digest of a day's files: relative name to content hash."""
+    """Return the exact digest of a day's files, from the content hash of each by its relative name."""
     return digest([source.digest(), time_zone, sorted(contents.items())])
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file.
+    """Return the SHA-256 of a file.
 
     Raises:
         LandingError: when it cannot be read.
@@ -142,50 +153,29 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
-        raise LandingError(f"{path}: cannot be read: {error}; mend its permissions or remove it") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> LandingError:
+    return LandingError(f"{path}: cannot be read: {error}; mend its permissions or remove it")
 
 
 def required_feeds(source: Source) -> list[str]:
-    """Event feeds for which a day without a file is 'no data yet'."""
-    return [n for n in sorted(source.feeds) if source.feeds[n].closed_days == "error"]
+    """Return the event feeds, with the day in their files' names, for which a day without a file is 'no data yet'."""
+    feeds = source.feeds
+    return [name for name in sorted(feeds) if feeds[name].closed_days == "error" and not feeds[name].many_days]
 
 
-def landing_state(source: Source, landing: Path, time_zone: str = "UTC") -> dict[dt.date, str]:
-    """Cheap fingerprint of every day that has a dated file, oldest first.
+def missing_feeds(source: Source, landing: Path, day: dt.date) -> list[str]:
+    """Return the required feeds that have no file for this day."""
+    return [name for name in required_feeds(source) if not files_of(source, landing, name, day)]
 
-    Files that hold many days say nothing of their days by name; they count for every day found otherwise, and
-    `undated_stat` tells when they changed.
+
+def all_files(source: Source, landing: Path) -> list[LandingFile]:
+    """Return the files of every feed, whatever their day.
 
     Raises:
         LandingError: the landing folder cannot be read.
     """
     check_landing(landing)
-    by_day: dict[dt.date, list[LandingFile]] = {}
-    for name in source.all_feeds():
-        for file in files_of(source, landing, name):
-            if file.day is not None:
-                by_day.setdefault(file.day, []).append(file)
-    return {day: day_stat(source, by_day[day], time_zone) for day in sorted(by_day)}
-
-
-def undated_files(source: Source, landing: Path) -> list[LandingFile]:
-    """Files whose day is in no name: event files that hold many days, and undated users and products."""
-    return [f for name in source.all_feeds() for f in files_of(source, landing, name) if f.day is None]
-
-
-def missing_feeds(source: Source, landing: Path, day: dt.date) -> list[str]:
-    """Required feeds, with the day in their files' names, that have no file for this day."""
-    return [
-        n for n in required_feeds(source) if not source.feeds[n].many_days and not files_of(source, landing, n, day)
-    ]
-
-
-def kinds_of_table(table: str) -> tuple[str, ...]:
-    """Which kinds of feed a lake table of this room is read from."""
-    return {
-        "raw_events": (EVENTS,),
-        "raw_users": (USERS,),
-        "raw_products": (PRODUCTS,),
-        "rejected_events": (EVENTS, USERS, PRODUCTS),
-        "landed_files": (EVENTS, USERS, PRODUCTS),
-    }[table]
+    return [file for name in source.all_feeds() for file in files_of(source, landing, name)]

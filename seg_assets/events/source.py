@@ -1,12 +1,13 @@
-"""The source YAML: which landing files a shop has, and how their columns become events, users and products.
+"""Read a source YAML: which landing files a shop has, and how their columns become events, users and products.
 
-Everything a source may say is a field here, with its default and its reason; docs/sources.md is the same for
+Everything a source may say is a field below, with its default and its reason; docs/sources.md is the same for
 readers. A wrong YAML is refused when it is loaded (ConfigError: file, field, value, what is allowed), never at the
-first file. Nothing here reads landing files.
+first file.
+
+Not here: what an expression may compute (`events.expressions`), and names of files (`events.file_pattern`).
 """
 
 import codecs
-import datetime as dt
 import functools
 import re
 from collections.abc import Mapping
@@ -15,23 +16,24 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from seg_assets.core.days import zone_names
+from seg_assets.core.days import Zone
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.settings import describe_validation
 from seg_assets.core.yaml_file import read_yaml
 from seg_assets.events.contract import EVENT_TYPES, RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
 from seg_assets.events.expressions import Expression, ExpressionError, check_time_format
+from seg_assets.events.file_pattern import FilePattern
 
 SHIPPED = Path(__file__).parent.parent / "sources"
 # Texts that exports write for "nothing" in CSV, which knows no null of its own.
 CSV_NULLS = ("", "NULL", "null", "\\N", "NaN", "nan", "None", "N/A", "n/a")
 USERS, PRODUCTS = "users", "products"
+# Contract and key of the tables that are no events.
+KEYED_TABLES = {USERS: (RAW_USERS, "user_id"), PRODUCTS: (RAW_PRODUCTS, "product_id")}
 # Endings of files that are still being written or are no data; never read.
 IGNORED_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")
 
-_DAY = re.compile(r"\{day(?::([^{}]*))?\}")
-_DIRECTIVES = {"Y": r"\d{4}", "m": r"\d{2}", "d": r"\d{2}", "y": r"\d{2}", "j": r"\d{3}"}
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -39,89 +41,6 @@ Format = Literal["csv", "jsonl", "parquet"]
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FilePattern(_Model):
-    """A path relative to the landing folder, with `{day}` and the globs * and ?."""
-
-    text: str
-
-    @field_validator("text")
-    @classmethod
-    def _plain(cls, value: str) -> str:
-        if not value or value.startswith(("/", "~")) or ".." in Path(value).parts or "\\" in value:
-            raise ValueError("a path relative to the landing folder, with / and without ..")
-        rest = _DAY.sub("", value)
-        if "{" in rest or "}" in rest or "[" in rest or "]" in rest:
-            raise ValueError("only {day} or {day:%Y%m%d} may stand in braces, and the globs are * and ?")
-        if "**" in value:
-            raise ValueError("** is not read; name each folder, or use * for one of them")
-        for match in _DAY.finditer(value):
-            form = match.group(1)
-            if form is not None:
-                used = re.findall(r"%(.)", form)
-                if not used or any(d not in _DIRECTIVES for d in used):
-                    raise ValueError(f"{{day:{form}}}: use the directives %Y %m %d %y %j, for example {{day:%Y%m%d}}")
-        return value
-
-    @property
-    def has_day(self) -> bool:
-        """Whether the name speaks of a day or a longer period."""
-        return _DAY.search(self.text) is not None
-
-    @property
-    def names_one_day(self) -> bool:
-        """Whether the name fixes one day (a month in the name does not)."""
-        used = set(re.findall(r"%(.)", "".join(m.group(1) or "%Y%m%d" for m in _DAY.finditer(self.text))))
-        return bool(used & {"Y", "y"}) and ({"m", "d"} <= used or "j" in used)
-
-    def glob(self, day: dt.date) -> str:
-        """The pattern of the files of one day, as a glob."""
-        return _DAY.sub(lambda m: day.strftime(m.group(1) or "%Y-%m-%d"), self.text)
-
-    def glob_any(self) -> str:
-        """The pattern of the files of every day, as a glob."""
-        # {day}*.csv becomes *.csv: two stars would mean folders
-        return re.sub(r"\*+", "*", _DAY.sub("*", self.text))
-
-    @functools.cached_property
-    def regex(self) -> re.Pattern[str]:
-        """What a matching relative path looks like, with the parts of the day as groups."""
-        out, at = [], 0
-        for n, match in enumerate(_DAY.finditer(self.text)):
-            out.append(_glob_regex(self.text[at : match.start()]))
-            form = match.group(1) or "%Y-%m-%d"
-            pieces = re.split(r"%(.)", form)
-            for i, piece in enumerate(pieces):
-                out.append(f"(?P<{piece}_{n}_{i}>{_DIRECTIVES[piece]})" if i % 2 else re.escape(piece))
-            at = match.end()
-        out.append(_glob_regex(self.text[at:]))
-        return re.compile("".join(out) + r"\Z")
-
-    def matches(self, relative: str) -> bool:
-        """Whether this path is one of the pattern's, whatever its day."""
-        return self.regex.match(relative) is not None
-
-    def day_of(self, relative: str) -> dt.date | None:
-        """The day in a file's name; None when it names none, or a day that does not exist (2024-02-30)."""
-        match = self.regex.match(relative)
-        if match is None or not self.names_one_day:
-            return None
-        values: dict[str, str] = {}
-        for group, value in match.groupdict().items():
-            if values.setdefault(group[0], value) != value:
-                return None
-        year = values.get("Y") or f"20{values['y']}"
-        try:
-            if "j" in values:
-                return dt.datetime.strptime(f"{year} {values['j']}", "%Y %j").date()  # noqa: DTZ007
-            return dt.date(int(year), int(values["m"]), int(values["d"]))
-        except ValueError:
-            return None
-
-
-def _glob_regex(text: str) -> str:
-    return "".join({"*": "[^/]*", "?": "[^/]"}.get(c, re.escape(c)) for c in text)
 
 
 class CsvOptions(_Model):
@@ -171,7 +90,7 @@ class _Feed(_Model):
     format: Format | None = Field(default=None, description="csv, jsonl or parquet; default: by the ending")
     csv: CsvOptions = CsvOptions()
     encoding: str = Field(default="utf-8", description="Text encoding of CSV and JSON lines")
-    time_zone: str | None = Field(default=None, description="Zone of times written without one")
+    time_zone: Zone | None = Field(default=None, description="Zone of times written without one")
     decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of numbers in texts")
     thousands: Literal["", ".", ",", "'", " ", "_"] = Field(default="", description="Thousands mark in texts")
     nulls: tuple[str, ...] | None = Field(default=None, description="Texts that mean nothing is known")
@@ -219,13 +138,6 @@ class _Feed(_Model):
         if not known:
             raise ValueError("unknown as an encoding of texts; for example utf-8, latin-1, cp1252, utf-16")
         return codecs.lookup(value).name
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, value: str | None) -> str | None:
-        if value is not None and value not in zone_names():
-            raise ValueError("unknown time zone; use an IANA name such as Europe/Berlin")
-        return value
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -283,7 +195,7 @@ class _Feed(_Model):
             raise ValueError(f"files of different formats ({', '.join(map(str, sorted(formats)))}); use two feeds")
 
     def format_of(self, path: str) -> Format | None:
-        """The format of a file by the feed's setting or the file's ending."""
+        """Return the format of a file by the feed's setting or the file's ending."""
         if self.format:
             return self.format
         name = path.lower().removesuffix(".gz")
@@ -311,7 +223,7 @@ class _Feed(_Model):
         return CSV_NULLS if self.format_of(self.files[0].text) == "csv" else ("",)
 
     def matches(self, relative: str) -> bool:
-        """Whether a path relative to the landing folder is one of this feed's files."""
+        """Say whether a path relative to the landing folder is one of this feed's files."""
         return not relative.endswith(IGNORED_ENDINGS) and any(p.matches(relative) for p in self.files)
 
 
@@ -384,7 +296,7 @@ class TableFeed(_Feed):
 
     def check(self, kind: str) -> None:
         """Check the columns against the contract of users or products."""
-        contract, key = (RAW_USERS, "user_id") if kind == USERS else (RAW_PRODUCTS, "product_id")
+        contract, key = KEYED_TABLES[kind]
         self._check_columns(contract, (key,))
         if len({p.has_day for p in self.files}) > 1:
             raise ValueError("files: all with {day}, or all without")
@@ -397,7 +309,7 @@ class Source(_Model):
 
     name: str = Field(description="Short name, lower case")
     description: str = ""
-    time_zone: str = Field(default="UTC", description="Zone of times written without one")
+    time_zone: Zone = Field(default="UTC", description="Zone of times written without one")
     feeds: dict[str, EventFeed] = Field(min_length=1)
     users: TableFeed | None = None
     products: TableFeed | None = None
@@ -407,13 +319,6 @@ class Source(_Model):
     def _short(cls, value: str) -> str:
         if not _NAME.match(value):
             raise ValueError("lower-case letters, digits and underscore, starting with a letter")
-        return value
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone(cls, value: str) -> str:
-        if value not in zone_names():
-            raise ValueError("unknown time zone; use an IANA name such as Europe/Berlin")
         return value
 
     @field_validator("feeds")
@@ -436,27 +341,26 @@ class Source(_Model):
         return self
 
     def zone_of(self, feed: _Feed) -> str:
-        """The time zone of naive times in a feed."""
+        """Return the time zone of naive times in a feed."""
         return feed.time_zone or self.time_zone
 
     def all_feeds(self) -> dict[str, EventFeed | TableFeed]:
-        """Event feeds by name (sorted), then users and products where there are any."""
-        found: dict[str, EventFeed | TableFeed] = {n: self.feeds[n] for n in sorted(self.feeds)}
-        found.update({n: f for n in (USERS, PRODUCTS) if (f := getattr(self, n)) is not None})
-        return found
+        """Return event feeds by name (sorted), then users and products where there are any."""
+        events: dict[str, EventFeed | TableFeed] = {n: self.feeds[n] for n in sorted(self.feeds)}
+        return events | {n: f for n in (USERS, PRODUCTS) if (f := getattr(self, n)) is not None}
 
     def digest(self) -> str:
-        """Hash of everything that decides how files become events (not the description)."""
+        """Return the hash of everything that decides how files become events (not the description)."""
         return digest(self.model_dump(mode="json", exclude={"description", "name"}))
 
 
 def shipped_sources() -> dict[str, Path]:
-    """Names and files of the sources that come with the package."""
+    """Return names and files of the sources that come with the package."""
     return {p.stem: p for p in sorted(SHIPPED.glob("*.yaml"))}
 
 
 def load_source(name_or_path: str | Path) -> Source:
-    """A shipped source by name, or a source YAML by path.
+    """Load a shipped source by name, or a source YAML by path.
 
     Raises:
         ConfigError: naming the file, the field, its value and what is allowed.
@@ -478,7 +382,7 @@ def load_source(name_or_path: str | Path) -> Source:
 
 
 def _allowed_fields(error: ValidationError) -> str:
-    """For unknown keys: which keys there are."""
+    """Return which keys a source may have where an unknown one stands."""
     lines = []
     for item in error.errors():
         if item["type"] != "extra_forbidden":

@@ -33,6 +33,7 @@ from seg_assets.lake import checksum, content_hash, publish
 from seg_assets.lake.cache import FileCache
 from seg_assets.lake.connections import connect
 from seg_assets.lake.provenance import Provenance, input_digest, provenance_at
+from seg_assets.lake.shop_files import shop_inputs
 from seg_assets.lake.stamps import DATA, Version, day_of, is_remote, part_of, published_days, stamp_of
 
 # Versions of files whose bytes this process has held against their checksum.
@@ -58,13 +59,17 @@ class Lake:
         self.threads = threads
         self.memory_limit = memory_limit
         self.remote = is_remote(root)
+        # By table, digests of the shop's own files that its days are computed with.
+        self.shop_inputs: Mapping[str, Mapping[str, str]] = {}
         # The object store's file system, None for a folder.
         self.store: Any = root.fs if isinstance(root, UPath) and self.remote else None
 
     @classmethod
     def of(cls, settings: Settings) -> "Lake":
         """Return the lake that the settings name."""
-        return cls(settings.lake, settings.start_day, settings.threads, settings.memory_limit)
+        lake = cls(settings.lake, settings.start_day, settings.threads, settings.memory_limit)
+        lake.shop_inputs = shop_inputs(settings)
+        return lake
 
     # ---- connections ------------------------------------------------------------------------------------------
 
@@ -216,10 +221,14 @@ class Lake:
         inputs: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
         part: str = DATA,
+        measured: tuple[int, str] | None = None,
     ) -> Provenance:
-        """Replace one day, like `publish`, by a table of `con` that is already in row order."""
+        """Replace one day, like `publish`, by a table of `con` that is already in row order.
+
+        `measured` is its number of rows and content hash where the caller has them.
+        """
         read = {**self.inputs_of(table, day, inputs or ()), **(inputs or {})}
-        rows, content = content_hash.content_of(con, source)
+        rows, content = measured or content_hash.content_of(con, source)
         provenance = Provenance(
             table=table,
             day=day.isoformat(),
@@ -292,7 +301,7 @@ class Lake:
         return published
 
     def inputs_of(self, table: str, day: dt.date, except_keys: Container[str] = ()) -> dict[str, str]:
-        """Return the digest of every input of this day that is a window of lake days.
+        """Return the digest of every input of this day that is a window of lake days, or a file of the shop's own.
 
         Args:
             table: the reader.
@@ -302,11 +311,13 @@ class Lake:
         Raises:
             MissingDaysError: when one of them was never materialized.
         """
-        return {
+        windows = {
             i.key: self.input_digest(i, table, day)
             for i in TABLES[table].inputs
             if i.is_of_days and i.key not in except_keys
         }
+        files = self.shop_inputs.get(table, {})
+        return windows | {key: now for key, now in files.items() if key not in except_keys}
 
     def input_digest(self, source: Input, reader: str, day: dt.date) -> str:
         """Return the digest of one lake input as it is now.

@@ -19,7 +19,7 @@ from seg_assets.core.days import ONE_DAY, contiguous, day_range
 from seg_assets.core.errors import DamagedFileError, InstanceError, MissingDaysError, SegAssetsError
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
-from seg_assets.events.sensor import changed_days
+from seg_assets.events.changes import changed_days
 from seg_assets.lake import content_hash
 from seg_assets.lake.stamps import day_of
 from seg_assets.lake.store import Lake

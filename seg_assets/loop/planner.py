@@ -29,8 +29,8 @@ from seg_assets.lake.provenance import NONE
 from seg_assets.lake.store import Lake
 from seg_assets.loop.staleness import Snapshot, Stale, derived_tables
 from seg_assets.orchestration import tags
+from seg_assets.segments.decisions.inputs import changed_inputs, outcome_inputs_now, version_input
 from seg_assets.segments.decisions.store import DRIFT, Decision, decisions_of_day, history_digest
-from seg_assets.segments.fitting.fit import FIT_VERSION
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_of
 
 VERDICTS = "drift_report"
@@ -253,29 +253,9 @@ def _why_decide(
         return f"the verdict of {day} no longer asks for the decision that is there"
     if derived.cause != row.cause:
         return f"the verdict of {day} says {row.cause}, the decision was for {derived.cause}"
-    expected = _inputs_now(now, strategy, settings, row, derived, day)
-    inputs = derived.current_inputs
-    changed = sorted(key for key, value in expected.items() if inputs.get(key) != value)
+    verdict = row.verdict_digest if derived.against_model_id else NONE
+    changed = changed_inputs(now.lake, strategy, derived, settings.seed, verdict, now.content)
     return f"the decision of {day} rests on what has changed: {', '.join(changed)}" if changed else ""
-
-
-def _inputs_now(
-    now: Snapshot, strategy: Strategy, settings: Settings, row: "_Row", derived: Decision, day: dt.date
-) -> dict[str, str]:
-    """Return those inputs that a decision names and that are known in this module, as they are now."""
-    known = {
-        "strategy": strategy.fit_digest(),
-        "seed": str(settings.seed),
-        "fit_version": FIT_VERSION,
-        "verdict": row.verdict_digest if derived.against_model_id else NONE,
-        "segment_model:to_yesterday": history_digest(now.lake, strategy.name, day),
-    }
-    return {key: value for key, value in known.items() if key in derived.inputs} | _contents_now(now, derived)
-
-
-def _contents_now(now: Snapshot, derived: Decision) -> dict[str, str]:
-    """Return the content hashes of the days that a decision names, as they are now, by input key."""
-    return {key: now.content(table, d) for key, (table, d) in derived.days_read().items() if table in now.footers}
 
 
 def _recluster(
@@ -299,8 +279,8 @@ def _recluster(
     ]
     if derived is not None:
         # An outcome-guided decision learned from an earlier day: a late event of that day asks anew.
-        earlier = [key for key, (_, d) in derived.days_read().items() if d != day]
-        state += sorted(f"{key} {content}" for key, content in _contents_now(now, derived).items() if key in earlier)
+        state += sorted(f"{key} {content}" for key, content in outcome_inputs_now(derived, now.content).items())
+    state += version_input(strategy).values()
     return PlannedRun(
         kind="recluster",
         first=day,

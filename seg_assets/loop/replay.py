@@ -1,12 +1,15 @@
-"""The whole loop without a daemon: materialize days, then let the sensor's own code decide until it rests.
+"""Run the loop in this process: materialize days, then let the sensor's own code decide until nothing is due.
 
-`loop.planner.plan` is what the drift sensor asks on every tick; here the same runs are made at once, in this
-process, as ordinary Dagster runs of the same jobs, so that the UI shows them like any others.
+`planner.plan` is what the drift sensor asks on every tick. `replay` runs what the planner names at once, as ordinary
+Dagster runs of the same jobs, so that the UI shows them like any others. The caller hands in the function that builds
+the definitions, since this room may not know how the house is wired.
+
+Not here: which runs are due (`planner`), what is stale (`staleness`), the sensor of the daemon (`sensor`).
 """
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -17,23 +20,32 @@ from seg_assets.core.calendar import check_in_calendar
 from seg_assets.core.days import ONE_DAY, check_order, day_range, say_days
 from seg_assets.core.errors import SegAssetsError
 from seg_assets.core.settings import Settings
+from seg_assets.events.assets import READERS
+from seg_assets.events.changes import LANDED, changed_days, runs_of
 from seg_assets.lake.store import Lake
-from seg_assets.orchestration.tags import of_range
+from seg_assets.loop import planner
+from seg_assets.orchestration import tags
+from seg_assets.orchestration.instance import open_instance, prepare_instance
+from seg_assets.segments.decisions.request import DecisionRequest
+from seg_assets.segments.strategy import strategies_of
 
 # A strategy decides at most once a cool-down, so a year of four strategies stays far below this.
-MAX_REQUESTS = 2000
+MAX_RUNS = 2000
 
 # One console line a run is enough; the UI has the rest.
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
+# Builds the definitions of a shop: `seg_assets.build.build_defs`, or a function of the caller's own around it.
+Build = Callable[[Settings], dg.Definitions]
+
 
 class RunFailedError(SegAssetsError):
-    """A Dagster run of the replay failed; the lake holds the days that were finished."""
+    """A Dagster run in this process failed; the lake holds the days that were finished."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One run of the replay."""
+    """One run of a replay."""
 
     job: str
     first: dt.date
@@ -44,7 +56,7 @@ class Step:
 
 @dataclass
 class Replayed:
-    """What a replay did, in order."""
+    """What a replay ran, in order, and why it ended."""
 
     steps: list[Step] = field(default_factory=list)
     resting_because: str = ""
@@ -59,12 +71,12 @@ def replay(
     first: dt.date,
     last: dt.date,
     *,
+    build: Build,
     instance: dg.DagsterInstance,
     live: bool = False,
     again: bool = False,
     forget_vanished: bool = False,
     say: Callable[[str], None] = lambda text: None,
-    definitions: dg.Definitions | None = None,
 ) -> Replayed:
     """Bring the days `first`..`last` to what their landing files say, and decide until the loop rests.
 
@@ -74,26 +86,21 @@ def replay(
         settings: the shop.
         first: first day to materialize.
         last: last day to materialize.
+        build: builds the definitions of `settings`; called once the days are checked.
         instance: where runs and events are recorded.
         live: one run a day, deciding after each, as the schedule and the sensor would; else one ranged run first.
         again: materialize every one of the days, also those whose landing files did not change.
         forget_vanished: read days anew though files that they were read from are gone, and lose their lines.
         say: called with one line per run.
-        definitions: prepared definitions of the same settings (made here otherwise).
 
     Raises:
         ConfigError: a day outside the calendar, or days in the wrong order.
         RunFailedError: a run failed.
     """
-    from seg_assets.build import build_defs
-    from seg_assets.events.sensor import LANDED, changed_days, runs_of
-    from seg_assets.loop.planner import is_behind
-
     check_in_calendar(first, settings)
     check_in_calendar(last, settings)
     check_order(first, last)
-    definitions = definitions or build_defs(settings)
-    runner = _Runner(definitions, instance, say, forget_vanished)
+    runner = _Runner(build(settings), instance, say, forget_vanished)
     lake = Lake.of(settings)
     days = day_range(first, last)
     todo = dict.fromkeys(days, LANDED) if again else changed_days(settings, lake, days)
@@ -101,44 +108,118 @@ def replay(
     ranges = runs_of(todo)
     if not todo:
         say(f"{first} .. {last}: landing files are as they were read")
-    elif is_behind(lake, settings) or (not live and [tables for *_, tables in ranges] != [LANDED]):
-        # A day of most rooms reads its own yesterday, which a killed run may have left out, or an earlier range makes
-        # stale: the loop finds its way.
+    elif planner.is_behind(lake, settings) or (not live and [tables for *_, tables in ranges] != [LANDED]):
+        # A day of most rooms reads its own yesterday, which a killed run may have left out, or which an earlier range
+        # makes stale: only the landed tables are read now, and the loop makes the rest in the right order.
         for start, end, tables in ranges:
             runner.run("daily", start, end, "landing files not yet read", selection=tables)
-        _settle(settings, lake, runner, None)
+        _run_until_rest(settings, lake, runner, None)
         todo = todo if again else {}
     if live:
         for day, following in zip_longest(todo, list(todo)[1:]):
             whole = todo[day] == LANDED
             runner.run("daily", day, day, "the day has closed", selection=None if whole else todo[day])
-            # Days that are there already rest on this one.
-            _settle(settings, lake, runner, following - ONE_DAY if following else day)
+            # Days between this one and the next that changed may rest on this one: they are refreshed before it.
+            _run_until_rest(settings, lake, runner, following - ONE_DAY if following else day)
     else:
         for start, end, _ in runs_of(todo):
             runner.run("daily", start, end, reason)
-    runner.done.resting_because = _settle(settings, lake, runner, None)
-    return runner.done
+    runner.replayed.resting_because = _run_until_rest(settings, lake, runner, None)
+    return runner.replayed
 
 
-def _settle(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date | None) -> str:
-    """Run what the sensor's code asks for, until it rests; return why it rests."""
-    from seg_assets.loop import planner
-    from seg_assets.segments.strategy import strategies_of
+def run_decision(settings: Settings, request: DecisionRequest, *, build: Build) -> None:
+    """Run the job `recluster` once, for a decision asked for by hand, on the shop's own Dagster instance.
 
-    asked: set[str] = set()
-    for _ in range(MAX_REQUESTS):
-        # Read anew, as each run does: a YAML edited meanwhile would be asked for again and again.
+    Raises:
+        RunFailedError: the run failed; the message says why.
+    """
+    day = request.day.isoformat()
+    asked = {
+        "strategy": request.strategy,
+        "day": day,
+        "cause": request.cause,
+        "attempt": request.attempt,
+        "note": request.note,
+    }
+    with open_instance(prepare_instance(settings)) as instance:
+        result = run_job(
+            build(settings).get_repository_def(),
+            instance,
+            "recluster",
+            request.day,
+            request.day,
+            run_config={"ops": {"segment_model": {"config": {"requests": [asked]}}}},
+            selection=["segment_model"],
+            run_tags={tags.STRATEGY: request.strategy, tags.DAY: day, tags.CAUSE: request.cause},
+        )
+    if not result.success:
+        raise RunFailedError(
+            f"{request.cause} of {request.strategy} on {day} failed: {'; '.join(failures(result)) or 'see the run'}"
+        )
+
+
+def run_job(
+    repository: dg.RepositoryDefinition,
+    instance: dg.DagsterInstance,
+    job: str,
+    first: dt.date,
+    last: dt.date,
+    *,
+    run_config: Mapping[str, Any] | None = None,
+    selection: Sequence[str] | None = None,
+    run_tags: Mapping[str, str] | None = None,
+) -> dg.ExecuteInProcessResult:
+    """Run one job over a range of days in this process, with Dagster's console log off.
+
+    Args:
+        repository: the definitions, bound.
+        instance: where the run is recorded.
+        job: name of the job.
+        first: first day of the range.
+        last: last day of the range.
+        run_config: config of the run's steps.
+        selection: names of the assets to materialize; None: all of the job.
+        run_tags: tags beside those of the range.
+    """
+    return repository.get_job(job).execute_in_process(
+        instance=instance,
+        run_config={**QUIET, **(run_config or {})},
+        tags={**(run_tags or {}), **tags.of_range(first, last)},
+        asset_selection=[dg.AssetKey(name) for name in selection] if selection else None,
+        raise_on_error=False,
+    )
+
+
+def failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    """Yield a sentence for each blocking check and each step of a run that failed."""
+    for check in result.get_asset_check_evaluations():
+        if check.severity == dg.AssetCheckSeverity.ERROR and not check.passed:
+            values = "; ".join(f"{key}: {value.value}" for key, value in check.metadata.items())
+            yield f"{check.asset_key.to_user_string()} {check.check_name} ({values})"
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error and error.cause:
+                error = error.cause
+            yield f"{event.step_key}: {error.message.strip() if error else 'no message'}"
+
+
+def _run_until_rest(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date | None) -> str:
+    """Run what the planner names until nothing is due; return the planner's reason to rest."""
+    keys_run: set[str] = set()
+    for _ in range(MAX_RUNS):
+        # Strategies are read anew, as each run does: a YAML edited meanwhile would be asked for again and again.
         plan = planner.plan(lake, strategies_of(settings), settings, last_day=last_day)
         if not plan.runs:
             return plan.resting_because
         for planned in plan.runs:
-            if planned.key in asked:
+            if planned.key in keys_run:
                 raise SegAssetsError(
                     f"{planned.kind} of {planned.first} .. {planned.last} was run and is asked for again in the same "
                     f"state of the lake ({planned.reason}); run `seg-assets doctor` and report its output as a defect"
                 )
-            asked.add(planned.key)
+            keys_run.add(planned.key)
             runner.run(
                 planned.kind,
                 planned.first,
@@ -146,15 +227,17 @@ def _settle(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date
                 planned.reason,
                 run_config=planned.run_config(),
                 selection=planned.assets(),
-                tags=planned.run_tags(),
+                run_tags=planned.run_tags(),
             )
     raise SegAssetsError(
-        f"the re-clustering loop did not come to rest after {MAX_REQUESTS} rounds; "
+        f"the re-clustering loop did not come to rest after {MAX_RUNS} rounds; "
         "run `seg-assets doctor` and report its output as a defect"
     )
 
 
 class _Runner:
+    """Runs jobs one after the other, keeps a `Step` of each, and stops at the first that fails."""
+
     def __init__(
         self,
         definitions: dg.Definitions,
@@ -166,7 +249,7 @@ class _Runner:
         self.instance = instance
         self.say = say
         self.forget_vanished = forget_vanished
-        self.done = Replayed()
+        self.replayed = Replayed()
 
     def run(
         self,
@@ -175,43 +258,30 @@ class _Runner:
         last: dt.date,
         reason: str,
         *,
-        run_config: dict[str, Any] | None = None,
+        run_config: Mapping[str, Any] | None = None,
         selection: Sequence[str] | None = None,
-        tags: dict[str, str] | None = None,
+        run_tags: Mapping[str, str] | None = None,
     ) -> None:
         days = say_days(day_range(first, last))
         self.say(f"{job:<9} {days}: {reason}")
         started = time.monotonic()
-        result = self.repository.get_job(job).execute_in_process(
-            instance=self.instance,
-            run_config={**QUIET, **(run_config or self._config(job, selection))},
-            tags={**(tags or {}), **of_range(first, last)},
-            asset_selection=[dg.AssetKey(name) for name in selection] if selection else None,
-            raise_on_error=False,
+        result = run_job(
+            self.repository,
+            self.instance,
+            job,
+            first,
+            last,
+            run_config=run_config or self._config(job, selection),
+            selection=selection,
+            run_tags=run_tags,
         )
-        self.done.steps.append(Step(job, first, last, reason, time.monotonic() - started))
+        self.replayed.steps.append(Step(job, first, last, reason, time.monotonic() - started))
         if not result.success:
-            raise RunFailedError(f"{job} of {days} failed: {'; '.join(_failures(result))}")
+            raise RunFailedError(f"{job} of {days} failed: {'; '.join(failures(result))}")
 
     def _config(self, job: str, selection: Sequence[str] | None) -> dict[str, Any]:
-        """Run config of a run that reads landing files, by step."""
-        from seg_assets.events.assets import READERS
-
+        """Run config of the steps that read landing files, when vanished files are to be forgotten."""
         if not self.forget_vanished or job != "daily":
             return {}
         steps = {step for table, step in READERS.items() if selection is None or table in selection}
         return {"ops": {step: {"config": {"forget_vanished": True}} for step in sorted(steps)}}
-
-
-def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
-    blocking = [c for c in result.get_asset_check_evaluations() if c.severity == dg.AssetCheckSeverity.ERROR]
-    for check in blocking:
-        if not check.passed:
-            told = "; ".join(f"{key}: {value.value}" for key, value in check.metadata.items())
-            yield f"{check.asset_key.to_user_string()} {check.check_name} ({told})"
-    for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error and error.cause:
-                error = error.cause
-            yield f"{event.step_key}: {error.message.strip() if error else 'no message'}"

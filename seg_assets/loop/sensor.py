@@ -1,7 +1,9 @@
-"""The drift sensor: looks at the lake, asks for the runs that `planner.plan` names, and says why when it rests.
+"""Run the drift sensor: look at the lake, ask for the runs that `planner.plan` names, and say why when there are none.
 
-It wakes on its own interval; a look at the newest materializations keeps idle ticks cheap. Nothing hangs on having
-seen an event: the plan comes from the lake alone, so a missed tick or a restart changes nothing.
+The sensor wakes on its own interval; looking at the newest materialization first keeps idle ticks cheap. The plan comes
+from the lake alone and not from events that a tick saw, so a missed tick or a restart changes nothing.
+
+Not here: what is due (`planner`), the same loop without a daemon (`replay`), new landing files (`events.sensor`).
 """
 
 import json
@@ -21,7 +23,7 @@ from seg_assets.orchestration.runs import in_flight
 from seg_assets.segments.strategy import strategies_of
 
 NAME = "drift_sensor"
-# A request that failed three times does not mend itself; progress changes its key, and it starts anew at one.
+# A run that failed three times does not mend itself. Progress changes its key, and counting starts anew at one.
 MAX_ATTEMPTS = 3
 # With nothing new in the instance the lake is still looked at every tenth tick: days can be made without Dagster.
 IDLE_TICKS = 10
@@ -29,7 +31,7 @@ FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 def build_sensors(settings: Settings, jobs: Mapping[str, Any]) -> Sequence[dg.SensorDefinition]:
-    """The drift sensor over the jobs `daily`, `recluster` and `refresh`."""
+    """Build the drift sensor over the jobs `daily`, `recluster` and `refresh`."""
     running = dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
 
     @dg.sensor(
@@ -47,7 +49,7 @@ def build_sensors(settings: Settings, jobs: Mapping[str, Any]) -> Sequence[dg.Se
 
 
 def tick(context: dg.SensorEvaluationContext, settings: Settings) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """One evaluation: run requests, or one reason why there are none."""
+    """Evaluate the sensor once: yield run requests, or one reason why there are none."""
     instance = context.instance
     busy = in_flight(instance)
     if busy:
@@ -69,40 +71,40 @@ def tick(context: dg.SensorEvaluationContext, settings: Settings) -> Iterator[dg
         yield dg.SkipReason(f"the loop rests: {plan.resting_because}")
         return
     context.update_cursor(Cursor(-1, 0, "").text())
-    held = []
+    held_back = []
     for planned in plan.runs:
         attempt = next_attempt(instance, planned)
         if isinstance(attempt, str):
-            held.append(attempt)
+            held_back.append(attempt)
         else:
             yield run_request(attempt)
-    if len(held) == len(plan.runs):
-        yield dg.SkipReason("; ".join(held))
+    if len(held_back) == len(plan.runs):
+        yield dg.SkipReason("; ".join(held_back))
 
 
 def run_request(planned: planner.PlannedRun) -> dg.RunRequest:
-    """Return a planned run as Dagster wants it: one day as a partition, several as a range."""
-    one = planned.first == planned.last
+    """Return a planned run as Dagster takes it: one day as a partition, several as a range."""
+    single = planned.first == planned.last
     return dg.RunRequest(
         run_key=f"{planned.key}-{planned.attempt}",
         job_name=planned.kind,
         run_config=planned.run_config(),
         tags={**planned.run_tags(), tags.ATTEMPT: str(planned.attempt)},
-        partition_key=planned.first.isoformat() if one else None,
+        partition_key=planned.first.isoformat() if single else None,
         asset_selection=[dg.AssetKey(name) for name in planned.assets()],
     )
 
 
 def next_attempt(instance: dg.DagsterInstance, planned: planner.PlannedRun) -> planner.PlannedRun | str:
-    """Return the run with the number of its attempt, or why it is not made again.
+    """Return the planned run with the number of its attempt, or why it is not asked for again.
 
     The key holds the state of the lake that asks, so a run that changed anything leads to another key.
     """
     runs = instance.get_runs(filters=dg.RunsFilter(tags={tags.REQUEST: planned.key}), limit=MAX_ATTEMPTS + 1)
     what = f"{planned.kind} {planned.strategy or ', '.join(planned.tables)} of {planned.first} ({planned.reason})"
-    if any(run.status == dg.DagsterRunStatus.SUCCESS for run in runs):
-        done = next(run for run in runs if run.status == dg.DagsterRunStatus.SUCCESS)
-        return f"{what}: run {done.run_id[:8]} succeeded and the lake still asks for it; see seg-assets doctor"
+    succeeded = next((run for run in runs if run.status == dg.DagsterRunStatus.SUCCESS), None)
+    if succeeded:
+        return f"{what}: run {succeeded.run_id[:8]} succeeded and the lake still asks for it; see seg-assets doctor"
     failures = sum(run.status in FAILED for run in runs)
     if failures >= MAX_ATTEMPTS:
         return (
@@ -113,7 +115,7 @@ def next_attempt(instance: dg.DagsterInstance, planned: planner.PlannedRun) -> p
 
 
 def newest_materialization(instance: dg.DagsterInstance) -> int:
-    """Storage id of the newest materialization of any table; 0 when there is none."""
+    """Return the storage id of the newest materialization of any table; 0 when there is none."""
     newest = 0
     for table in TABLES:
         records = instance.fetch_materializations(dg.AssetKey(table), limit=1).records
@@ -124,19 +126,19 @@ def newest_materialization(instance: dg.DagsterInstance) -> int:
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the last tick knew: the newest materialization when the loop came to rest, and idle ticks since."""
+    """State of the last tick: the newest materialization when the loop came to rest, idle ticks since, and why."""
 
     rested_at: int = -1
     idle: int = 0
     why: str = ""
 
     def text(self) -> str:
-        """As the sensor's cursor."""
+        """Return the text that Dagster keeps."""
         return json.dumps([self.rested_at, self.idle, self.why])
 
     @classmethod
     def parse(cls, text: str | None) -> "Cursor":
-        """The cursor of the last tick; a fresh one when there is none or it is of another version."""
+        """Return the cursor of the last tick; a fresh one when there is none or another version wrote it."""
         try:
             rested_at, idle, why = json.loads(text or "")
             return cls(int(rested_at), int(idle), str(why))

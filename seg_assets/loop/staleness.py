@@ -20,6 +20,7 @@ from seg_assets.core.tables import TABLES
 from seg_assets.events.landing import REFUSED_KEY
 from seg_assets.lake import content_hash
 from seg_assets.lake.provenance import NONE, Provenance, input_digest
+from seg_assets.lake.shop_files import FEATURES_KEY
 from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions.store import baseline_digest, champion_digest
 from seg_assets.segments.strategy import STRATEGIES_KEY, Strategy, strategies_digest
@@ -149,7 +150,7 @@ class Snapshot:
                 digests[source.key] = self._decision_digest(baseline_digest, day, inclusive=False)
             elif source.is_of_days:
                 digests[source.key] = self._lake_digest(source, day)
-        return digests
+        return {**digests, **self.lake.shop_inputs.get(table.name, {})}
 
     def other_kinds(self) -> dict[str, list[dt.date]]:
         """Return the days whose content hash is of another kind than this version computes, by table."""
@@ -192,8 +193,10 @@ class Snapshot:
         return items
 
     def _changed(self, footer: Provenance, expected: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the inputs that are not what they were: those that the table lists, and its strategies."""
+        """Return the inputs that are not what they were: those that the table lists, the shop's files, strategies."""
         changed = [key for key, now in expected.items() if footer.inputs.get(key) != now]
+        if FEATURES_KEY in footer.inputs and FEATURES_KEY not in expected:
+            changed.append(FEATURES_KEY)  # the shop has no features any more
         if footer.inputs.get(STRATEGIES_KEY, self._strategies) != self._strategies:
             changed.append(STRATEGIES_KEY)
         return tuple(changed)

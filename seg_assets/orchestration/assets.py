@@ -17,10 +17,9 @@ import dagster as dg
 
 from seg_assets.core.errors import LakeWriteError, SegAssetsError
 from seg_assets.core.settings import Settings
-from seg_assets.core.table_spec import TableSpec
+from seg_assets.core.table_spec import Column
 from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
-from seg_assets.orchestration.ahead import import_ahead
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,12 +41,6 @@ class Shop(dg.ConfigurableResource):
     """
 
     environment: dict[str, str] = {}  # noqa: RUF012  a pydantic field
-
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Begin to import what the run's later steps need."""
-        run, instance = context.run, context.instance
-        if run is not None and instance is not None and run.execution_plan_snapshot_id:
-            import_ahead(instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id).step_keys_to_execute)
 
     def settings(self) -> Settings:
         """The settings of this shop."""
@@ -190,7 +183,7 @@ def deps_of(table: str) -> list[dg.AssetDep]:
     return [dg.AssetDep(name) for name in TABLES[table].tables_read]
 
 
-def columns_of(table: str | TableSpec) -> dg.TableSchema:
-    """Return names, types and descriptions of a table's columns for the UI."""
-    spec = TABLES[table] if isinstance(table, str) else table
-    return dg.TableSchema(columns=[dg.TableColumn(c.name, c.kind, description=c.description) for c in spec.columns])
+def columns_of(table: str | Sequence[Column]) -> dg.TableSchema:
+    """Return names, types and descriptions of a table's columns, or of the columns given, for the UI."""
+    columns = TABLES[table].columns if isinstance(table, str) else table
+    return dg.TableSchema(columns=[dg.TableColumn(c.name, c.kind, description=c.description) for c in columns])

@@ -1,4 +1,7 @@
-"""The Dagster instance of the command line: found or made, always with telemetry off."""
+"""Open the Dagster instance of a shop, made with our `dagster.yaml` (telemetry off) where there is none yet.
+
+Not here: what `dagster.yaml` says (`deploy/dagster.yaml`), the storage that it may name (`seams.dagster_storage`).
+"""
 
 import contextlib
 import os
@@ -13,14 +16,14 @@ import yaml
 from sqlalchemy.exc import SQLAlchemyError
 
 from seg_assets.core.errors import ConfigError, InstanceError
-from seg_assets.core.settings import PACKAGE, Settings
+from seg_assets.core.settings import Settings, packed_or_beside
 from seg_assets.orchestration.old_homes import renew_config
 
 
 def instance_folder(settings: Settings) -> Path:
-    """`DAGSTER_HOME` when it is set, else `<home>/dagster`."""
-    named = os.environ.get("DAGSTER_HOME")
-    return Path(named).expanduser().resolve() if named else settings.home / "dagster"
+    """Return `DAGSTER_HOME` when it is set, else `<home>/dagster`."""
+    variable = os.environ.get("DAGSTER_HOME")
+    return Path(variable).expanduser().resolve() if variable else settings.home / "dagster"
 
 
 def prepare_instance(settings: Settings) -> Path:
@@ -36,7 +39,7 @@ def prepare_instance(settings: Settings) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not config.exists():
-            shutil.copyfile(_template(), config)
+            shutil.copyfile(packed_or_beside("deploy") / "dagster.yaml", config)
     except OSError as error:
         raise ConfigError(
             f"home = {settings.home}: the Dagster instance {folder} cannot be made: {error}; "
@@ -50,28 +53,27 @@ def prepare_instance(settings: Settings) -> Path:
 
 @contextlib.contextmanager
 def open_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
-    """The instance of a prepared folder. Its dagster.yaml reads `DAGSTER_HOME`: that is the folder while it is read.
+    """Open the instance of a prepared folder. While its dagster.yaml is read, `DAGSTER_HOME` is that folder.
 
     Raises:
-        InstanceError: its dagster.yaml or its storage cannot be read or written, also while it is in use.
+        InstanceError: its dagster.yaml or its storage cannot be read or written, now or while the instance is open.
     """
     try:
         with _from_config(folder) as instance:
             yield instance
     except (SQLAlchemyError, sqlite3.Error) as error:
-        raise InstanceError(_storage_told(folder, error)) from error
+        raise InstanceError(_describe_storage_error(folder, error)) from error
 
 
 def _from_config(folder: Path) -> dg.DagsterInstance:
     before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(folder)
     try:
-        renew_config(folder / "dagster.yaml", _template())
+        renew_config(folder / "dagster.yaml", packed_or_beside("deploy") / "dagster.yaml")
         return dg.DagsterInstance.from_config(str(folder))
     except (yaml.YAMLError, dg.DagsterError, OSError) as error:
-        told = " ".join(str(error).split())
         raise InstanceError(
-            f"{folder / 'dagster.yaml'}: cannot be used ({told[:300]}); mend it, or remove it: "
+            f"{folder / 'dagster.yaml'}: cannot be used ({_one_line(error)}); mend it, or remove it: "
             "seg-assets replay then writes its own"
         ) from error
     finally:
@@ -81,37 +83,37 @@ def _from_config(folder: Path) -> dg.DagsterInstance:
             os.environ["DAGSTER_HOME"] = before
 
 
-def _template() -> Path:
-    """Return the `dagster.yaml` of a new home: beside the package in a checkout, inside it in a wheel."""
-    beside = PACKAGE.parent / "deploy" / "dagster.yaml"
-    return beside if beside.exists() else PACKAGE / "_deploy" / "dagster.yaml"
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:300]
 
 
-def _storage_told(folder: Path, error: Exception) -> str:
-    """What is wrong with the storage, the file where it is one, and the remedy."""
-    told = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+def _describe_storage_error(folder: Path, error: Exception) -> str:
+    """Say what is wrong with the storage, which file where it is one, and the remedy."""
+    problem = _one_line(getattr(error, "orig", None) or error)
     files = sorted(folder.rglob("*.db"))
-    locked = [path for path in files if "locked" in _trial(path, "begin immediate")]
-    if "locked" in told:
+    locked = [path for path in files if "locked" in _ask_sqlite(path, "begin immediate")]
+    if "locked" in problem:
         where = locked[0] if locked else folder
         return (
-            f"{where}: Dagster's storage is in use by another process ({told}); wait for it or stop it, then try again"
+            f"{where}: Dagster's storage is in use by another process ({problem}); wait for it or stop it, then try "
+            "again"
         )
-    damaged = [path for path in files if path not in locked and _trial(path, "pragma quick_check(1)") != "ok"]
+    damaged = [path for path in files if path not in locked and _ask_sqlite(path, "pragma quick_check(1)") != "ok"]
     if damaged:
         more = f" and {len(damaged) - 1} more files" if len(damaged) > 1 else ""
         return (
-            f"{damaged[0]}{more}: Dagster's storage is damaged ({told}); stop what uses it and remove it: "
+            f"{damaged[0]}{more}: Dagster's storage is damaged ({problem}); stop what uses it and remove it: "
             f"find {shlex.quote(str(folder))} -name '*.db*' -delete. The history of runs goes with it, the "
             "lake stays"
         )
     return (
-        f"{folder}: Dagster's storage cannot be used ({told}); look at the storage that {folder / 'dagster.yaml'} names"
+        f"{folder}: Dagster's storage cannot be used ({problem}); look at the storage that {folder / 'dagster.yaml'} "
+        "names"
     )
 
 
-def _trial(path: Path, statement: str) -> str:
-    """The first word of SQLite's answer, or its error."""
+def _ask_sqlite(path: Path, statement: str) -> str:
+    """Run a statement on a SQLite file; return the first value of the answer as text, or the error."""
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=0)) as connection:
             row = connection.execute(statement).fetchone()

@@ -1,9 +1,13 @@
-"""The Dagster face of the reports room: `segment_report`, a page per day and strategy."""
+"""The Dagster face of the reports room: `segment_report`, a page per day and strategy.
+
+Not here: what a page says (`gather`) and how it looks (`page`).
+"""
 
 import dagster as dg
 
 from seg_assets.core.digests import digest
 from seg_assets.core.settings import Settings
+from seg_assets.core.text import DASH, markdown_table, number, percent
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
@@ -17,9 +21,9 @@ from seg_assets.orchestration.assets import (
     user_errors,
 )
 from seg_assets.orchestration.partitions import days_of_run
-from seg_assets.reports.charts import number, percent
 from seg_assets.reports.contents import Report
-from seg_assets.reports.gather import PROFILES, build_report, load_history
+from seg_assets.reports.gather import build_report
+from seg_assets.reports.history import PROFILES, load_history
 from seg_assets.reports.page import render
 from seg_assets.reports.write import index_path, page_path, write_index
 from seg_assets.segments.strategy import strategies_of
@@ -30,7 +34,7 @@ CHUNK_DAYS = 60
 
 
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """`segment_report`."""
+    """Return the asset `segment_report`."""
 
     @dg.asset(
         key=KEY,
@@ -72,21 +76,21 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
         lake.require(PROFILES, [day], f"{KEY} of {day}")
         if history is None or n % CHUNK_DAYS == 0:
             history = load_history(lake, list(strategies), day, days[min(n + CHUNK_DAYS, len(days)) - 1])
-        made = []
+        reports = []
         hashes = []
         for name, strategy in strategies.items():
             report = build_report(history, strategy, day)
             text = render(report)
             write_text(page_path(settings, name, day), text)
-            made.append(report)
+            reports.append(report)
             hashes.append(digest(text))
         metadata = {
             "day": day.isoformat(),
-            "pages": len(made),
+            "pages": len(reports),
             "index": dg.MetadataValue.url(index_path(settings).as_uri()),
-            "overview": dg.MetadataValue.md(overview(made)),
+            "overview": dg.MetadataValue.md(overview(reports)),
         }
-        for report in made:
+        for report in reports:
             path = page_path(settings, report.strategy, day)
             metadata[f"{report.strategy}_page"] = dg.MetadataValue.path(str(path))
             metadata[f"{report.strategy}_link"] = dg.MetadataValue.url(path.as_uri())
@@ -99,21 +103,20 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
 
 
 def overview(reports: list[Report]) -> str:
-    """A small table for the UI."""
-    lines = ["| strategy | users | segments | largest | drifted | real | moved |", "|---|---|---|---|---|---|---|"]
+    """Return a small table for the UI: a row per strategy."""
+    rows = []
     for report in reports:
-        clusters = [s for s in report.segments if s.is_cluster]
-        largest = max(clusters, key=lambda s: (s.users, s.segment_id), default=None)
-        told = f"{_plain(largest.name)} ({percent(largest.share, 0)})" if largest else "–"
-        drifted = "–" if report.verdict is None else "yes" if report.verdict.drifted else "no"
-        real = {None: "–", True: "yes", False: "not shown"}[report.real]
-        moved = percent(report.metrics.get("moved_share"))
-        lines.append(
-            f"| {report.strategy} | {number(report.users)} | {len(clusters)} | {told} | {drifted} | {real} | {moved} |"
+        clusters = [segment for segment in report.segments if segment.is_cluster]
+        largest = max(clusters, key=lambda segment: (segment.users, segment.segment_id), default=None)
+        rows.append(
+            [
+                report.strategy,
+                number(report.users),
+                len(clusters),
+                f"{largest.name} ({percent(largest.share, 0)})" if largest else DASH,
+                DASH if report.verdict is None else "yes" if report.verdict.drifted else "no",
+                {None: DASH, True: "yes", False: "not shown"}[report.real],
+                percent(report.metrics.get("moved_share")),
+            ]
         )
-    return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """Text of the shop inside a Markdown table cell."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return markdown_table(["strategy", "users", "segments", "largest", "drifted", "real", "moved"], rows)

@@ -1,6 +1,8 @@
-"""What one report page says, as plain frozen data. `read` fills it from the lake, `page` turns it into HTML.
+"""What one report page says, as plain frozen data.
 
-Everything that could not be known is None or empty, and the page says so in words.
+What could not be known is None or empty, and the page says so in words.
+
+Not here: how the data is put together (`gather`) and turned into HTML (`page`).
 """
 
 import datetime as dt
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Apart:
-    """How one feature of a segment differs from everybody: `score` in standard deviations of the model space."""
+    """How a segment differs from all users in one feature: `score` in standard deviations of the model space."""
 
     feature: str
     score: float
@@ -40,12 +42,12 @@ class SegmentRow:
 
     @property
     def is_cluster(self) -> bool:
-        """Whether a model made this segment; rule segments (new, dormant, unassigned) are stated, not found."""
+        """Tell whether a model made this segment; a rule makes the others (new, dormant, unassigned)."""
         return self.kind == "cluster"
 
     @property
     def trusted(self) -> bool | None:
-        """False under Hennig's 0.6, None when never tested or a rule segment."""
+        """Tell whether the bootstrap Jaccard reaches Hennig's 0.6; None: a rule segment, or never tested."""
         if self.jaccard is None or math.isnan(self.jaccard) or not self.is_cluster:
             return None
         return self.jaccard >= 0.6
@@ -79,9 +81,10 @@ class Week:
     """The moves of the last seven days beside those of earlier weeks, and what they are worth.
 
     shares: (old, new) to (share, low, high, expected or None) with 95 % Wilson intervals.
-    windows: earlier weeks that "expected" rests on.
-    at_risk: 90-day spend of users who went to a segment of lower spend or became dormant, and all of it; None where the
-        profiles of a week ago are not there. losses: the largest such flows (old, new, users, spend).
+    windows: number of earlier weeks that `expected` rests on.
+    at_risk: 90-day spend of users who went to a segment of lower spend or became dormant.
+    spend: 90-day spend of all users. Both are None where the profiles of a week ago are missing.
+    losses: the largest flows at risk (old, new, users, spend).
     """
 
     shares: Mapping[tuple[str, str], tuple[float, float, float, float | None]] = field(default_factory=dict)
@@ -181,7 +184,7 @@ class Report:
     series: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     validity: tuple[Validity, ...] = ()
     validity_note: str = ""
-    # Things that should have been here: (what, why).
+    # What the page lacks: (what, why and how to get it).
     missing: tuple[tuple[str, str], ...] = ()
     sources: tuple[tuple[str, str], ...] = ()
     links: tuple[tuple[str, str], ...] = ()
@@ -189,11 +192,11 @@ class Report:
 
     @property
     def verdict(self) -> DriftDay | None:
-        """The verdict of the page's day."""
+        """Return the verdict of the page's day."""
         return next((d for d in reversed(self.drift) if d.day == self.day), None)
 
     @property
     def real(self) -> bool | None:
-        """Whether the structure beats its null; None when it could not be tested."""
+        """Tell whether the segments beat data without groups; None when that could not be tested."""
         value = self.metrics.get("beats_null")
         return None if value is None or math.isnan(value) else value >= 1

@@ -1,22 +1,22 @@
-"""Fill reports from the lake's aggregates. Users are never read: only small tables, and moves grouped in the database.
+"""Put the report of one day and strategy together from a `History`.
 
-A `History` loads what the pages of a run need in a handful of queries; a page is then a slice of it, so sixty pages
-cost little more than one. A page of day D uses rows of days up to D and nothing later.
+A page of day D uses rows of days up to D and nothing later. What the lake does not have is listed in `Report.missing`,
+with what to do.
+
+Not here: reading the lake (`history`), what a report can hold (`contents`), its sentences (`words`) and its look
+(`page`).
 """
 
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
-import duckdb
 import pandas as pd
 
-from seg_assets.core.days import ONE_DAY, day_range
+from seg_assets.core.days import ONE_DAY
 from seg_assets.core.tables import TABLES
 from seg_assets.evaluation.daily import FLOW_DAY, FLOW_WEEK
-from seg_assets.lake.store import Lake
 from seg_assets.reports import words
 from seg_assets.reports.charts import colours
 from seg_assets.reports.contents import (
@@ -31,23 +31,26 @@ from seg_assets.reports.contents import (
     Validity,
     Week,
 )
-from seg_assets.segments.daily.migration import MAX_EARLIER, migrate
-from seg_assets.segments.decisions.store import Decision, decisions
+from seg_assets.reports.history import (
+    DRIFT,
+    EVALUATION,
+    HISTORY_DAYS,
+    MOVES,
+    PROFILES,
+    SOURCES,
+    VALIDITY,
+    WEEK,
+    FlowKey,
+    History,
+    Row,
+)
+from seg_assets.segments.daily.migration import MAX_EARLIER, Migration, migrate
+from seg_assets.segments.decisions.store import Decision
 from seg_assets.segments.fitting.stability import band
 from seg_assets.segments.rules import DORMANT, rule_id
 from seg_assets.segments.strategy import Strategy
 
-PROFILES, MOVES, EVALUATION, DRIFT, VALIDITY = (
-    "segment_profiles",
-    "segment_moves",
-    "segment_evaluation",
-    "drift_report",
-    "segment_validity",
-)
-# A season's quarter: what fits on a page and what a marketer plans in.
-HISTORY_DAYS = 90
-SOURCES = ("user_segments", PROFILES, MOVES, EVALUATION, DRIFT, VALIDITY)
-# Out-of-time numbers worth a chart: (outcome, metric) of segment_validity to what a reader is told, in order.
+# Out-of-time numbers worth a chart: (outcome, metric) of segment_validity to the heading over them, in order.
 VALIDITY_METRICS = {
     ("spend", "r2_crossfit"): "Spend since then: share explained (R²)",
     ("spend", "spearman"): "Spend since then: right order of users (Spearman)",
@@ -66,206 +69,67 @@ PREDICTORS = {
     "bg_nbd": "BG/NBD forecast, per user",
     "last_period": "last quarter's spend, per user",
 }
-
-# strategy -> day -> rows
-Rows = dict[str, dict[dt.date, list[dict[str, Any]]]]
-
-
-@dataclass(frozen=True)
-class History:
-    """Rows of the small tables by strategy and day, and what is there at all."""
-
-    first: dt.date
-    last: dt.date
-    profiles: Rows = field(default_factory=dict)
-    features: Rows = field(default_factory=dict)
-    evaluation: Rows = field(default_factory=dict)
-    drift: Rows = field(default_factory=dict)
-    moves: Rows = field(default_factory=dict)
-    validity: Rows = field(default_factory=dict)
-    decisions: Mapping[str, Sequence[Decision]] = field(default_factory=dict)
-    # Flows of a week by (strategy, day it ends on): users of every day, spend of the pages' own days.
-    weeks: Mapping[tuple[str, dt.date], Mapping[tuple[str, str], int]] = field(default_factory=dict)
-    spent: Mapping[tuple[str, dt.date], Mapping[tuple[str, str], tuple[int, int]]] = field(default_factory=dict)
-    hashes: Mapping[tuple[str, dt.date], str] = field(default_factory=dict)
-
-    def has(self, table: str, day: dt.date) -> bool:
-        """Whether the lake has this day of this table."""
-        return (table, day) in self.hashes
-
-
-def load_history(lake: Lake, strategies: Sequence[str], first: dt.date, last: dt.date) -> History:
-    """What the pages of `first`..`last` need: their own days in full, and a quarter before them in outline."""
-    past = day_range(max(first - ONE_DAY * (HISTORY_DAYS - 1), lake.start_day), last)
-    pages = day_range(max(first, lake.start_day), last)
-    have = {t: [d for d in past if lake.has(t, d)] for t in SOURCES if t in TABLES}
-    hashes = {
-        (table, day): p.content_hash
-        for table, days in have.items()
-        for day in days
-        if (day >= first or table == PROFILES) and (p := lake.provenance(table, day)) is not None
-    }
-    with lake.connect() as con:
-
-        def rows(table: str, columns: str, *, own: bool = False, where: str = "true") -> Rows:
-            days = [d for d in have.get(table, []) if not own or d in set(pages)]
-            if not days:
-                return {}
-            return _by_day(con, f"select strategy, day, {columns} from {lake.scan(table, days)} where {where}")
-
-        return History(
-            first,
-            last,
-            profiles=rows(PROFILES, "segment_id, kind, name, users, share"),
-            features=rows(
-                PROFILES,
-                "segment_id, features, spend_90d::double as spend_90d, spend_share_90d, users, story",
-                own=True,
-            ),
-            evaluation=_merged(
-                rows(EVALUATION, "segment_id, metric, value", where="segment_id = ''"),
-                rows(EVALUATION, "segment_id, metric, value", own=True, where="segment_id <> ''"),
-            ),
-            drift=rows(
-                DRIFT, "flagged, drifted, streak, cause, reasons, columns, baseline_day, share_variation, shadow_gain"
-            ),
-            moves=_moves(con, lake, [d for d in have.get(MOVES, []) if d in set(pages)]),
-            validity=rows(VALIDITY, "predictor, groups, outcome, metric, value, lower, upper"),
-            decisions={name: decisions(lake, name) for name in strategies},
-            weeks=_weeks(rows(EVALUATION, "segment_id, metric, value", where=f"metric like '{FLOW_WEEK}%'")),
-            spent=_spent(con, lake, pages),
-            hashes=hashes,
-        )
-
-
-def _by_day(con: duckdb.DuckDBPyConnection, query: str) -> Rows:
-    cursor = con.execute(f"select * from ({query}) order by strategy, day")
-    names = [c[0] for c in cursor.description or []]
-    found: Rows = {}
-    for values in cursor.fetchall():
-        row = dict(zip(names, values, strict=True))
-        found.setdefault(row["strategy"], {}).setdefault(row["day"], []).append(row)
-    return found
-
-
-def _merged(first: Rows, second: Rows) -> Rows:
-    for strategy, days in second.items():
-        for day, rows in days.items():
-            first.setdefault(strategy, {}).setdefault(day, []).extend(rows)
-    return first
-
-
-def _weeks(flows: Rows) -> dict[tuple[str, dt.date], dict[tuple[str, str], int]]:
-    return {
-        (strategy, day): {
-            (r["segment_id"], r["metric"].removeprefix(FLOW_WEEK)): int(r["value"]) for r in rows if r["value"]
-        }
-        for strategy, days in flows.items()
-        for day, rows in days.items()
-    }
-
-
-def _spent(
-    con: duckdb.DuckDBPyConnection, lake: Lake, days: Sequence[dt.date]
-) -> dict[tuple[str, dt.date], dict[tuple[str, str], tuple[int, int]]]:
-    """Users and cents of 90-day spend, as of a week before, by flow of the week; users known on both days."""
-    found: dict[tuple[str, dt.date], dict[tuple[str, str], tuple[int, int]]] = {}
-    for day in days:
-        before = day - ONE_DAY * 7
-        if before < lake.start_day or lake.missing("user_segments", [before, day]):
-            continue
-        if lake.missing("user_profiles", [before]):
-            continue
-        side = "(select strategy, user_id, segment_id from {})"
-        rows = con.execute(
-            f"""
-            select
-                b.strategy,
-                b.segment_id,
-                a.segment_id,
-                count(*)::bigint,
-                sum(coalesce(round(p.monetary_90d * 100), 0)::bigint)::bigint
-            from {side.format(lake.scan("user_segments", [before]))} b
-            join {side.format(lake.scan("user_segments", [day]))} a using (strategy, user_id)
-            left join {lake.scan("user_profiles", [before])} p on p.user_id = b.user_id
-            group by all
-            order by all
-            """
-        ).fetchall()
-        for strategy, old, new, users, cents in rows:
-            found.setdefault((strategy, day), {})[(old, new)] = (users, cents)
-    return found
-
-
-def _moves(con: duckdb.DuckDBPyConnection, lake: Lake, days: Sequence[dt.date]) -> Rows:
-    """Per flow: users, how many the model moved, and the feature that most users were moved by."""
-    if not days:
-        return {}
-    return _by_day(
-        con,
-        "select strategy, day, from_segment, to_segment, contributions[1].feature as feature, count(*) as users, "
-        "count(*) filter (where cause = 'model') as by_model, count(*) filter (where cause = 'rule') as by_rule "
-        f"from {lake.scan(MOVES, list(days))} where kind = 'moved' group by all",
-    )
+# What a reader misses when the day of a table is not in the lake.
+CONTENTS = {
+    PROFILES: "segments and sizes",
+    MOVES: "reasons of moves",
+    EVALUATION: "evaluation, moves and stability",
+    DRIFT: "drift verdict",
+    VALIDITY: "out-of-time validity",
+}
+# Features that set a segment apart, and differ by this much of a standard deviation at least.
+MOST_APART, LEAST_APART = 6, 0.2
+# Flows whose reasons are listed, and flows that most of the spend at risk went with.
+MOST_REASONS, MOST_LOSSES = 8, 3
 
 
 def build_report(history: History, strategy: Strategy, day: dt.date) -> Report:
-    """The report of one day and strategy. What is not in the lake is listed in `missing`, with what to do."""
+    """Return the report of one day and strategy."""
     name = strategy.name
-    profiles = _at(history.profiles, name)
+    profiles = history.profiles.get(name, {})
     today = profiles.get(day, [])
-    first = max(history.first - ONE_DAY * (HISTORY_DAYS - 1), day - ONE_DAY * (HISTORY_DAYS - 1))
-    days = tuple(d for d in sorted(profiles) if first <= d <= day)
+    first = max(history.first, day) - ONE_DAY * (HISTORY_DAYS - 1)
+    days = tuple(earlier for earlier in sorted(profiles) if first <= earlier <= day)
     names, kinds = _names(profiles, days)
-    rules = [s for s, kind in kinds.items() if kind != "cluster"]
-    colour = colours(list(kinds), rules)
-    users_of = {d: {r["segment_id"]: int(r["users"]) for r in profiles[d]} for d in days}
-    sizes = {s: tuple(users_of[d].get(s, 0) for d in days) for s in sorted(kinds)}
-    sizes = {s: values for s, values in sizes.items() if any(values) or s in users_of.get(day, {})}
-    taken = [d for d in history.decisions.get(name, ()) if d.day <= day]
-    champion = next((d for d in reversed(taken) if d.promoted), None)
+    colour = colours(list(kinds), [segment for segment, kind in kinds.items() if kind != "cluster"])
+    users_of = {d: {row["segment_id"]: int(row["users"]) for row in profiles[d]} for d in days}
+    sizes = {segment: tuple(users_of[d].get(segment, 0) for d in days) for segment in sorted(kinds)}
+    taken = [decision for decision in history.decisions.get(name, ()) if decision.day <= day]
+    champion = next((decision for decision in reversed(taken) if decision.promoted), None)
     whole, parts = _evaluation(history, name, day)
-    verdicts = _drift(history, name, days, day)
-    week_flows, day_flows = _flows(parts, FLOW_WEEK), _flows(parts, FLOW_DAY)
     validity, note = _validity(history, strategy, day)
     return Report(
         strategy=name,
         title=strategy.title,
         description=" ".join(strategy.description.split()),
         day=day,
-        users=sum(int(r["users"]) for r in today),
+        users=sum(int(row["users"]) for row in today),
         segments=tuple(_segments(history, name, day, today, users_of, parts, colour)),
         champion_id=champion.model_id if champion else "",
         fit_day=champion.segment_model().fit_day if champion else None,
         days=days,
-        sizes=sizes,
+        sizes={s: values for s, values in sizes.items() if any(values) or s in users_of.get(day, {})},
         names=names,
         colours=colour,
-        week_flows=week_flows,
-        day_flows=day_flows,
+        week_flows=_flows(parts, FLOW_WEEK),
+        day_flows=_flows(parts, FLOW_DAY),
         week=_week(history, name, day),
         reasons=tuple(_reasons(history, name, day)),
-        drift=verdicts,
+        drift=_drift(history, name, days, day),
         drift_score_name="largest distance of a feature, in units of its limit",
-        decisions=tuple(_decision(d) for d in taken),
+        decisions=tuple(_decision(decision) for decision in taken),
         metrics=whole,
         series=_series(history, name, days),
         validity=validity,
         validity_note=note,
         missing=tuple(_missing(history, day)),
-        sources=tuple((t, history.hashes[(t, day)]) for t in SOURCES if (t, day) in history.hashes),
+        sources=tuple((table, history.hashes[(table, day)]) for table in SOURCES if (table, day) in history.hashes),
         links=tuple(_links(history, name, day)),
     )
 
 
-def _at(rows: Rows, strategy: str) -> dict[dt.date, list[dict[str, Any]]]:
-    return rows.get(strategy, {})
-
-
-def _names(
-    profiles: Mapping[dt.date, list[dict[str, Any]]], days: Sequence[dt.date]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Each segment's latest name and kind up to the page's day."""
+def _names(profiles: Mapping[dt.date, list[Row]], days: Sequence[dt.date]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return each segment's latest name and kind up to the page's day."""
     names: dict[str, str] = {}
     kinds: dict[str, str] = {}
     for day in days:
@@ -279,23 +143,24 @@ def _segments(
     history: History,
     name: str,
     day: dt.date,
-    today: Sequence[Mapping[str, Any]],
+    today: Sequence[Row],
     users_of: Mapping[dt.date, Mapping[str, int]],
     parts: Mapping[str, Mapping[str, float]],
     colour: Mapping[str, str],
 ) -> list[SegmentRow]:
-    more = {r["segment_id"]: r for r in _at(history.features, name).get(day, [])}
-    week_ago = users_of.get(day - ONE_DAY * 7)
-    total = sum(int(r["users"]) for r in today)
-    found = []
+    """Return the day's segments: clusters by spend of their users, then rule segments that have users."""
+    details = {row["segment_id"]: row for row in history.features.get(name, {}).get(day, [])}
+    week_ago = users_of.get(day - WEEK)
+    total = sum(int(row["users"]) for row in today)
+    segments = []
     for row in today:
         segment, users = row["segment_id"], int(row["users"])
         if row["kind"] != "cluster" and not users:
             continue
-        extra, numbers = more.get(segment, {}), parts.get(segment, {})
-        spend = extra.get("spend_90d")
+        detail, numbers = details.get(segment, {}), parts.get(segment, {})
+        spend = detail.get("spend_90d")
         jaccard = numbers.get("jaccard")
-        found.append(
+        segments.append(
             SegmentRow(
                 segment_id=segment,
                 name=row["name"],
@@ -305,37 +170,45 @@ def _segments(
                 colour=colour.get(segment, "g0"),
                 users_week_ago=None if week_ago is None else week_ago.get(segment, 0),
                 value_mean=spend / users if spend is not None and users else None,
-                value_share=extra.get("spend_share_90d"),
-                apart=_apart(extra.get("features") or [], row["kind"]),
+                value_share=detail.get("spend_share_90d"),
+                apart=_apart(detail.get("features") or [], row["kind"]),
                 jaccard=jaccard,
                 band=band(jaccard),
                 silhouette=numbers.get("silhouette"),
                 representativeness=numbers.get("representativeness"),
             )
         )
-    return sorted(found, key=lambda s: (not s.is_cluster, -(s.value_mean or 0.0) if s.is_cluster else 0, s.segment_id))
+    return sorted(
+        segments, key=lambda s: (not s.is_cluster, -(s.value_mean or 0.0) if s.is_cluster else 0, s.segment_id)
+    )
 
 
-def _apart(features: Sequence[Mapping[str, Any]], kind: str) -> tuple[Apart, ...]:
-    """The features that differ by a fifth of a standard deviation or more, strongest first."""
+def _apart(features: Sequence[Row], kind: str) -> tuple[Apart, ...]:
+    """Return the features that set a segment apart, strongest first."""
     if kind != "cluster":
         return ()
-    told = [f for f in features if f["z"] is not None and abs(f["z"]) >= 0.2]
-    told.sort(key=lambda f: (-abs(f["z"]), f["feature"]))
-    return tuple(Apart(f["feature"], f["z"], f["mean"], f["population_mean"]) for f in told[:6])
+    strong = [feature for feature in features if feature["z"] is not None and abs(feature["z"]) >= LEAST_APART]
+    strong.sort(key=lambda feature: (-abs(feature["z"]), feature["feature"]))
+    return tuple(Apart(f["feature"], f["z"], f["mean"], f["population_mean"]) for f in strong[:MOST_APART])
 
 
 def _evaluation(history: History, name: str, day: dt.date) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Return the day's metrics of the whole segmentation, and by segment."""
     whole: dict[str, float] = {}
     parts: dict[str, dict[str, float]] = {}
-    for row in _at(history.evaluation, name).get(day, []):
-        if row["value"] is None or math.isnan(row["value"]):
-            continue
-        if row["segment_id"] == "":
-            whole[row["metric"]] = row["value"]
-        else:
-            parts.setdefault(row["segment_id"], {})[row["metric"]] = row["value"]
+    for row in history.evaluation.get(name, {}).get(day, []):
+        if _is_number(row["value"]):
+            metrics = parts.setdefault(row["segment_id"], {}) if row["segment_id"] else whole
+            metrics[row["metric"]] = row["value"]
     return whole, parts
+
+
+def _series(history: History, name: str, days: Sequence[dt.date]) -> dict[str, tuple[float | None, ...]]:
+    by_metric: dict[str, dict[dt.date, float]] = {}
+    for day in days:
+        for metric, value in _evaluation(history, name, day)[0].items():
+            by_metric.setdefault(metric, {})[day] = value
+    return {metric: tuple(values.get(day) for day in days) for metric, values in by_metric.items()}
 
 
 def _flows(parts: Mapping[str, Mapping[str, float]], prefix: str) -> tuple[Flow, ...]:
@@ -348,126 +221,105 @@ def _flows(parts: Mapping[str, Mapping[str, float]], prefix: str) -> tuple[Flow,
 
 
 def _week(history: History, name: str, day: dt.date) -> Week:
-    """The week's flows with intervals, beside the weeks before it, and the spend at risk (segments.migration)."""
-    now, spent = history.weeks.get((name, day), {}), history.spent.get((name, day), {})
-    if not now:
+    """Return the week's flows with intervals, beside the weeks before it, and the spend at risk."""
+    flows, spend = history.week_flows.get((name, day), {}), history.week_spend.get((name, day), {})
+    if not flows:
         return Week()
-    ends = [day - ONE_DAY * 7 * n for n in range(1, MAX_EARLIER + 1)]
-    earlier = [((d - ONE_DAY * 7, d), history.weeks[(name, d)]) for d in ends if (name, d) in history.weeks]
-    cents = {flow: money for flow, (_, money) in spent.items()}
-    found = migrate(
-        name,
-        day - ONE_DAY * 7,
-        day,
-        _flow_frame(now, cents),
-        earlier,
-        _values(spent),
-        dormant=rule_id(name, DORMANT),
-    )
-    shares = {}
-    for cell in found.cells.itertuples():
-        if cell.users:
-            expected = None if math.isnan(cell.expected_share) else float(cell.expected_share)
-            shares[(cell.from_segment, cell.to_segment)] = (
-                float(cell.share),
-                float(cell.low),
-                float(cell.high),
-                expected,
-            )
-    unusual = tuple(
+    ends = [day - WEEK * n for n in range(1, MAX_EARLIER + 1)]
+    earlier = [
+        ((end - WEEK, end), history.week_flows[(name, end)]) for end in ends if (name, end) in history.week_flows
+    ]
+    cents = {flow: money for flow, (_, money) in spend.items()}
+    rows = [(old, new, users, cents.get((old, new), 0)) for (old, new), users in sorted(flows.items())]
+    frame = pd.DataFrame(rows, columns=["from_segment", "to_segment", "users", "spend_cents"])
+    dormant = rule_id(name, DORMANT)
+    matrix = migrate(name, day - WEEK, day, frame, earlier, _mean_spend(spend), dormant=dormant)
+    week = Week(shares=_shares(matrix), windows=len(earlier), unusual=_unusual(matrix))
+    if not spend:
+        return week
+    risky = matrix.cells[matrix.cells["at_risk"]].sort_values(["spend", "from_segment"], ascending=[False, True])
+    losses = [
+        (c.from_segment, c.to_segment, int(c.users), float(c.spend)) for c in risky.head(MOST_LOSSES).itertuples()
+    ]
+    return replace(week, at_risk=matrix.value_at_risk, spend=sum(cents.values()) / 100, losses=tuple(losses))
+
+
+def _shares(matrix: Migration) -> dict[FlowKey, tuple[float, float, float, float | None]]:
+    return {
+        (cell.from_segment, cell.to_segment): (
+            float(cell.share),
+            float(cell.low),
+            float(cell.high),
+            float(cell.expected_share) if _is_number(cell.expected_share) else None,
+        )
+        for cell in matrix.cells.itertuples()
+        if cell.users
+    }
+
+
+def _unusual(matrix: Migration) -> tuple[Unusual, ...]:
+    return tuple(
         Unusual(
             c.from_segment, c.to_segment, int(c.users), c.share, c.low, c.high, float(c.expected_share), float(c.excess)
         )
-        for c in found.unusual.itertuples()
+        for c in matrix.unusual.itertuples()
         if str(c.from_segment) != str(c.to_segment)
     )
-    risky = found.cells[found.cells["at_risk"]].sort_values(["spend", "from_segment"], ascending=[False, True])
-    return Week(
-        shares,
-        len(earlier),
-        unusual,
-        found.value_at_risk if spent else None,
-        sum(cents.values()) / 100 if spent else None,
-        tuple((c.from_segment, c.to_segment, int(c.users), float(c.spend)) for c in risky.head(3).itertuples())
-        if spent
-        else (),
-    )
 
 
-def _flow_frame(users: Mapping[tuple[str, str], int], cents: Mapping[tuple[str, str], int]) -> pd.DataFrame:
-    rows = [(old, new, n, cents.get((old, new), 0)) for (old, new), n in sorted(users.items())]
-    return pd.DataFrame(rows, columns=["from_segment", "to_segment", "users", "spend_cents"])
-
-
-def _values(spent: Mapping[tuple[str, str], tuple[int, int]]) -> dict[str, float]:
-    """Mean 90-day spend of each segment's users a week ago; by today's segment for those that are newer."""
-    found: dict[str, float] = {}
+def _mean_spend(spend: Mapping[FlowKey, tuple[int, int]]) -> dict[str, float]:
+    """Return the mean 90-day spend of each segment's users a week ago; by today's segment for newer segments."""
+    means: dict[str, float] = {}
     for side in (1, 0):
         totals: dict[str, list[int]] = {}
-        for flow, (users, cents) in spent.items():
+        for flow, (users, cents) in spend.items():
             total = totals.setdefault(flow[side], [0, 0])
             total[0] += users
             total[1] += cents
-        found.update({segment: cents / users / 100 for segment, (users, cents) in totals.items() if users})
-    return found
+        means.update({segment: cents / users / 100 for segment, (users, cents) in totals.items() if users})
+    return means
 
 
-def _series(history: History, name: str, days: Sequence[dt.date]) -> dict[str, tuple[float | None, ...]]:
-    found: dict[str, dict[dt.date, float]] = {}
-    for day in days:
-        for row in _at(history.evaluation, name).get(day, []):
-            if row["segment_id"] == "" and row["value"] is not None and not math.isnan(row["value"]):
-                found.setdefault(row["metric"], {})[day] = row["value"]
-    return {metric: tuple(values.get(d) for d in days) for metric, values in found.items()}
+def _reasons(history: History, name: str, day: dt.date) -> list[MoveReason]:
+    """Return the largest flows since yesterday, with what most of their users were moved by."""
+    flows: dict[FlowKey, list[Row]] = {}
+    for row in history.moves.get(name, {}).get(day, []):
+        flows.setdefault((row["from_segment"], row["to_segment"]), []).append(row)
+    reasons = []
+    for (old, new), rows in flows.items():
+        users = sum(row["users"] for row in rows)
+        top = min(rows, key=lambda row: (-row["users"], row["feature"] or ""))
+        rule = sum(row["by_rule"] for row in rows) * 2 > users
+        model = sum(row["by_model"] for row in rows) / users
+        reasons.append(MoveReason(old, new, users, words.move_reason(top["feature"], rule=rule), model))
+    return sorted(reasons, key=lambda m: (-m.users, m.old, m.new))[:MOST_REASONS]
 
 
 def _drift(history: History, name: str, days: Sequence[dt.date], day: dt.date) -> tuple[DriftDay, ...]:
-    found = []
-    for when in sorted(d for d in _at(history.drift, name) if (d in set(days) or d == day)):
-        row = _at(history.drift, name)[when][0]
-        columns = [c for c in row["columns"] or [] if c["score"] is not None]
-        score = max((c["score"] / c["limit"] for c in columns), default=None)
-        found.append(
+    verdicts = history.drift.get(name, {})
+    judged = []
+    for when in sorted(set(verdicts) & {*days, day}):
+        row = verdicts[when][0]
+        columns = [column for column in row["columns"] or [] if column["score"] is not None]
+        columns.sort(key=lambda column: (-column["score"] / column["limit"], column["column"]))
+        score = columns[0]["score"] / columns[0]["limit"] if columns else None
+        judged.append(
             DriftDay(
-                when,
-                bool(row["drifted"]),
-                score,
-                1.0 if score is not None else None,
-                "; ".join(row["reasons"] or []),
-                row["baseline_day"],
-                tuple(
-                    (c["column"], c["score"], c["limit"])
-                    for c in sorted(columns, key=lambda c: (-c["score"] / c["limit"], c["column"]))
-                ),
-                bool(row["flagged"]),
+                day=when,
+                drifted=bool(row["drifted"]),
+                score=score,
+                limit=1.0 if columns else None,
+                reason="; ".join(row["reasons"] or []),
+                against=row["baseline_day"],
+                columns=tuple((column["column"], column["score"], column["limit"]) for column in columns),
+                flagged=bool(row["flagged"]),
             )
         )
-    return tuple(found)
-
-
-def _reasons(history: History, name: str, day: dt.date, most: int = 8) -> list[MoveReason]:
-    """The largest flows since yesterday, with what most of their users were moved by."""
-    flows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in _at(history.moves, name).get(day, []):
-        flows.setdefault((row["from_segment"], row["to_segment"]), []).append(row)
-    found = []
-    for (old, new), rows in flows.items():
-        users = sum(r["users"] for r in rows)
-        top = min(rows, key=lambda r: (-r["users"], r["feature"] or ""))
-        rule = sum(r["by_rule"] for r in rows) * 2 > users
-        model = sum(r["by_model"] for r in rows) / users
-        found.append(MoveReason(old, new, users, words.move_reason(top["feature"], rule=rule), model))
-    return sorted(found, key=lambda m: (-m.users, m.old, m.new))[:most]
+    return tuple(judged)
 
 
 def _decision(decision: Decision) -> DecisionRow:
     segments = decision.model["segments"]
-    lineage = []
-    for row in decision.lineage:
-        share = row.get("share_of_old")
-        lineage.append(
-            (str(row.get("event", "")), tuple(row.get("old_ids") or ()), tuple(row.get("new_ids") or ()), share)
-        )
     return DecisionRow(
         day=decision.day,
         cause=decision.cause,
@@ -475,55 +327,57 @@ def _decision(decision: Decision) -> DecisionRow:
         reason=decision.reason,
         model_id=decision.model_id,
         against_model_id=decision.against_model_id,
-        lineage=tuple(lineage),
-        names={s["id"]: s["name"] for s in segments},
-        shares={s["id"]: float(s["share"]) for s in segments},
+        lineage=tuple(
+            (
+                str(row.get("event", "")),
+                tuple(row.get("old_ids") or ()),
+                tuple(row.get("new_ids") or ()),
+                row.get("share_of_old"),
+            )
+            for row in decision.lineage
+        ),
+        names={segment["id"]: segment["name"] for segment in segments},
+        shares={segment["id"]: float(segment["share"]) for segment in segments},
         sequence=decision.sequence,
     )
 
 
 def _validity(history: History, strategy: Strategy, day: dt.date) -> tuple[tuple[Validity, ...], str]:
-    """Our segments beside the baselines, of the latest day up to the page's that has them."""
-    mine = {d: rows for d, rows in _at(history.validity, strategy.name).items() if d <= day}
-    if not mine:
+    """Return our segments beside the baselines, of the latest day up to the page's that has them, and a note."""
+    known = {when: rows for when, rows in history.validity.get(strategy.name, {}).items() if when <= day}
+    if not known:
         return (), ""
-    when = max(mine)
-    found = []
-    for (outcome, metric), title in VALIDITY_METRICS.items():
-        for row in mine[when]:
-            if (row["outcome"], row["metric"]) != (outcome, metric) or row["value"] is None or math.isnan(row["value"]):
+    latest = max(known)
+    items = []
+    for place, title in VALIDITY_METRICS.items():
+        for row in known[latest]:
+            if (row["outcome"], row["metric"]) != place or not _is_number(row["value"]):
                 continue
-            ours = row["predictor"] == strategy.name
-            label = strategy.title if ours else PREDICTORS.get(row["predictor"], row["predictor"].replace("_", " "))
-            found.append(
-                Validity(label, title, row["value"], row["lower"], row["upper"], int(row["groups"] or 0) or None, ours)
-            )
+            name, groups = row["predictor"], int(row["groups"] or 0) or None
+            ours = name == strategy.name
+            label = strategy.title if ours else PREDICTORS.get(name, name.replace("_", " "))
+            items.append(Validity(label, title, row["value"], row["lower"], row["upper"], groups, ours))
     note = (
-        f"How much the segments of a quarter before {when} said about what users did until {when}, beside what others "
-        "segment with, at as many groups. Longer is better; the thin line is the 95 % interval."
+        f"How much the segments of a quarter before {latest} said about what users did until {latest}, beside what "
+        "others segment with, at as many groups. Longer is better; the thin line is the 95 % interval."
     )
-    return tuple(found), note
+    return tuple(items), note
 
 
 def _missing(history: History, day: dt.date) -> list[tuple[str, str]]:
-    found = []
-    for table, what in (
-        (PROFILES, "segments and sizes"),
-        (MOVES, "reasons of moves"),
-        (EVALUATION, "evaluation, moves and stability"),
-        (DRIFT, "drift verdict"),
-        (VALIDITY, "out-of-time validity"),
-    ):
-        if table in TABLES and not history.has(table, day):
-            found.append((what, f"{table} of {day} was never materialized; materialize it, then segment_report again"))
-    return found
+    return [
+        (what, f"{table} of {day} was never materialized; materialize it, then segment_report again")
+        for table, what in CONTENTS.items()
+        if table in TABLES and not history.has(table, day)
+    ]
 
 
 def _links(history: History, name: str, day: dt.date) -> list[tuple[str, str]]:
     links = [("All reports", "../../index.html")]
     if history.has(PROFILES, day - ONE_DAY):
         links.append(("The day before", f"day={day - ONE_DAY}.html"))
-    verdict = _at(history.drift, name).get(day)
-    if verdict and verdict[0]["flagged"]:
-        links.append(("Evidently's drift page", f"../../drift/{name}/day={day}.html"))
     return links
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and not math.isnan(value)

@@ -1,7 +1,9 @@
-"""A `Report` as one self-contained HTML page: no script, nothing fetched, every text escaped.
+"""Turn a `Report` into one self-contained HTML page: no script, nothing fetched, every text escaped.
 
 The page carries its own content security policy, so that even a hostile segment name that slipped through escaping
 could load nothing and run nothing.
+
+Not here: what a page says (`gather`, `words`), how charts are drawn (`charts`), and where pages lie (`write`).
 """
 
 import functools
@@ -13,9 +15,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from seg_assets.core.text import DASH, number, percent, short
 from seg_assets.reports import charts, words
-from seg_assets.reports.contents import DecisionRow, Flow, Report, SegmentRow, Validity, Week
-from seg_assets.segments.fitting.stability import band
+from seg_assets.reports.contents import DecisionRow, Flow, Report, Validity, Week
 
 TEMPLATES = Path(__file__).parent / "templates"
 CLASSES = (*(f"c{n}" for n in range(charts.PALETTE)), "g0", "g1", "g2")
@@ -49,6 +51,15 @@ QUALITY: tuple[tuple[str, str, int | str, str], ...] = (
         "adjusted Rand index of models fitted on other samples of the users",
     ),
 )
+# Events of a lineage, in the order in which a decision lists them.
+EVENTS = {
+    "survive": "kept",
+    "split": "split",
+    "merge": "merged",
+    "birth": "born",
+    "death": "retired",
+    "revival": "came back",
+}
 NULL_NAMES = {"copula": "same correlations, no groups", "permuted": "no relation at all"}
 
 
@@ -64,7 +75,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class HeatRow:
-    """One row: where users came from."""
+    """One row of a heat map: where users came from."""
 
     name: str
     users: int
@@ -73,7 +84,7 @@ class HeatRow:
 
 @dataclass(frozen=True)
 class Heat:
-    """A migration heat map."""
+    """A heat map of moves between segments."""
 
     caption: str
     columns: tuple[str, ...]
@@ -90,9 +101,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        number=charts.number,
-        percent=charts.percent,
-        short=charts.short,
+        number=number,
+        percent=percent,
+        short=short,
         feature=words.feature,
         value=words.value,
         css=_css_percent,
@@ -108,12 +119,12 @@ def _environment() -> jinja2.Environment:
 
 @functools.cache
 def _style() -> Markup:
-    # Our own file with our own class names: the only markup that is not escaped.
+    # Our own file with our own class names, so it is not escaped.
     return Markup(_environment().get_template("style.css").render(colour_classes=CLASSES))  # noqa: S704
 
 
 def render(report: Report) -> str:
-    """The page of one day and strategy. The same report gives the same text, byte for byte."""
+    """Return the page of one day and strategy. The same report gives the same text, byte for byte."""
     clusters = [s for s in report.segments if s.is_cluster]
     rules = [s for s in report.segments if not s.is_cluster]
     tested = [s for s in clusters if s.trusted is not None]
@@ -147,7 +158,6 @@ def render(report: Report) -> str:
             lineage=_lineage(report),
             decisions=[(d, _story(d)) for d in reversed(report.decisions)],
             strip=_strip(report),
-            null_reason="",
             stability=[s for s in clusters if s.jaccard is not None],
             quality=_quality(report),
             validity=_validity(report),
@@ -156,7 +166,7 @@ def render(report: Report) -> str:
 
 
 def render_index(strategies: Sequence[tuple[str, Sequence[tuple[str, Sequence[tuple[str, str]]]]]]) -> str:
-    """The index page. `strategies`: (name, months of (month, (day, link) newest first))."""
+    """Return the index page. `strategies`: (name, months of (month, (day, link) newest first))."""
     return _environment().get_template("index.html").render(strategies=strategies, style=_style())
 
 
@@ -165,7 +175,7 @@ def _css_percent(share: float | None) -> str:
 
 
 def _bar(score: float) -> str:
-    """Half-width of a diverging bar, in percent of the whole; three standard deviations fill it."""
+    """Return the length of one side of a diverging bar, in percent of the whole; three standard deviations fill it."""
     return f"{50 * min(abs(score) / 3.0, 1.0):.1f}"
 
 
@@ -200,13 +210,13 @@ def _area(report: Report) -> Markup | None:
 def _multiples(report: Report) -> list[tuple[str, Markup, int]]:
     if len(report.days) < 2:
         return []
-    found = []
+    multiples = []
     for segment in _stack_order(report):
         values = report.sizes[segment]
         title = f"Users in {report.names.get(segment, segment)}"
-        svg = charts.sparkline(title, report.days, values, report.colours.get(segment, "g0"))
-        found.append((segment, svg, values[-1]))
-    return found
+        chart = charts.sparkline(title, report.days, values, report.colours.get(segment, "g0"))
+        multiples.append((segment, chart, values[-1]))
+    return multiples
 
 
 def _heat(report: Report, flows: Sequence[Flow], caption: str, week: Week | None = None) -> Heat | None:
@@ -231,13 +241,13 @@ def _heat(report: Report, flows: Sequence[Flow], caption: str, week: Week | None
             names = f"{report.names.get(old, old)} → {report.names.get(new, new)}: {users:,} users"
             if week and (old, new) in week.shares:
                 _, low, high, expected = week.shares[(old, new)]
-                names += f"; 95 % interval {charts.percent(low)} to {charts.percent(high)}"
-                names += f"; earlier weeks {charts.percent(expected)}" if expected is not None else ""
+                names += f"; 95 % interval {percent(low)} to {percent(high)}"
+                names += f"; earlier weeks {percent(expected)}" if expected is not None else ""
             odd = (old, new) in flagged
             names += "; unusual" if odd else ""
             marks = (("stay", old == new), ("hot", share > 0.55), ("none", users == 0), ("odd", odd))
             kind = " ".join(word for word, on in marks if on)
-            text = charts.percent(share, 0 if share >= 0.1 or share == 0 else 1) if users else "·"
+            text = percent(share, 0 if share >= 0.1 or share == 0 else 1) if users else "·"
             # The root lets small flows be seen beside the diagonal.
             cells.append(Cell(text, kind, f"{0.92 * share**0.5 if users else 0:.3f}", names))
         rows.append(HeatRow(report.names.get(old, old), total, tuple(cells)))
@@ -296,7 +306,7 @@ def _lineage(report: Report) -> Markup | None:
 
 
 def _story(decision: DecisionRow) -> str:
-    """What a decision did to the segments, in words."""
+    """Say what a decision did to the segments."""
     counts: dict[str, list[str]] = {}
     for kind, olds, news, _ in decision.lineage:
         if kind in ("split", "merge"):
@@ -305,18 +315,13 @@ def _story(decision: DecisionRow) -> str:
             counts.setdefault(kind, []).append(", ".join(olds))
         else:
             counts.setdefault(kind, []).append(", ".join(news or olds))
-    would = "" if decision.promoted else "would have: "
-    said = {"survive": "kept", "birth": "born", "death": "retired", "split": "split", "merge": "merged"}
-    said["revival"] = "came back"
     parts = []
-    for kind in ("survive", "split", "merge", "birth", "death", *sorted(set(counts) - set(said))):
+    for kind in (*EVENTS, *sorted(set(counts) - set(EVENTS))):
         if kind in counts:
-            items = sorted(set(counts[kind]))
-            listed = f"{len(items)}" if kind == "survive" else "; ".join(items)
-            parts.append(
-                f"{listed} {said.get(kind, kind)}" if kind == "survive" else f"{said.get(kind, kind)}: {listed}"
-            )
-    return would + ", ".join(parts) if parts else "–"
+            items, event = sorted(set(counts[kind])), EVENTS.get(kind, kind)
+            parts.append(f"{len(items)} {event}" if kind == "survive" else f"{event}: {'; '.join(items)}")
+    would = "" if decision.promoted else "would have: "
+    return would + ", ".join(parts) if parts else DASH
 
 
 def _strip(report: Report) -> Markup | None:
@@ -332,47 +337,41 @@ def _strip(report: Report) -> Markup | None:
 
 
 def _quality(report: Report) -> list[dict[str, Any]]:
-    found = []
+    rows = []
     for metric, name, digits, helptext in QUALITY:
         value = report.metrics.get(metric)
         if value is None:
             continue
-        text = charts.percent(value) if digits == "percent" else charts.number(value, int(digits))
+        text = percent(value) if digits == "percent" else number(value, int(digits))
         series = report.series.get(metric)
         known = [v for v in series or () if v is not None]
         spark = charts.sparkline(f"{name} over days", report.days, series, "c0") if series and len(known) > 1 else ""
-        found.append({"name": name, "value": text, "spark": spark, "help": helptext})
-    return found
+        rows.append({"name": name, "value": text, "spark": spark, "help": helptext})
+    return rows
 
 
 def _validity(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
     by_metric: dict[str, list[Validity]] = {}
     for item in report.validity:
         by_metric.setdefault(item.metric, []).append(item)
-    found = []
+    bars = []
     for metric, items in by_metric.items():
         top = max([0.0, *(max(v.high or v.value, v.value) for v in items)]) or 1.0
-        rows = []
-        for item in sorted(items, key=lambda v: (-v.value, v.predictor)):
-            low, high = item.low, item.high
-            if low is None or high is None or low != low or high != high:
-                low = high = None
-            rows.append(
-                {
-                    "label": item.predictor + (f" ({item.groups} groups)" if item.groups else ""),
-                    "ours": item.ours,
-                    "width": _css_percent(item.value / top),
-                    "from": _css_percent(low / top) if low is not None and high is not None else None,
-                    "span": _css_percent((high - max(low, 0.0)) / top)
-                    if low is not None and high is not None
-                    else None,
-                    "text": charts.number(item.value, 3),
-                }
-            )
-        found.append((metric, rows))
-    return found
+        ranked = sorted(items, key=lambda v: (-v.value, v.predictor))
+        bars.append((metric, [_validity_bar(item, top) for item in ranked]))
+    return bars
 
 
-def trusted_word(row: SegmentRow) -> str:
-    """The word shown for a segment's stability."""
-    return band(row.jaccard) if row.is_cluster else "by rule"
+def _validity_bar(item: Validity, top: float) -> dict[str, Any]:
+    bar = {
+        "label": item.predictor + (f" ({item.groups} groups)" if item.groups else ""),
+        "ours": item.ours,
+        "width": _css_percent(item.value / top),
+        "from": None,
+        "span": None,
+        "text": number(item.value, 3),
+    }
+    low, high = item.low, item.high
+    if low is not None and high is not None and low == low and high == high:
+        bar |= {"from": _css_percent(low / top), "span": _css_percent((high - max(low, 0.0)) / top)}
+    return bar

@@ -1,62 +1,17 @@
-"""The report in plain sentences: what a reader in a hurry takes away. Numbers in, text out; nothing is markup."""
+"""Say a report in plain sentences: what a reader in a hurry takes away. Numbers in, text out; nothing is markup.
 
-from seg_assets.reports.charts import number, percent, short
+Not here: numbers as text (`core.text`), words of profile columns (`core.columns`), and the words of the page's template
+(`templates/report.html`).
+"""
+
+from collections.abc import Sequence
+
+from seg_assets.core import columns
+from seg_assets.core.text import number, percent, short
 from seg_assets.reports.contents import Apart, Report, SegmentRow
 
-FEATURES = {
-    "recency_days": "days since last purchase",
-    "inactive_days": "days since last visit",
-    "tenure_days": "days as a customer",
-    "orders": "orders",
-    "monetary": "spend",
-    "gross": "gross spend",
-    "refunds": "refunds",
-    "refund_amount": "money refunded",
-    "active_days": "active days",
-    "sessions": "visits",
-    "views": "product views",
-    "searches": "searches",
-    "carts": "items put in the cart",
-    "coupons": "coupons used",
-    "campaigns": "campaigns seen",
-    "service": "service contacts",
-    "cart_to_purchase_rate": "cart-to-purchase rate",
-    "basket_size": "basket size",
-    "discount_share": "share bought on discount",
-    "order_value_mean": "average order value",
-    "order_value_var": "variation of order value",
-    "order_value_min": "smallest order",
-    "order_value_max": "largest order",
-    "review_mean": "average rating given",
-    "reviews": "reviews",
-    "inter_purchase_days": "days between purchases",
-    "categories": "categories bought",
-    "household_size": "household size",
-    "age_band": "age",
-    "income_band": "income",
-}
-# Features that are counted: more and fewer, where others are higher and lower.
-COUNTED = frozenset(
-    {
-        "orders",
-        "refunds",
-        "active_days",
-        "sessions",
-        "views",
-        "searches",
-        "carts",
-        "coupons",
-        "campaigns",
-        "service",
-        "reviews",
-        "categories",
-        "recency_days",
-        "inactive_days",
-        "tenure_days",
-        "inter_purchase_days",
-    }
-)
-WINDOWS = {"7d": "7 days", "28d": "28 days", "90d": "90 days", "all": "all time"}
+# A change of a segment's size that is worth a sentence, and the users of both days together that it takes to see one.
+LEAST_CHANGE, LEAST_USERS = 0.02, 20
 
 CAUSES = {
     "bootstrap": "first model",
@@ -68,116 +23,126 @@ CAUSES = {
 
 
 def feature(name: str) -> str:
-    """A feature's name for a reader: `monetary_90d` is 'spend, 90 days'."""
+    """Return a feature's name for a reader: `monetary_90d` is 'spend, 90 days'."""
     if "=" in name:
         attribute, _, level = name.partition("=")
-        return f"{FEATURES.get(attribute, attribute.replace('_', ' '))} {level}"
-    if name.startswith("category:"):
-        return f"share spent on {name.removeprefix('category:')}"
-    stem, _, tail = name.rpartition("_")
-    if tail in WINDOWS and stem:
-        if stem.endswith("_share") and stem.split("_")[0] in ("channel", "device"):
-            kind, _, which = stem.removesuffix("_share").partition("_")
-            return f"{kind} {which}"
-        return f"{FEATURES.get(stem, stem.replace('_', ' '))}, {WINDOWS[tail]}"
-    return FEATURES.get(name, name.replace("_", " "))
+        return f"{columns.words_for(attribute)} {level}"
+    if name.startswith(columns.CATEGORY_PREFIX):
+        return f"share spent on {name.removeprefix(columns.CATEGORY_PREFIX)}"
+    stem, window = columns.split_window(name)
+    if not window:
+        return columns.words_for(name)
+    share = columns.share_of(stem)
+    return " ".join(share) if share else f"{columns.words_for(stem)}, {columns.WINDOWS[window]}"
 
 
 def move_reason(feature_name: str | None, *, rule: bool) -> str:
-    """Why most users of a flow moved, in words."""
+    """Say why most users of a flow moved."""
     if feature_name is None:
         return "a wait was over: the move had been proposed for some days"
     if feature_name == "(no champion)":
         return "a model was fitted: users left “not segmented yet”"
     if feature_name == "(outlier)":
         return "near no segment, or near one again"
-    told = "a weighting of the model" if feature_name == "(intercept)" else feature(feature_name)
-    return f"rule on {told}" if rule else f"mostly {told}"
+    cause = "a weighting of the model" if feature_name == "(intercept)" else feature(feature_name)
+    return f"rule on {cause}" if rule else f"mostly {cause}"
 
 
-def is_share(name: str) -> bool:
-    """Whether a feature is a part of a whole, to be read as a percentage."""
-    stem = name.rpartition("_")[0] if name.rpartition("_")[2] in WINDOWS else name
-    return name.startswith("category:") or "=" in name or stem.endswith(("_share", "_rate"))
-
-
-def value(name: str, number_: float | None) -> str:
-    """A feature's value for a reader."""
-    return percent(number_, 0) if is_share(name) else short(number_)
+def value(name: str, amount: float | None) -> str:
+    """Return a feature's value for a reader."""
+    return percent(amount, 0) if columns.is_share(name) else short(amount)
 
 
 def _compared(item: Apart) -> str:
-    stem = item.feature.rpartition("_")[0] if item.feature.rpartition("_")[2] in WINDOWS else item.feature
     up = item.score > 0
     if "=" in item.feature:
         return ("mostly " if up else "rarely ") + feature(item.feature)
     size = "much " if abs(item.score) >= 1 else "" if abs(item.score) >= 0.4 else "slightly "
-    if stem in COUNTED:
+    if columns.is_counted(item.feature):
         many = size.replace("much", "many" if up else "far")
         return f"{many}{'more' if up else 'fewer'} {feature(item.feature)}"
     return f"{size}{'higher' if up else 'lower'} {feature(item.feature)}"
 
 
 def apart_words(items: tuple[Apart, ...], most: int = 2) -> str:
-    """'much higher spend, 90 days; fewer visits, 28 days', strongest first."""
+    """Say what sets a segment apart, strongest first: 'much higher spend, 90 days; fewer visits, 28 days'."""
     strongest = sorted(items, key=lambda a: (-abs(a.score), a.feature))[:most]
     return "; ".join(_compared(item) for item in strongest)
 
 
 def change(row: SegmentRow) -> float | None:
-    """Relative change of a segment's users since a week ago."""
+    """Return the relative change of a segment's users since a week ago."""
     if row.users_week_ago is None or row.users_week_ago == 0:
         return None
     return row.users / row.users_week_ago - 1.0
 
 
 def summary(report: Report) -> list[str]:
-    """Four to seven sentences about the day."""
-    clusters = [s for s in report.segments if s.is_cluster and s.users]
-    sentences = []
+    """Say the day in one to seven sentences."""
     if report.users == 0:
         return [f"No known user on {report.day}, so there is nothing to segment yet."]
+    clusters = [segment for segment in report.segments if segment.is_cluster and segment.users]
     if not clusters:
-        sentences.append(
+        return [
             f"All {number(report.users)} users are in rule segments: no model has been fitted yet. The first fit comes "
             "on the first day with enough eligible users and history."
-        )
-        return sentences
-    rules = report.users - sum(s.users for s in clusters)
+        ]
+    sentences = [
+        _coverage_sentence(report, clusters),
+        _largest_sentence(clusters),
+        _spend_sentence(clusters),
+        _change_sentence(clusters),
+        _moves_sentence(report),
+        _drift_sentence(report),
+        _trust_sentence(report, clusters),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _coverage_sentence(report: Report, clusters: Sequence[SegmentRow]) -> str:
+    rules = report.users - sum(segment.users for segment in clusters)
     rest = f"; {number(rules)} more are placed by rule (new, dormant or unassigned)" if rules else ""
-    sentences.append(
-        f"{number(report.users - rules)} of {number(report.users)} users fall into {len(clusters)} segments{rest}."
+    return f"{number(report.users - rules)} of {number(report.users)} users fall into {len(clusters)} segments{rest}."
+
+
+def _largest_sentence(clusters: Sequence[SegmentRow]) -> str:
+    largest = max(clusters, key=lambda segment: (segment.users, segment.segment_id))
+    apart = apart_words(largest.apart)
+    described = f": {apart}" if apart else ""
+    return f"The largest is “{largest.name}” with {percent(largest.share, 0)} of all users{described}."
+
+
+def _spend_sentence(clusters: Sequence[SegmentRow]) -> str:
+    shares = [(segment.value_share, segment) for segment in clusters if segment.value_share is not None]
+    known = [(share, segment.segment_id, segment) for share, segment in shares if share == share]
+    if not known:
+        return ""
+    share, _, top = max(known, key=lambda item: item[:2])
+    return (
+        f"“{top.name}” brings {percent(share, 0)} of the last 90 days' spend with "
+        f"{percent(top.share, 0)} of the users ({short(top.value_mean)} each)."
     )
-    largest = max(clusters, key=lambda s: (s.users, s.segment_id))
-    said = apart_words(largest.apart)
-    sentences.append(
-        f"The largest is “{largest.name}” with {percent(largest.share, 0)} of all users"
-        + (f": {said}." if said else ".")
+
+
+def _change_sentence(clusters: Sequence[SegmentRow]) -> str:
+    large = [segment for segment in clusters if segment.users + (segment.users_week_ago or 0) >= LEAST_USERS]
+    changes = [(size, segment) for segment in large if (size := change(segment)) is not None]
+    if not changes:
+        return ""
+    size, segment = max(changes, key=lambda item: (abs(item[0]), item[1].segment_id))
+    if abs(size) < LEAST_CHANGE:
+        return f"No segment grew or shrank by more than {percent(LEAST_CHANGE, 0)} within a week."
+    return (
+        f"Within a week “{segment.name}” {'grew' if size > 0 else 'shrank'} by {percent(abs(size), 0)}, "
+        f"from {number(segment.users_week_ago)} to {number(segment.users)} users."
     )
-    valued = [s for s in clusters if s.value_share is not None and s.value_share == s.value_share]
-    if valued:
-        top = max(valued, key=lambda s: (s.value_share or 0.0, s.segment_id))
-        sentences.append(
-            f"“{top.name}” brings {percent(top.value_share, 0)} of the last 90 days' spend with "
-            f"{percent(top.share, 0)} of the users ({short(top.value_mean)} each)."
-        )
-    movers = [(change(s), s) for s in clusters if change(s) is not None and s.users + (s.users_week_ago or 0) >= 20]
-    if movers:
-        strongest = max(movers, key=lambda m: (abs(m[0] or 0.0), m[1].segment_id))
-        if abs(strongest[0] or 0.0) >= 0.02:
-            verb = "grew" if (strongest[0] or 0) > 0 else "shrank"
-            sentences.append(
-                f"Within a week “{strongest[1].name}” {verb} by {percent(abs(strongest[0] or 0.0), 0)}, "
-                f"from {number(strongest[1].users_week_ago)} to {number(strongest[1].users)} users."
-            )
-        else:
-            sentences.append("No segment grew or shrank by more than 2 % within a week.")
+
+
+def _moves_sentence(report: Report) -> str:
     moved = report.metrics.get("moved_share")
-    if moved is not None and moved == moved:
-        sentences.append(f"{percent(moved)} of the users changed segment since yesterday.")
-    sentences.append(_drift_sentence(report))
-    sentences.append(_trust_sentence(report, clusters))
-    return [s for s in sentences if s]
+    if moved is None or moved != moved:
+        return ""
+    return f"{percent(moved)} of the users changed segment since yesterday."
 
 
 def _drift_sentence(report: Report) -> str:
@@ -195,7 +160,7 @@ def _drift_sentence(report: Report) -> str:
     return "Customers still look like those the model was fitted on, so there is no need to re-cluster."
 
 
-def _trust_sentence(report: Report, clusters: list[SegmentRow]) -> str:
+def _trust_sentence(report: Report, clusters: Sequence[SegmentRow]) -> str:
     doubtful = [s.name for s in clusters if s.trusted is False]
     parts = []
     if report.real is True:
@@ -206,9 +171,8 @@ def _trust_sentence(report: Report, clusters: list[SegmentRow]) -> str:
             "cuts of a continuum"
         )
     if doubtful:
-        names = ", ".join(f"“{n}”" for n in doubtful[:3]) + (
-            f" and {len(doubtful) - 3} more" if len(doubtful) > 3 else ""
-        )
+        names = ", ".join(f"“{name}”" for name in doubtful[:3])
+        names += f" and {len(doubtful) - 3} more" if len(doubtful) > 3 else ""
         parts.append(f"do not trust {names}: another sample of the same users would not show it again")
     elif clusters and all(s.trusted for s in clusters):
         parts.append("every segment is found again in other samples of the same users")

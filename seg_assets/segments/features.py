@@ -1,6 +1,6 @@
-"""Profiles of one day as the frame that a strategy sees: one row per user, in the shop's own units.
+"""Load the profiles of one day as the frame that a strategy sees: one row per user, in the shop's own units.
 
-What a distance makes of it is in `space`.
+Not here: what a distance makes of the frame (`space`), and who of it is clustered (`rules`).
 """
 
 import datetime as dt
@@ -33,11 +33,8 @@ RULE_COLUMNS = (
 
 
 def needed_columns(strategy: Strategy, extra: Sequence[str] = ()) -> list[str]:
-    """Profile columns that features, rules, drift and the algorithm read, sorted."""
-    named = {*strategy.columns(), *RULE_COLUMNS, *extra}
-    asks = getattr(algorithms.module_of(strategy.algorithm), "columns", None)
-    if asks is not None:
-        named.update(asks(strategy))
+    """Return the profile columns that features, rules, drift and the algorithm read, sorted."""
+    named = {*strategy.columns(), *RULE_COLUMNS, *extra, *algorithms.named(strategy.algorithm).columns(strategy)}
     return sorted(c for c in named if c != "user_id" and not c.startswith(CATEGORY_PREFIX))
 
 
@@ -48,7 +45,7 @@ def load_features(
     categories: Sequence[str] | None = None,
     extra: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """One row per known user of `day`, sorted by `user_id`, index 0..n-1.
+    """Load one row per known user of `day`, sorted by `user_id`, index 0..n-1.
 
     Columns: `user_id`; every needed profile column (numbers as float64 with NaN for null, text as str);
     `category:<name>` (share of 90-day spend, 0 when the user has none) when the strategy has category_shares.
@@ -69,7 +66,9 @@ def load_features(
 
 
 def load_columns(lake: Lake, day: dt.date, wanted: Sequence[str], categories: Sequence[str] = ()) -> pd.DataFrame:
-    """One row per known user of `day`, as `load_features`, with the profile columns `wanted`; null where there is none.
+    """Load one row per known user of `day`, as `load_features` does, with the profile columns `wanted`.
+
+    A column that the profiles do not have is null for everyone.
 
     Raises:
         MissingDaysError: when the profiles of the day were never materialized.
@@ -78,63 +77,63 @@ def load_columns(lake: Lake, day: dt.date, wanted: Sequence[str], categories: Se
     while True:
         versions = [lake.version(table, day) for table in tables]
         shares = [(versions[-1], name) for name in categories]
-        kept = _read(lake, day, versions[0], wanted, shares)
+        day_columns = _read(lake, day, versions[0], wanted, shares)
         # A day that was replaced in between would pair columns of two versions: look again.
         if versions == [lake.version(table, day) for table in tables]:
             break
-    nothing = np.full(len(kept.users), np.nan)
-    made = {"user_id": _array(kept.users)}
-    made |= {name: _array(kept.by_name.get(name, nothing)) for name in wanted}
-    made |= {CATEGORY_PREFIX + key[1]: _array(kept.by_name[key]) for key in shares}
-    # Without copies: a column is the very array that is kept, which cannot be written to.
-    return pd.DataFrame(made, copy=False)
+    nulls = np.full(len(day_columns.users), np.nan)
+    arrays = {"user_id": _array(day_columns.users)}
+    arrays |= {name: _array(day_columns.by_name.get(name, nulls)) for name in wanted}
+    arrays |= {CATEGORY_PREFIX + key[1]: _array(day_columns.by_name[key]) for key in shares}
+    # Without copies: a column of the frame is the very array of the cache, which cannot be written to.
+    return pd.DataFrame(arrays, copy=False)
 
 
 def _array(column: columns.Column) -> Any:
-    """An array that a frame takes as it is. From series, it would align their indexes first: half of a frame's time."""
+    """Return an array that a frame takes as it is. Of series it would align indexes first: half of a frame's time."""
     return column if isinstance(column, np.ndarray) else pd.array(column, dtype="str")
 
 
 def _read(
     lake: Lake, day: dt.date, version: Version, wanted: Sequence[str], shares: Sequence[tuple[Version, str]]
 ) -> columns.Columns:
-    """What is kept of a day's profiles with the columns `wanted` and `shares` (version of their table, category)."""
-    kept = columns.recall(version)
-    new = [c for c in wanted if kept is None or (c in kept.kinds and c not in kept.by_name)]
-    new_shares = [key for key in shares if kept is None or key not in kept.by_name]
-    if kept is None or new or new_shares:
+    """Return what the cache has of a day's profiles, with `wanted` and `shares` (version of their table, category)."""
+    cached = columns.recall(version)
+    new = [c for c in wanted if cached is None or (c in cached.kinds and c not in cached.by_name)]
+    new_shares = [key for key in shares if cached is None or key not in cached.by_name]
+    if cached is None or new or new_shares:
         profiles = lake.scan(PROFILES, [day])
         with lake.connect() as con:
-            if kept is None:
-                kept = _begun(con, profiles, new)
+            if cached is None:
+                cached = _first_read(con, profiles, new)
             elif new:
-                table = _profile_columns(con, profiles, kept.kinds, new, kept.in_order)
-                kept = kept.with_columns({c: columns.of_arrow(table[c]) for c in new})
+                table = _profile_columns(con, profiles, cached.kinds, new, cached.in_order)
+                cached = cached.with_columns({c: columns.of_arrow(table[c]) for c in new})
             if new_shares:
                 table = _category_columns(con, profiles, lake.scan(CATEGORIES, [day]), [key[1] for key in new_shares])
-                kept = kept.with_columns({key: columns.of_arrow(table[n]) for n, key in enumerate(new_shares)})
-    columns.remember(version, kept)
-    return kept
+                cached = cached.with_columns({key: columns.of_arrow(table[n]) for n, key in enumerate(new_shares)})
+    columns.remember(version, cached)
+    return cached
 
 
-def _begun(con: duckdb.DuckDBPyConnection, profiles: str, wanted: Sequence[str]) -> columns.Columns:
-    """User ids and the columns `wanted` of a day that nothing is kept of."""
+def _first_read(con: duckdb.DuckDBPyConnection, profiles: str, wanted: Sequence[str]) -> columns.Columns:
+    """Read user ids and the columns `wanted` of a day that the cache has nothing of."""
     kinds = {row[0]: row[1] for row in con.execute(f"describe select * from {profiles}").fetchall()}
-    there = [c for c in wanted if c in kinds]
+    known = [c for c in wanted if c in kinds]
     # A published day is in order of its key. One that is not, a hand-made one, is sorted each time it is read.
-    table = _profile_columns(con, profiles, kinds, there, in_order=True)
+    table = _profile_columns(con, profiles, kinds, known, in_order=True)
     users = columns.of_arrow(table["user_id"])
     in_order = columns.is_increasing(users)
     if not in_order:
-        table = _profile_columns(con, profiles, kinds, there, in_order=False)
+        table = _profile_columns(con, profiles, kinds, known, in_order=False)
         users = columns.of_arrow(table["user_id"])
-    return columns.Columns(kinds, users, in_order, {c: columns.of_arrow(table[c]) for c in there})
+    return columns.Columns(kinds, users, in_order, {c: columns.of_arrow(table[c]) for c in known})
 
 
 def _profile_columns(
     con: duckdb.DuckDBPyConnection, profiles: str, kinds: Mapping[str, str], wanted: Sequence[str], in_order: bool
 ) -> pa.Table:
-    """user_id and the columns `wanted`: numbers and days since 1970 as doubles, text as it is."""
+    """Read user_id and the columns `wanted`: numbers and days since 1970 as doubles, text as it is."""
     parts = ["user_id"]
     for column in wanted:
         name = identifier(column)
@@ -149,7 +148,7 @@ def _profile_columns(
 
 
 def _category_columns(con: duckdb.DuckDBPyConnection, profiles: str, categories: str, names: Sequence[str]) -> pa.Table:
-    """Share of each category by user, in order of user_id; 0 for a user who has none."""
+    """Read the share of each category by user, in order of user_id; 0 for a user who has none."""
     shares = ", ".join(
         f"max(share_90d) filter (where category = {literal(name)})::double as c{n}" for n, name in enumerate(names)
     )
@@ -162,7 +161,7 @@ def _category_columns(con: duckdb.DuckDBPyConnection, profiles: str, categories:
 
 
 def day_categories(lake: Lake, strategy: Strategy, day: dt.date) -> list[str]:
-    """The `top` categories of a day by users who spent in them, ties by name."""
+    """Return the `top` categories of a day by users who spent in them, ties by name."""
     if strategy.category_top is None:
         return []
     with lake.connect() as con:
@@ -172,32 +171,3 @@ def day_categories(lake: Lake, strategy: Strategy, day: dt.date) -> list[str]:
             f"order by count(*) filter (where share_90d > 0) desc, category limit {int(strategy.category_top)}"
         ).fetchall()
     return [row[0] for row in rows]
-
-
-def clustered_mask(strategy: Strategy, frame: pd.DataFrame) -> np.ndarray:
-    """Boolean (n,): users that take part in clustering: eligible, and caught by none of the rules.
-
-    A null never excludes by `new` or `dormant`; it does fail a `minimum`.
-    """
-    rules = strategy.rules
-    keep = eligible_mask(strategy, frame)
-    if rules.bots:
-        keep &= ~(frame["is_suspected_bot"].fillna(0).to_numpy(dtype=float) > 0)
-    if rules.new_within_days is not None:
-        keep &= ~(frame["tenure_days"].to_numpy(dtype=float) < rules.new_within_days)
-    if rules.dormant_after_days is not None:
-        keep &= ~(frame["inactive_days"].to_numpy(dtype=float) >= rules.dormant_after_days)
-    return keep
-
-
-def eligible_mask(strategy: Strategy, frame: pd.DataFrame) -> np.ndarray:
-    """Boolean (n,): users that satisfy the strategy's `eligibility`."""
-    who = strategy.eligibility
-    least = {"orders_all": who.minimum_orders, "active_days_all": who.minimum_active_days, **who.minimum}
-    keep = np.ones(len(frame), dtype=bool)
-    for column, value in least.items():
-        if column in who.minimum or value > 0:
-            keep &= frame[column].to_numpy(dtype=float) >= value
-    if who.any_known:
-        keep &= frame[list(who.any_known)].notna().any(axis=1).to_numpy()
-    return keep

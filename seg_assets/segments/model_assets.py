@@ -1,4 +1,7 @@
-"""The Dagster face of decisions: the sparse asset `segment_model`. What it decides is in `fit.settle_day`."""
+"""The Dagster face of decisions: the sparse asset `segment_model`, its run config and what the UI shows of it.
+
+Not here: deciding (`decisions.decide`).
+"""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -8,8 +11,10 @@ import dagster as dg
 from pydantic import Field
 
 from seg_assets.core.days import parse_day
-from seg_assets.core.errors import ConfigError
+from seg_assets.core.errors import ConfigError, did_you_mean
 from seg_assets.core.settings import Settings
+from seg_assets.core.sql import literal
+from seg_assets.core.tables import TABLES
 from seg_assets.core.text import markdown_table
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
@@ -27,17 +32,18 @@ from seg_assets.orchestration.assets import (
 )
 from seg_assets.orchestration.partitions import days_of_run
 from seg_assets.segments.decisions import store as decisions
+from seg_assets.segments.decisions.decide import decide_day
+from seg_assets.segments.decisions.request import DecisionRequest, DecisionResult
 from seg_assets.segments.decisions.store import Decision
-from seg_assets.segments.fitting.choosing import CRITERIA, said
-from seg_assets.segments.fitting.fit import Request, Settled, settle_day
+from seg_assets.segments.fitting.choosing import CRITERIA, format_estimate
 from seg_assets.segments.fitting.stability import band
-from seg_assets.segments.strategy import Strategy, did_you_mean, strategies_of
+from seg_assets.segments.strategy import Strategy, strategies_of
 
 KEY = dg.AssetKey("segment_model")
 CHAMPION_FITS = "every_champion_can_score_the_profiles_of_the_day"
 
 
-class SegmentModelRequest(dg.Config):
+class DecisionConfig(dg.Config):
     """One decision asked for: by the drift sensor, the command line, or a person in the launchpad."""
 
     strategy: str
@@ -51,7 +57,7 @@ class SegmentModelRequest(dg.Config):
 class SegmentModelConfig(dg.Config):
     """Empty: make the first fit where it is due and re-verify what is there. `force`: make decisions anew."""
 
-    requests: list[SegmentModelRequest] = Field(default_factory=list)
+    requests: list[DecisionConfig] = Field(default_factory=list)
     force: bool = False
 
 
@@ -66,7 +72,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         owners=[OWNER],
         kinds={"python", "scikitlearn", "parquet"},
         retry_policy=IO_RETRY,
-        code_version=_code_version(),
+        code_version=TABLES[decisions.TABLE].code_version,
         deps=deps_of(decisions.TABLE),
         check_specs=[
             dg.AssetCheckSpec(
@@ -92,45 +98,45 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
 
 
 def run_days(context: dg.AssetExecutionContext, settings: Settings, config: SegmentModelConfig) -> dg.MaterializeResult:
-    """Settle every strategy on every day of the run, oldest day first."""
+    """Decide every strategy on every day of the run, oldest day first."""
     lake = Lake.of(settings)
     strategies = strategies_of(settings)
     days = days_of_run(context)
     requests = requests_of(config, strategies, days)
     results = []
     for day in log_progress(context, days):
-        settled = settle_strategies(lake, strategies, day, settings.seed, requests, config.force)
-        for item in settled:
-            if item.action != "none":
-                context.log.info(f"{item.strategy} on {day}: {item.action}. {item.reason}")
-        results.append(DayResult(day, day_metadata(settled), [champion_check(lake, strategies, day)]))
+        decided = decide_strategies(lake, strategies, day, settings.seed, requests, config.force)
+        for result in decided:
+            if result.action != "none":
+                context.log.info(f"{result.strategy} on {day}: {result.action}. {result.reason}")
+        results.append(DayResult(day, day_metadata(decided), [champion_check(lake, strategies, day)]))
     return report_days(context, KEY, results)
 
 
-def settle_strategies(
+def decide_strategies(
     lake: Lake,
     strategies: Mapping[str, Strategy],
     day: dt.date,
     seed: int,
-    requests: Sequence[Request] = (),
+    requests: Sequence[DecisionRequest] = (),
     force: bool = False,
-) -> list[Settled]:
-    """Settle a day: with requests for it only the strategies asked for, else all."""
-    asked = [r for r in requests if r.day == day]
+) -> list[DecisionResult]:
+    """Decide a day: when the run has requests only the strategies that they ask for, else all."""
     if requests:
-        return [settle_day(lake, strategies[r.strategy], day, seed, r, force) for r in asked]
-    return [settle_day(lake, strategy, day, seed, None, force) for strategy in strategies.values()]
+        of_day = [r for r in requests if r.day == day]
+        return [decide_day(lake, strategies[r.strategy], day, seed, r, force) for r in of_day]
+    return [decide_day(lake, strategy, day, seed, None, force) for strategy in strategies.values()]
 
 
 def requests_of(
     config: SegmentModelConfig, strategies: Mapping[str, Strategy], days: Sequence[dt.date]
-) -> list[Request]:
-    """The requests of a run's config.
+) -> list[DecisionRequest]:
+    """Return the requests of a run's config.
 
     Raises:
         ConfigError: unknown strategy or cause, or a day that is not of this run.
     """
-    found = []
+    requests = []
     for n, item in enumerate(config.requests):
         where = f"run config: requests[{n}]"
         if item.strategy not in strategies:
@@ -145,93 +151,91 @@ def requests_of(
             raise ConfigError(
                 f"{where}.day = {item.day}: this run is of {days[0]} .. {days[-1]}; launch it for that day"
             )
-        found.append(Request(item.strategy, day, item.cause, item.against_model_id, item.attempt, item.note))
-    return found
+        requests.append(DecisionRequest(item.strategy, day, item.cause, item.against_model_id, item.attempt, item.note))
+    return requests
 
 
-def day_metadata(settled: Sequence[Settled]) -> dict[str, Any]:
-    """What the UI shows of one day: a headline, then one table per subject."""
-    fresh = [s for s in settled if s.decision is not None and s.action in ("written", "kept")]
-    written = [s for s in settled if s.action == "written"]
-    told = "; ".join(f"{s.strategy}: {_headline(s)}" for s in settled if s.action != "none") or "none"
+def day_metadata(decided: Sequence[DecisionResult]) -> dict[str, Any]:
+    """Return what the UI shows of one day: a headline, then one table per subject."""
+    with_decision = [r for r in decided if r.decision is not None and r.action in ("written", "kept")]
+    written = [r for r in decided if r.action == "written"]
     metadata: dict[str, Any] = {
-        "decision": told,
-        "decisions": len(fresh),
+        "decision": "; ".join(f"{r.strategy}: {_headline(r)}" for r in decided if r.action != "none") or "none",
+        "decisions": len(with_decision),
         "decisions_written": len(written),
-        "promotions": sum(1 for s in written if s.decision is not None and s.decision.promoted),
-        "dagster/row_count": len(fresh),
+        "promotions": sum(1 for r in written if r.decision is not None and r.decision.promoted),
+        "dagster/row_count": len(with_decision),
         "strategies": dg.MetadataValue.md(
             markdown_table(
                 ["strategy", "outcome", "cause", "promoted", "k", "model", "why"],
-                [_strategy_row(s) for s in settled],
+                [_strategy_row(r) for r in decided],
             )
         ),
     }
-    dropped = {s.strategy: s.dropped for s in settled if s.dropped}
+    dropped = {r.strategy: r.dropped for r in decided if r.dropped}
     if dropped:
         metadata["later_decisions_dropped"] = "; ".join(
             f"{name}: {', '.join(map(str, days))}" for name, days in sorted(dropped.items())
         )
-    for s in fresh:
-        decision = s.decision
-        if decision is None:
-            continue
-        metadata[f"{s.strategy}_segments"] = dg.MetadataValue.md(_segments_table(decision))
-        metadata[f"{s.strategy}_lineage"] = dg.MetadataValue.md(_lineage_table(decision))
-        k, k_table = len(decision.model["segments"]), decision.model["diagnostics"].get("k_table") or []
-        if k_table:
-            metadata[f"{s.strategy}_choice_of_k"] = dg.MetadataValue.md(_k_table(k_table, k))
-        metadata[f"{s.strategy}_numbers"] = dg.MetadataValue.json(
-            {key: v for key, v in decision.numbers.items() if key != "overlap"}
-        )
-        metadata[f"{s.strategy}_model"] = dg.MetadataValue.json(
-            {key: v for key, v in decision.model["diagnostics"].items() if key != "k_table"}
-        )
-        metadata[f"{s.strategy}_k"] = k
+    for result in with_decision:
+        if result.decision is not None:
+            metadata |= _decision_metadata(result.decision)
     return metadata
 
 
-def champion_check(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date) -> Check:
-    """Whether the profiles of the day still hold what the champions read."""
-    from seg_assets.core.sql import literal
+def _decision_metadata(decision: Decision) -> dict[str, Any]:
+    """Return what the UI shows of one decision: its segments, lineage, choice of k, numbers."""
+    name, diagnostics = decision.strategy, decision.model["diagnostics"]
+    k, k_table = len(decision.model["segments"]), diagnostics.get("k_table") or []
+    numbers = {key: v for key, v in decision.numbers.items() if key != "overlap"}
+    metadata: dict[str, Any] = {
+        f"{name}_segments": dg.MetadataValue.md(_segments_table(decision)),
+        f"{name}_lineage": dg.MetadataValue.md(_lineage_table(decision)),
+    }
+    if k_table:
+        metadata[f"{name}_choice_of_k"] = dg.MetadataValue.md(_k_table(k_table, k))
+    return metadata | {
+        f"{name}_numbers": dg.MetadataValue.json(numbers),
+        f"{name}_model": dg.MetadataValue.json({key: v for key, v in diagnostics.items() if key != "k_table"}),
+        f"{name}_k": k,
+    }
 
-    found: dict[str, Any] = {}
+
+def champion_check(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date) -> Check:
+    """Check that the profiles of the day still hold what the champions read."""
+    misfits: dict[str, Any] = {}
     path = literal(str(lake.path("user_profiles", day)))
     with lake.connect() as con:
-        have = {row[0] for row in con.execute(f"describe select * from read_parquet({path})").fetchall()}
+        columns = {row[0] for row in con.execute(f"describe select * from read_parquet({path})").fetchall()}
     for name in strategies:
         champion = decisions.champion_as_of(lake, name, day)
         if champion is None:
             continue
         axes = champion.model["space"]["axes"]
-        gone = sorted({a["column"] for a in axes if a["feature"] != "category_shares"} - have)
-        if gone:
-            found[name] = f"model {champion.model_id} reads {', '.join(gone)}, which user_profiles does not have"
-    remedy = {"remedy": "re-cluster by hand: request cause `manual` for that day"} if found else {}
-    return Check(CHAMPION_FITS, not found, {**found, **remedy})
+        lacking = sorted({a["column"] for a in axes if a["feature"] != "category_shares"} - columns)
+        if lacking:
+            misfits[name] = f"model {champion.model_id} reads {', '.join(lacking)}, which user_profiles does not have"
+    remedy = {"remedy": "re-cluster by hand: request cause `manual` for that day"} if misfits else {}
+    return Check(CHAMPION_FITS, not misfits, {**misfits, **remedy})
 
 
-def _code_version() -> str:
-    from seg_assets.core.tables import TABLES
-
-    return TABLES[decisions.TABLE].code_version
-
-
-def _headline(settled: Settled) -> str:
-    decision = settled.decision
-    if decision is None or settled.action == "withdrawn":
-        return settled.action
+def _headline(result: DecisionResult) -> str:
+    """Say in a few words what became of a strategy."""
+    decision = result.decision
+    if decision is None or result.action == "withdrawn":
+        return result.action
     state = "promoted" if decision.promoted else "not promoted"
-    return f"{decision.cause}, {state}" + (" (as before)" if settled.action == "kept" else "")
+    return f"{decision.cause}, {state}" + (" (as before)" if result.action == "kept" else "")
 
 
-def _strategy_row(settled: Settled) -> list[Any]:
-    decision = settled.decision
-    if decision is None or settled.action == "none":
-        return [settled.strategy, settled.action, "", "", "", "", settled.reason]
+def _strategy_row(result: DecisionResult) -> list[Any]:
+    """Return a strategy's row in the table of a day."""
+    decision = result.decision
+    if decision is None or result.action == "none":
+        return [result.strategy, result.action, "", "", "", "", result.reason]
     return [
-        settled.strategy,
-        settled.action,
+        result.strategy,
+        result.action,
         decision.cause,
         "yes" if decision.promoted else "no",
         len(decision.model["segments"]),
@@ -241,19 +245,22 @@ def _strategy_row(settled: Settled) -> list[Any]:
 
 
 def _segments_table(decision: Decision) -> str:
+    """Return the segments of a decision's model as Markdown."""
     jaccard = decision.segment_model().jaccard
     rows = [
-        [s["id"], s["name"], s["size"], f"{s['share']:.1%}", _said_band(jaccard.get(s["id"]))]
+        [s["id"], s["name"], s["size"], f"{s['share']:.1%}", _jaccard_words(jaccard.get(s["id"]))]
         for s in decision.model["segments"]
     ]
     return markdown_table(["segment", "name", "users", "share", "comes out again"], rows)
 
 
-def _said_band(jaccard: float | None) -> str:
+def _jaccard_words(jaccard: float | None) -> str:
+    """Write a bootstrap Jaccard and Hennig's word for it."""
     return "not tested" if jaccard is None else f"{jaccard:.2f}, {band(jaccard)}"
 
 
 def _lineage_table(decision: Decision) -> str:
+    """Return the lineage of a decision as Markdown."""
     rows = [
         [
             row["event"],
@@ -269,14 +276,14 @@ def _lineage_table(decision: Decision) -> str:
 
 
 def _k_table(rows: Sequence[Mapping[str, Any]], chosen: int) -> str:
-    """Each criterion with its error, and how many of them name each k."""
-    shown = [
+    """Return as Markdown each criterion with its error, and how many of them name each k."""
+    cells = [
         [
             f"{row['k']}{' (chosen)' if row['k'] == chosen else ''}",
-            *(said(row[name], row[f"{name}_error"]) for name in CRITERIA),
+            *(format_estimate(row[name], row[f"{name}_error"]) for name in CRITERIA),
             f"{row['smallest_share']:.1%}",
             f"{row['votes']} ({', '.join(CRITERIA[n].title for n in row['named_by']) or 'none'})",
         ]
         for row in rows
     ]
-    return markdown_table(["k", *(c.title for c in CRITERIA.values()), "smallest share", "named by"], shown)
+    return markdown_table(["k", *(c.title for c in CRITERIA.values()), "smallest share", "named by"], cells)

@@ -10,19 +10,17 @@ Precedence, first that holds:
 
 Everyone else is in a cluster of the champion. A null never makes a user dormant or young; it does fail a minimum of
 the eligibility. Ids are `<strategy>-<rule>`; minted ids end in digits, so the two cannot meet.
+
+Not here: names of clusters (`model.segment_names`), and who is in which segment on a day (`daily.assign`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from seg_assets.segments.features import eligible_mask
 from seg_assets.segments.strategy import Strategy
-
-if TYPE_CHECKING:
-    from seg_assets.segments.model import SegmentModel
 
 UNASSIGNED, BOT, DORMANT, NEW, OUTLIER = "unassigned", "suspected_bot", "dormant", "new", "outlier"
 # In order of precedence.
@@ -38,29 +36,22 @@ TITLES = {
 
 
 def rule_id(strategy: str, rule: str) -> str:
-    """The permanent segment id of a rule, `value-suspected-bot`."""
+    """Return the permanent segment id of a rule, `value-suspected-bot`."""
     return f"{strategy}-{rule.replace('_', '-')}"
 
 
 def rule_ids(strategy: str) -> dict[str, str]:
-    """Rule to segment id, in order of precedence."""
+    """Return the segment id of each rule, in order of precedence."""
     return {rule: rule_id(strategy, rule) for rule in RULES}
 
 
-def segment_names(strategy: Strategy, champion: "SegmentModel | None") -> dict[str, str]:
-    """Readable name by segment id: the champion's clusters and every rule."""
-    names = {segment: TITLES[rule] for rule, segment in rule_ids(strategy.name).items()}
-    return {**names, **({s.id: s.name for s in champion.segments} if champion else {})}
-
-
-def marked_names(strategy: Strategy, champion: "SegmentModel | None") -> dict[str, str]:
-    """Names as they are shown: a segment that did not come out again from resampled users says so."""
-    doubted = {s for s, fine in (champion.trusted if champion else {}).items() if not fine}
-    return {s: f"{n} (untrusted)" if s in doubted else n for s, n in segment_names(strategy, champion).items()}
+def rule_of(strategy: str, segment_id: str) -> str:
+    """Return the rule that a segment id belongs to, '' for a cluster."""
+    return next((rule for rule, segment in rule_ids(strategy).items() if segment == segment_id), "")
 
 
 def rule_codes(strategy: Strategy, frame: pd.DataFrame, *, has_champion: bool) -> np.ndarray:
-    """(n,) int8: index into RULES, or CLUSTERED. `outlier` is the model's to say, see `assign`."""
+    """Return (n,) int8: index into RULES, or CLUSTERED. `outlier` is the model's to say, see `assign`."""
     codes = np.full(len(frame), CLUSTERED, dtype=np.int8)
     if not has_champion:
         codes[:] = RULES.index(UNASSIGNED)
@@ -76,6 +67,42 @@ def rule_codes(strategy: Strategy, frame: pd.DataFrame, *, has_champion: bool) -
     return codes
 
 
+def clustered_mask(strategy: Strategy, frame: pd.DataFrame) -> np.ndarray:
+    """Return boolean (n,): users that take part in clustering, caught by none of the rules."""
+    return rule_codes(strategy, frame, has_champion=True) == CLUSTERED
+
+
+def eligible_mask(strategy: Strategy, frame: pd.DataFrame) -> np.ndarray:
+    """Return boolean (n,): users that satisfy the strategy's `eligibility`."""
+    eligible = np.ones(len(frame), dtype=bool)
+    for column, least in strategy.eligibility.minimums.items():
+        eligible &= _numbers(frame, column) >= least
+    return eligible & ~_nothing_known(strategy, frame)
+
+
+def population(strategy: Strategy, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the users that take part in clustering, index 0..n-1.
+
+    Dormant users pile up day by day; that is not drift, and nothing to cluster.
+    """
+    mask = clustered_mask(strategy, frame) if len(frame) else np.ones(0, dtype=bool)
+    # Asked again of the population itself: the same frame, not a copy of 24 columns.
+    return frame if mask.all() else frame[mask].reset_index(drop=True)
+
+
+def deciding_columns(strategy: Strategy) -> list[str]:
+    """Return the profile columns that decide which rule segment takes a user, one of them maybe twice."""
+    rules, who = strategy.rules, strategy.eligibility
+    asked = {
+        "orders_all": who.minimum_orders,
+        "active_days_all": who.minimum_active_days,
+        "tenure_days": rules.new_within_days is not None,
+        "inactive_days": rules.dormant_after_days is not None,
+        "is_suspected_bot": rules.bots,
+    }
+    return [*(column for column, decides in asked.items() if decides), *who.minimum]
+
+
 @dataclass(frozen=True)
 class Depth:
     """How far inside a rule each user is, in the unit of the column that decides; negative is outside.
@@ -89,7 +116,7 @@ class Depth:
 
 
 def depth(strategy: Strategy, rule: str, held: np.ndarray, before: pd.DataFrame, after: pd.DataFrame) -> Depth:
-    """How deep users are in `dormant`, `new` or `suspected_bot` on two days.
+    """Measure how deep users are in `dormant`, `new` or `suspected_bot` on two days.
 
     Args:
         strategy: gives the limits.
@@ -103,41 +130,40 @@ def depth(strategy: Strategy, rule: str, held: np.ndarray, before: pd.DataFrame,
         return _depth("is_suspected_bot", before, after, lambda v: v)
     if rule == DORMANT:
         return _depth("inactive_days", before, after, lambda v: v - (limits.dormant_after_days or 0) + 1)
-    who = strategy.eligibility
-    least = {"orders_all": float(who.minimum_orders), "active_days_all": float(who.minimum_active_days), **who.minimum}
     # The first clause that holds on the day the rule holds is the one that decides.
     clauses = [("tenure_days", float(limits.new_within_days))] if limits.new_within_days is not None else []
-    clauses += [(c, v) for c, v in least.items() if c in who.minimum or v > 0]
+    clauses += strategy.eligibility.minimums.items()
     column = np.full(len(held), "(known attributes)", dtype=object)
-    at = np.column_stack([_unknown(who.any_known, before), _unknown(who.any_known, after)])
-    open_ = np.ones(len(held), dtype=bool)
+    days = np.column_stack([_nothing_known(strategy, frame).astype(float) for frame in (before, after)])
+    undecided = np.ones(len(held), dtype=bool)
     for name, limit in clauses:
-        found = _depth(name, before, after, lambda v, limit=limit: limit - v)
         value = np.where(held, _numbers(after, name), _numbers(before, name))
         missing = np.isnan(value) & (name != "tenure_days")
-        decides = open_ & ((value < limit) | missing)
+        decides = undecided & ((value < limit) | missing)
         column[decides] = name
-        at[decides] = found.days[decides]
-        open_ &= ~decides
-    return Depth(column, at)
+        days[decides] = _depth(name, before, after, lambda v, limit=limit: limit - v).days[decides]
+        undecided &= ~decides
+    return Depth(column, days)
 
 
-def _depth(column: str, before: pd.DataFrame, after: pd.DataFrame, inside) -> Depth:
-    at = np.column_stack([inside(_numbers(before, column)), inside(_numbers(after, column))])
-    return Depth(np.full(len(at), column, dtype=object), np.nan_to_num(at, nan=0.0, posinf=0.0, neginf=0.0))
+def _depth(column: str, before: pd.DataFrame, after: pd.DataFrame, inside: Callable[[np.ndarray], np.ndarray]) -> Depth:
+    """Apply `inside`, the depth of a value of the column, to both days."""
+    days = np.column_stack([inside(_numbers(before, column)), inside(_numbers(after, column))])
+    return Depth(np.full(len(days), column, dtype=object), np.nan_to_num(days, nan=0.0, posinf=0.0, neginf=0.0))
 
 
-def _unknown(columns: tuple[str, ...], frame: pd.DataFrame) -> np.ndarray:
-    if not columns:
-        return np.zeros(len(frame))
-    return (~frame[list(columns)].notna().any(axis=1)).to_numpy(dtype=float)
+def _nothing_known(strategy: Strategy, frame: pd.DataFrame) -> np.ndarray:
+    """Return boolean (n,): users of whom the eligibility's `any_known` is all null."""
+    columns = strategy.eligibility.any_known
+    return frame[list(columns)].isna().all(axis=1).to_numpy() if columns else np.zeros(len(frame), dtype=bool)
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a column as float64, NaN for null."""
     return frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def history_days(frame: pd.DataFrame) -> int:
-    """Days of history that profiles rest on: that of the user known longest, who came on the first day of data."""
+    """Return the days of history that profiles rest on: that of the user known longest, who came on the first day."""
     known = frame["tenure_days"].max() if len(frame) else None
     return 0 if pd.isna(known) else int(known) + 1

@@ -1,8 +1,10 @@
-"""Model space: what a distance sees. Transforms that tame heavy tails, scaling, nulls, all of it stored as data.
+"""Fit and apply a model space, what a distance sees: transforms that tame heavy tails, scaling, nulls, stored as data.
 
 Every feature, a single column or a block (one-hot levels, category shares), has variance 1 times its weight
 squared, so that no feature speaks louder because it has more columns. Numbers in the shop's own units are never
-derived backwards from here; they are read from the frame.
+derived backwards from model space; they are read from the frame.
+
+Not here: the frame (`features`), and which features a strategy names (`strategy`).
 """
 
 from collections.abc import Mapping
@@ -21,7 +23,7 @@ RANK_POINTS = 501
 # Robust scale: the interquartile range of a standard normal.
 NORMAL_IQR = 1.3489795003921634
 # Rows transformed at once: every intermediate column and the block of the matrix stay in a core's cache. Whole columns,
-# then made contiguous by rows, took 0.4 s for 450 thousand users x 16 where blocks take 0.06.
+# then copied into rows, took 0.4 s for 450 thousand users x 16 where blocks take 0.06.
 BLOCK = 4096
 
 
@@ -45,27 +47,27 @@ class Axis:
     points: tuple[tuple[float, ...], ...] = ()
 
     def raw(self, frame: pd.DataFrame) -> np.ndarray:
-        """(n,) the tamed column, before centring and scaling. A column the frame lacks is its centre for everyone."""
+        """Return (n,) the tamed column, not yet centred and scaled; the centre for everyone if the frame lacks it."""
         if self.column not in frame.columns:
             return np.full(len(frame), self.center)
         return self.tamed(self.values(frame))
 
     def apply(self, frame: pd.DataFrame) -> np.ndarray:
-        """(n,) the model-space column."""
+        """Return (n,) the model-space column."""
         return self.scaled(self.raw(frame))
 
     def values(self, frame: pd.DataFrame) -> np.ndarray:
-        """(n,) the frame column that it reads: texts, or float64 as it is. Not to be written to."""
+        """Return (n,) the frame column that the axis reads: texts, or float64 as it is. Not to be written to."""
         return plain_numbers(frame[self.column]) if self.level is None else text_of(frame[self.column])
 
     def tamed(self, values: np.ndarray) -> np.ndarray:
-        """(n,) what `raw` makes of these `values`."""
+        """Return (n,) what `raw` makes of these `values`."""
         if self.level is not None:
             return (values == self.level).astype(np.float64)
         return tame(filled(values, self.fill), self)
 
     def scaled(self, raw: np.ndarray) -> np.ndarray:
-        """(n,) what `apply` makes of `raw`."""
+        """Return (n,) what `apply` makes of `raw`."""
         return (raw - self.center) * (self.weight / self.scale)
 
 
@@ -89,8 +91,8 @@ class FeatureSpace:
         axes: list[Axis] = []
         dropped: dict[str, str] = {}
         for feature in strategy.features:
-            found, refused = _axes_of(feature, frame, strategy.scaling)
-            axes += found
+            of_feature, refused = _axes_of(feature, frame, strategy.scaling)
+            axes += of_feature
             dropped.update(refused)
         axes, twins = _without_twins(axes, frame)
         dropped.update(twins)
@@ -112,40 +114,40 @@ class FeatureSpace:
     @property
     def categories(self) -> list[str]:
         """Category names to load for this space (`load_features(..., categories=...)`), in column order."""
-        named = [a.column.removeprefix(CATEGORY_PREFIX) for a in self.axes if a.column.startswith(CATEGORY_PREFIX)]
-        return named
+        return [a.column.removeprefix(CATEGORY_PREFIX) for a in self.axes if a.column.startswith(CATEGORY_PREFIX)]
 
     def transform(self, frame: pd.DataFrame) -> np.ndarray:
-        """(n, d) float64, finite. A column the frame lacks tells nobody apart: 0 for everyone."""
+        """Return (n, d) float64, finite. A column the frame lacks tells nobody apart: 0 for everyone."""
         X = self._plain(frame)
         if self.projection is not None:
             X = np.einsum("ir,jr->ij", np.einsum("ij,jr->ir", X, self.projection), self.projection)
         return X
 
     def _plain(self, frame: pd.DataFrame) -> np.ndarray:
+        """Transform without the projection."""
         # A column that the frame lacks is its centre for everyone: 0.
         X = np.zeros((len(frame), len(self.axes)))
         read: dict[tuple[str, bool], np.ndarray] = {}
-        there = []
+        known = []
         for j, axis in enumerate(self.axes):
             if axis.column in frame.columns:
                 # Read once for all levels of a column.
                 key = (axis.column, axis.level is None)
                 if key not in read:
                     read[key] = axis.values(frame)
-                there.append((j, axis, read[key]))
+                known.append((j, axis, read[key]))
         for start in range(0, len(X), BLOCK):
             block = slice(start, start + BLOCK)
-            for j, axis, values in there:
+            for j, axis, values in known:
                 X[block, j] = axis.scaled(axis.tamed(values[block]))
         return X
 
     def missing_from(self, frame: pd.DataFrame) -> list[str]:
-        """Frame columns this space reads that the frame lacks, or holds only nulls of."""
+        """Return the columns this space reads that the frame lacks, or holds only nulls of."""
         return sorted({c for c in self.sources if c not in frame.columns or frame[c].isna().all()})
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready content."""
+        """Return JSON-ready content."""
         return {
             "axes": [{**vars(a), "points": [list(p) for p in a.points]} for a in self.axes],
             "dropped": dict(self.dropped),
@@ -154,31 +156,31 @@ class FeatureSpace:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "FeatureSpace":
-        """The space that `to_dict` wrote."""
+        """Return the space that `to_dict` wrote."""
         axes = tuple(Axis(**{**a, "points": tuple(tuple(p) for p in a["points"])}) for a in content["axes"])
         projection = content.get("projection")
         return cls(axes, dict(content["dropped"]), None if projection is None else np.array(projection))
 
 
 def numbers_of(series: pd.Series, fill: float) -> np.ndarray:
-    """(n,) float64; null, infinity and what is beyond LARGEST become `fill`."""
+    """Return (n,) float64; null, infinity and what is beyond LARGEST become `fill`."""
     return filled(plain_numbers(series), fill)
 
 
 def plain_numbers(series: pd.Series) -> np.ndarray:
-    """(n,) float64, NaN for null; the frame's own array where that is what it holds, so not to be written to."""
+    """Return (n,) float64, NaN for null; maybe the frame's own array, so not to be written to."""
     if series.dtype == np.float64:
         return series.to_numpy()
     return pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def filled(values: np.ndarray, fill: float) -> np.ndarray:
-    """(n,) float64, a new array; null, infinity and what is beyond LARGEST become `fill`."""
+    """Return a new (n,) float64 array; null, infinity and what is beyond LARGEST become `fill`."""
     return np.where(np.abs(values) <= LARGEST, values, fill)
 
 
 def text_of(series: pd.Series) -> np.ndarray:
-    """(n,) objects; null becomes '(missing)'."""
+    """Return (n,) objects; null becomes '(missing)'."""
     return series.astype(object).where(series.notna(), MISSING_LEVEL).astype(str).to_numpy(dtype=object)
 
 
@@ -199,6 +201,7 @@ def tame(x: np.ndarray, axis: Axis) -> np.ndarray:
 
 
 def _fill_of(feature: Feature, known: np.ndarray) -> float:
+    """Return what a null of a feature counts as, from its known values."""
     if isinstance(feature.missing, float | int):
         return float(feature.missing)
     kinds = {"zero": lambda v: 0.0, "median": np.median, "minimum": np.min, "maximum": np.max}
@@ -206,6 +209,7 @@ def _fill_of(feature: Feature, known: np.ndarray) -> float:
 
 
 def _points_of(transform: str, values: np.ndarray, limits: tuple[float, float]) -> tuple[tuple[float, ...], ...]:
+    """Return the parameters of a transform that are taken from the data (see Axis.points)."""
     if transform == "winsor":
         low, high = np.quantile(values, limits)
         return ((float(low), float(high)),)
@@ -221,6 +225,7 @@ def _points_of(transform: str, values: np.ndarray, limits: tuple[float, float]) 
 
 
 def _center_scale(y: np.ndarray, scaling: str) -> tuple[float, float]:
+    """Return the centre and the scale of a tamed column."""
     if scaling == "none":
         return 0.0, 1.0
     if scaling == "robust":
@@ -232,10 +237,12 @@ def _center_scale(y: np.ndarray, scaling: str) -> tuple[float, float]:
 
 
 def _is_flat(y: np.ndarray) -> bool:
+    """Tell whether values are equal but for rounding."""
     return bool(y.max() - y.min() <= FLAT * max(1.0, float(np.abs(y).max())))
 
 
 def _axes_of(feature: Feature, frame: pd.DataFrame, scaling: str) -> tuple[list[Axis], dict[str, str]]:
+    """Fit the axes of a feature; beside them each column that takes no part, and why."""
     if feature.category_shares is not None:
         return _share_axes(feature, frame, scaling)
     column = feature.name
@@ -259,6 +266,7 @@ def _axes_of(feature: Feature, frame: pd.DataFrame, scaling: str) -> tuple[list[
 
 
 def _level_axes(feature: Feature, frame: pd.DataFrame, scaling: str) -> tuple[list[Axis], dict[str, str]]:
+    """Fit one axis for each of the commonest levels of a text column."""
     column = feature.name
     if frame[column].isna().all():
         return [], {column: "null for everyone"}
@@ -285,6 +293,7 @@ def _level_axes(feature: Feature, frame: pd.DataFrame, scaling: str) -> tuple[li
 
 
 def _share_axes(feature: Feature, frame: pd.DataFrame, scaling: str) -> tuple[list[Axis], dict[str, str]]:
+    """Fit one axis for each of the commonest categories."""
     block = feature.category_shares
     if block is None:
         return [], {}
@@ -307,23 +316,24 @@ def _share_axes(feature: Feature, frame: pd.DataFrame, scaling: str) -> tuple[li
 
 
 def _without_twins(axes: list[Axis], frame: pd.DataFrame) -> tuple[list[Axis], dict[str, str]]:
-    """Leave out a column that repeats an earlier one exactly: it would count twice."""
+    """Leave out columns that repeat an earlier one exactly: they would count twice."""
     seen: dict[bytes, str] = {}
-    kept, dropped = [], {}
+    different, dropped = [], {}
     for axis in axes:
         if axis.level is not None or axis.feature == "category_shares":
-            kept.append(axis)
+            different.append(axis)
             continue
-        print_ = (np.round(axis.apply(frame) / axis.weight, 9) + 0.0).tobytes()
-        if print_ in seen:
-            dropped[axis.column] = f"repeats {seen[print_]} exactly"
+        content = (np.round(axis.apply(frame) / axis.weight, 9) + 0.0).tobytes()
+        if content in seen:
+            dropped[axis.column] = f"repeats {seen[content]} exactly"
         else:
-            seen[print_] = axis.column
-            kept.append(axis)
-    return kept, dropped
+            seen[content] = axis.column
+            different.append(axis)
+    return different, dropped
 
 
 def _rounded_axis(axis: Axis) -> dict[str, Any]:
+    """Return an axis' numbers rounded to what is stored."""
     return {
         "fill": rounded(axis.fill),
         "center": rounded(axis.center),
@@ -333,7 +343,7 @@ def _rounded_axis(axis: Axis) -> dict[str, Any]:
 
 
 def _principal(X: np.ndarray, components: int) -> np.ndarray:
-    """(d, r) leading eigenvectors of the second-moment matrix; the largest entry of each is positive."""
+    """Return (d, r) leading eigenvectors of the second-moment matrix; the largest entry of each is positive."""
     with one_thread():
         _, vectors = np.linalg.eigh(X.T @ X / len(X))
     W = vectors[:, ::-1][:, :components]

@@ -1,12 +1,12 @@
-"""A strategy: one way to segment, declared in YAML. What it may say, and what is wrong when it says something else.
+"""Read a strategy, one way to segment, from YAML: what it may say, and what is wrong when it says something else.
 
-Only the declaration lives here. Reading profiles is in `features`, the numbers a distance sees are in `space`.
+Not here: reading profiles (`features`), the numbers that a distance sees (`space`), and what an algorithm's
+`parameters` may be (each file of `algorithms`).
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -19,55 +19,38 @@ from pydantic import (
     model_validator,
 )
 
+from seg_assets.core.columns import CATEGORY_PREFIX, COLUMNS
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, did_you_mean
 from seg_assets.core.settings import Settings
 from seg_assets.core.yaml_file import read_yaml
 from seg_assets.events.contract import CHANNELS, DEVICES
+from seg_assets.profiles.project import profile_types
+from seg_assets.segments import algorithms
 
 SLUG = r"^[a-z][a-z0-9_]{0,30}$"
-CATEGORY_PREFIX = "category:"
 # The largest number that a distance takes: the squares of greater ones run over when users are summed up.
 LARGEST = 1e100
 # The most that a count of users or orders may be: no shop has more, and comparisons with far greater ones overflow.
 MANY = 1_000_000_000
 # Key of the strategies' settings among the inputs in a footer.
 STRATEGIES_KEY = "strategies"
-WINDOWS = ("7d", "28d", "90d", "all")
-
 Transform = Literal["none", "log1p", "signed_log1p", "sqrt", "rank", "winsor"]
 
 
-def _contract_columns() -> frozenset[str]:
-    counts = (
-        "orders monetary gross refunds refund_amount active_days sessions views searches carts coupons campaigns "
-        "service"
-    )
-    long = (
-        "cart_to_purchase_rate basket_size discount_share order_value_mean order_value_var order_value_min "
-        "order_value_max review_mean reviews"
-    )
-    single = (
-        "first_seen_day last_seen_day tenure_days recency_days inactive_days dimensions is_suspected_bot "
-        "inter_purchase_days_all top_category_90d categories_90d sex age_band region income_band household_size"
-    )
-    names = {
-        *single.split(),
-        *(f"{name}_{window}" for name in counts.split() for window in WINDOWS),
-        *(f"{name}_{window}" for name in long.split() for window in ("90d", "all")),
+# The columns that every user_profiles has. A shop may add more: `strategies_of` asks the profiles room.
+PROFILE_COLUMNS = frozenset(
+    [
+        *COLUMNS,
         *(f"channel_{name}_share_90d" for name in CHANNELS),
         *(f"device_{name}_share_90d" for name in DEVICES),
-    }
-    return frozenset(names)
-
-
-# The columns that every user_profiles has. A project may add more: `strategies_of` asks the profiles room.
-PROFILE_COLUMNS = _contract_columns()
-TEXT_COLUMNS = frozenset({"dimensions", "top_category_90d", "sex", "age_band", "region", "income_band", "user_id"})
+    ]
+)
+TEXT_COLUMNS = frozenset({"user_id", *(name for name, quantity in COLUMNS.items() if quantity.unit == "text")})
 
 
 def _no_truth(value: Any) -> Any:
-    # Python takes true for 1: `starts: yes` would be one start.
+    """Refuse a truth value: Python takes true for 1, so `starts: yes` would be one start."""
     if isinstance(value, bool):
         raise ValueError("a truth value, where none is asked for")  # noqa: TRY004  pydantic reads ValueErrors
     return value
@@ -129,7 +112,7 @@ class Feature(_Part):
 
     @property
     def name(self) -> str:
-        """The profile column, or `category_shares`."""
+        """Profile column, or `category_shares`."""
         return self.column or "category_shares"
 
 
@@ -155,6 +138,13 @@ class Eligibility(_Part):
         default_factory=dict, description="Least value of any profile column"
     )
     any_known: tuple[str, ...] = Field(default=(), description="At least one of these columns is not null")
+
+    @property
+    def minimums(self) -> dict[str, float]:
+        """Least value by profile column, of every column that excludes anybody."""
+        counts = {"orders_all": self.minimum_orders, "active_days_all": self.minimum_active_days}
+        least = {**counts, **self.minimum}
+        return {column: float(value) for column, value in least.items() if column in self.minimum or value > 0}
 
 
 class Rules(_Part):
@@ -249,11 +239,11 @@ class Strategy(_Part):
         return self
 
     def digest(self) -> str:
-        """Hash of everything that changes a result (not the title and description)."""
+        """Hash everything that changes a result (not the title and description)."""
         return digest(self.model_dump(mode="json", exclude={"title", "description"}))
 
     def fit_digest(self) -> str:
-        """Hash of what a fit and its gate depend on: a new hysteresis or cool-down does not ask for a refit."""
+        """Hash what a fit and its gate depend on: a new hysteresis or cool-down does not ask for a refit."""
         dump = self.model_dump(mode="json", exclude={"title", "description", "hysteresis", "drift"})
         return digest([dump, list(self.drift.columns), self.drift.positions])
 
@@ -263,7 +253,7 @@ class Strategy(_Part):
         return next((f.category_shares.top for f in self.features if f.category_shares), None)
 
     def columns(self) -> list[str]:
-        """Every profile column the strategy names, sorted."""
+        """Return every profile column the strategy names, sorted."""
         named = {f.column for f in self.features if f.column}
         named.update(self.eligibility.minimum, self.eligibility.any_known)
         named.update(c for c in self.drift.columns if not c.startswith(CATEGORY_PREFIX))
@@ -284,27 +274,41 @@ def load_strategies(folder: Path, columns: Iterable[str] | None = None) -> dict[
     if not folder.is_dir():
         raise ConfigError(f"strategies = {folder}: no such folder")
     known = PROFILE_COLUMNS if columns is None else columns
-    found: dict[str, Strategy] = {}
+    strategies: dict[str, Strategy] = {}
     origin: dict[str, Path] = {}
     for file in sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and p.is_file()):
         strategy = read_strategy(file, known)
-        if strategy.name in found:
+        if strategy.name in strategies:
             raise ConfigError(f"{file}: name = {strategy.name!r}: also the name in {origin[strategy.name]}")
-        found[strategy.name], origin[strategy.name] = strategy, file
-    if not found:
+        strategies[strategy.name], origin[strategy.name] = strategy, file
+    if not strategies:
         raise ConfigError(f"strategies = {folder}: holds no *.yaml file; a shop needs at least one strategy")
-    return dict(sorted(found.items()))
+    return dict(sorted(strategies.items()))
 
 
 def strategies_of(settings: Settings) -> dict[str, Strategy]:
-    """The shop's strategies, checked against the columns that its own user_profiles has."""
-    return load_strategies(settings.strategies, _profile_columns(settings))
+    """Read the shop's strategies and check them against the columns that its own user_profiles has."""
+    return load_strategies(settings.strategies, profile_types(settings))
 
 
-def _profile_columns(settings: Settings) -> Mapping[str, str]:
-    from seg_assets.profiles.schema import profile_types
+def choose_strategies(settings: Settings, name: str | None, place: str = "--strategy") -> dict[str, Strategy]:
+    """Return the strategy that a user named, or all of the shop's when `name` is None.
 
-    return profile_types(settings)
+    Raises:
+        ConfigError: the shop has no such strategy; `place` says where it was named.
+    """
+    known = strategies_of(settings)
+    if name is None:
+        return known
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise ConfigError(f"{place} {name!r}: no such strategy{hint}; there are: {', '.join(known)}")
+    return {name: known[name]}
+
+
+def choose_strategy(settings: Settings, name: str, place: str = "--strategy") -> Strategy:
+    """Return the one strategy that a user named, as `choose_strategies` does."""
+    return choose_strategies(settings, name, place)[name]
 
 
 def read_strategy(file: Path, columns: Iterable[str] = PROFILE_COLUMNS) -> Strategy:
@@ -331,6 +335,7 @@ def parse_strategy(
 
 
 def _describe(error: ValidationError, where: str) -> str:
+    """Say what pydantic refused, a line each: field, value and what is allowed."""
     lines = []
     for item in error.errors():
         path = [str(part) for part in item["loc"]]
@@ -350,22 +355,29 @@ def _describe(error: ValidationError, where: str) -> str:
 
 
 def _allowed_keys(path: Iterable[str | int]) -> list[str]:
-    model: Any = Strategy
-    for part in path:
-        if isinstance(part, int) or not isinstance(model, type):
-            continue
-        annotation = str(model.model_fields[part].annotation) if part in model.model_fields else ""
-        names = re.findall(r"\b([A-Z]\w+)\b", annotation)
-        model = next((globals()[n] for n in names if isinstance(globals().get(n), type)), model)
-    return list(model.model_fields)
+    """Return the keys of the part of a strategy that a path leads to."""
+    part: type[BaseModel] = Strategy
+    for key in path:
+        if key in part.model_fields:
+            part = next(_parts_in(part.model_fields[key].annotation), part)
+    return list(part.model_fields)
+
+
+def _parts_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that an annotation names, within tuples, unions and the like too."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _parts_in(inner)
 
 
 def strategies_digest(strategies: Mapping[str, Strategy]) -> str:
-    """The `strategies` input of a footer: a day is stale when a strategy that it was made with changed."""
+    """Return the `strategies` input of a footer: a day is stale when a strategy that it was made with changed."""
     return digest({name: strategy.digest() for name, strategy in strategies.items()})
 
 
 def _check_columns(strategy: Strategy, where: str, columns: Iterable[str]) -> None:
+    """Refuse columns that the profiles do not have, and text where numbers are needed."""
     kinds = columns if isinstance(columns, Mapping) else {}
     known = frozenset(columns) - {"user_id"}
     texts = TEXT_COLUMNS | {c for c, kind in kinds.items() if kind.upper() == "VARCHAR"}
@@ -396,22 +408,8 @@ def _check_columns(strategy: Strategy, where: str, columns: Iterable[str]) -> No
 
 
 def _check_algorithm(strategy: Strategy, where: str) -> None:
-    from seg_assets.segments import algorithms
-
-    known = algorithms.names()
-    if strategy.algorithm not in known:
-        raise ConfigError(
-            f"{where}: algorithm = {strategy.algorithm!r}: unknown{did_you_mean(strategy.algorithm, known)}; "
-            f"allowed: {', '.join(known)}"
-        )
-    allowed = algorithms.module_of(strategy.algorithm).PARAMETERS
-    for name in strategy.parameters:
-        if name not in allowed:
-            raise ConfigError(
-                f"{where}: parameters.{name}: {strategy.algorithm} has no such parameter"
-                f"{did_you_mean(name, allowed)}; allowed: {', '.join(sorted(allowed)) or '(none)'}"
-            )
+    """Refuse an algorithm that is not there, a parameter it does not have, and what it cannot serve."""
     try:
-        algorithms.check_strategy(strategy)
+        algorithms.named(strategy.algorithm).check(strategy)
     except (ValueError, ConfigError) as error:
         raise ConfigError(f"{where}: {error}") from None

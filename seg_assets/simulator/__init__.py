@@ -1,4 +1,4 @@
-"""A seeded shop with planted truth, written as landing files day by day. No Dagster here, and no clock."""
+"""Simulate a seeded shop with planted truth, written as landing files day by day. Not here: Dagster, or any clock."""
 
 from seg_assets.simulator.config import SimulationConfig, scenario_names
 from seg_assets.simulator.engine import simulate

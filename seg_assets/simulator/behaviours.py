@@ -1,7 +1,9 @@
-"""What kinds of customers and shops exist: the numbers of each latent segment. Nothing here draws anything.
+"""Describe the kinds of customers and shops that exist: the numbers of each latent segment.
 
 A behaviour is a set of rates. Shops are sets of latent segments with shares, and a catalogue. They are invented, but
 kept apart on purpose in the ways that real segments differ: how often, how much, what, when, and through what.
+
+Not here: drawing users and events (`simulator.population`, `simulator.day`), and a shop's scripts (`simulator.config`).
 """
 
 from typing import Any
@@ -80,7 +82,7 @@ class Behaviour(BaseModel):
         return check_weights(value, None)
 
     def changed(self, set_: dict[str, Any], multiply: dict[str, float]) -> "Behaviour":
-        """This behaviour with some fields set and others multiplied (shares are cut at 1).
+        """Return this behaviour with some fields set and others multiplied (shares are cut at 1).
 
         Raises:
             ValueError: for an unknown field, a field that is not a number, a value out of bounds.
@@ -102,7 +104,7 @@ class Behaviour(BaseModel):
         return Behaviour(**values)
 
     def events_per_session(self) -> float:
-        """Mean number of events that one session leads to, late ones (refunds, reviews) included."""
+        """Return the mean number of events that one session leads to, late ones (refunds, reviews) included."""
         lines = self.buy * self.basket
         return (
             self.views
@@ -124,7 +126,7 @@ _SHARES = ("abandon", "buy", "coupon", "refund", "review", "anonymous", "login",
 
 
 def check_weights(value: dict[str, float], allowed: tuple[str, ...] | None) -> dict[str, float]:
-    """Weights by name: known names, none negative, not all zero (an empty map is fine).
+    """Check weights by name: known names, none negative, not all zero (an empty map is fine).
 
     Raises:
         ValueError: naming the name or the weight.
@@ -139,7 +141,7 @@ def check_weights(value: dict[str, float], allowed: tuple[str, ...] | None) -> d
     return value
 
 
-class Shop(BaseModel):
+class ShopKind(BaseModel):
     """A kind of shop: latent segments with their shares, a catalogue, and what it does not record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -288,8 +290,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
     ),
 }  # fmt: skip
 
-SHOPS: dict[str, Shop] = {
-    "retail": Shop(
+SHOPS: dict[str, ShopKind] = {
+    "retail": ShopKind(
         segments={
             "loyal": (0.15, "loyal"),
             "bargain": (0.20, "bargain"),
@@ -309,7 +311,7 @@ SHOPS: dict[str, Shop] = {
             "books": 15,
         },
     ),
-    "one_off": Shop(
+    "one_off": ShopKind(
         segments={
             "gift_buyer": (0.50, "gift_buyer"),
             "looker": (0.35, "looker"),
@@ -318,7 +320,7 @@ SHOPS: dict[str, Shop] = {
         categories={"poster": 25, "frame": 40, "card": 4, "print": 120},
         events_per_user_day=0.4,
     ),
-    "wholesale": Shop(
+    "wholesale": ShopKind(
         segments={
             "corner_shop": (0.45, "corner_shop"),
             "restaurant": (0.30, "restaurant"),
@@ -328,7 +330,7 @@ SHOPS: dict[str, Shop] = {
         categories={"drinks": 14, "snacks": 9, "cleaning": 22, "paper": 6},
         events_per_user_day=1.0,
     ),
-    "subscription": Shop(
+    "subscription": ShopKind(
         segments={
             "basic_plan": (0.50, "basic_plan"),
             "family_plan": (0.35, "family_plan"),
@@ -337,7 +339,7 @@ SHOPS: dict[str, Shop] = {
         categories={"basic": 10, "family": 25, "annual": 60, "extra": 5},
         events_per_user_day=0.3,
     ),
-    "money_only": Shop(
+    "money_only": ShopKind(
         segments={
             "regular": (0.40, "money_regular"),
             "rare": (0.35, "money_rare"),

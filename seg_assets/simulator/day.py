@@ -1,4 +1,7 @@
-"""The clean events of one population on one day, as arrays of numbers. Knows nothing of files or of dirt."""
+"""Draw the clean events of one population on one day, as arrays of numbers.
+
+Not here: files and what is wrong in them (`simulator.landing`), and who is in a population (`simulator.population`).
+"""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +12,7 @@ from seg_assets.simulator.behaviours import REMOVED
 from seg_assets.simulator.population import BURST_AFTER, BURST_BEFORE, BehaviourTable, Population, pick
 from seg_assets.simulator.streams import stream
 
-T = {name: n for n, name in enumerate(EVENT_TYPES)}
+TYPE_CODES = {name: n for n, name in enumerate(EVENT_TYPES)}
 WEB, APP, STORE, EMAIL, SOCIAL = (CHANNELS.index(c) for c in ("web", "app", "store", "email", "social"))
 DESKTOP, MOBILE, OTHER = (DEVICES.index(d) for d in ("desktop", "mobile", "other"))
 DAY_SECONDS = 86_400
@@ -42,7 +45,7 @@ class Catalogue:
 
     @classmethod
     def draw(cls, seed: int, prices: list[float], products: int) -> "Catalogue":
-        """A catalogue with Zipf popularity and log-normal prices; every category has a product."""
+        """Draw a catalogue with Zipf popularity and log-normal prices; every category has a product."""
         rng = stream(seed, "catalogue")
         category = np.sort(np.arange(max(products, len(prices))) % len(prices))
         cents = np.maximum(
@@ -56,9 +59,9 @@ class Catalogue:
         return cls(category, cents.astype(np.int64), edges)
 
     def pick(self, category: np.ndarray, quantile: np.ndarray) -> np.ndarray:
-        """A product of each category, by popularity."""
-        found = np.searchsorted(self.edges, category + quantile * (1 - 1e-9), side="right")
-        return np.minimum(found, len(self.edges) - 1).astype(np.int32)
+        """Return a product of each category, by popularity."""
+        product = np.searchsorted(self.edges, category + quantile * (1 - 1e-9), side="right")
+        return np.minimum(product, len(self.edges) - 1).astype(np.int32)
 
 
 @dataclass
@@ -94,7 +97,7 @@ def draw_day(
     due: list[dict[str, np.ndarray]],
     money_only: bool,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Events of one population on one day, in order of time, and the purchase lines among them.
+    """Draw the events of one population on one day, in order of time, and the purchase lines among them.
 
     Args:
         population: its `visited` and `linked` are brought up to date.
@@ -110,8 +113,8 @@ def draw_day(
     code = population.code
     user, forced = _visits(rng, population, table, today, scale, effects)
     c = code[user]
-    channel = pick(table.channels, c, _usual(rng, population.channel[user]))
-    device = pick(table.devices, c, _usual(rng, population.device[user]))
+    channel = pick(table.channels, c, _habit_or_fresh(rng, population.channel[user]))
+    device = pick(table.devices, c, _habit_or_fresh(rng, population.device[user]))
     device[channel == STORE] = OTHER
     device[(channel == APP) & (device == DESKTOP)] = MOBILE
 
@@ -141,7 +144,7 @@ def draw_day(
         size = len(session)
         blocks.append(
             {
-                "type": np.full(size, T[kind], np.int8),
+                "type": np.full(size, TYPE_CODES[kind], np.int8),
                 "s": session,
                 "position": np.full(size, position) if np.isscalar(position) else position,
                 **columns,
@@ -149,7 +152,7 @@ def draw_day(
         )
 
     def products(session: np.ndarray) -> np.ndarray:
-        taste = _usual(rng, population.taste[user[session]], 0.5)
+        taste = _habit_or_fresh(rng, population.taste[user[session]], 0.5)
         return catalogue.pick(pick(table.categories, c[session], taste), rng.random(len(session)))
 
     s = np.repeat(sessions, counts["view_item"])
@@ -229,7 +232,9 @@ def draw_day(
 
     if not money_only:
         others = [_campaigns(population, table, today, scale, effects), *due]
-        events = _stack([events, *(_alone(o, population, table, today) for o in others if len(o["user"]))])
+        events = _stack(
+            [events, *(_complete_sessionless(o, population, table, today) for o in others if len(o["user"]))]
+        )
     _note_identities(population, events, today.n)
     order = np.lexsort((np.arange(len(events["ms"])), events["ms"]))
     return {k: v[order] for k, v in events.items()}, purchases
@@ -243,7 +248,7 @@ def _visits(
     scale: float,
     effects: Effects,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """User of each session of the day, and whether the session is a regular order that comes by itself."""
+    """Draw the user of each session of the day, and whether the session is a regular order that comes by itself."""
     code = population.code
     by_code = table["sessions_per_day"] * scale * effects.visits * table.weekday(today.weekday)
     rate = population.activity(table) * by_code.astype(np.float32)[code]
@@ -264,18 +269,19 @@ def _visits(
 
 
 def burst_starts(population: Population) -> np.ndarray:
-    """Day of the run on which the burst of each user begins: the sign-up, or somewhere for those of the start."""
+    """Return the day of the run on which each user's burst begins: the sign-up; any day for those of the start."""
     spread = np.floor(population.phase * (BURST_BEFORE + BURST_AFTER)).astype(np.int64) - BURST_BEFORE
     return np.where(population.signup > 0, population.signup, spread)
 
 
-def _usual(rng: np.random.Generator, habit: np.ndarray, loyalty: float = 0.7) -> np.ndarray:
-    """The user's own quantile most of the time, else a fresh one."""
+def _habit_or_fresh(rng: np.random.Generator, habit: np.ndarray, loyalty: float = 0.7) -> np.ndarray:
+    """Return the user's own quantile most of the time (`loyalty` is the share), else a fresh one."""
     fresh = rng.random(len(habit))
     return np.where(rng.random(len(habit)) < loyalty, habit, fresh)
 
 
 def _quantities(rng: np.random.Generator, table: BehaviourTable, code: np.ndarray) -> np.ndarray:
+    """Draw the units of each line, at least one."""
     mean, sigma = table["quantity"][code], table["quantity_sigma"][code]
     tail = np.exp(np.minimum(sigma * rng.standard_normal(len(code)), 8) - sigma**2 / 2)
     return (1 + rng.poisson(np.maximum(mean * tail - 1, 0))).astype(np.int32)
@@ -289,17 +295,18 @@ def _line_cents(
     product: np.ndarray,
     quantity: np.ndarray,
 ) -> np.ndarray:
-    """Price before discount of a line: whole cents, at least one."""
+    """Return the price before discount of each line: whole cents, at least one a unit."""
     unit = catalogue.cents[product] * table["price_level"][code] * np.exp(table["spend_sigma"][code] * z)
     return np.maximum(np.round(unit), 1).astype(np.int64) * quantity
 
 
 def _durations(rng: np.random.Generator, events: np.ndarray, buy: np.ndarray) -> np.ndarray:
-    """Seconds of a session: half a minute an event, at most three hours."""
+    """Draw the seconds of each session: half a minute an event, at most three hours."""
     return np.minimum(20 + 30 * events * np.exp(0.4 * rng.standard_normal(len(events))) + 60 * buy, 10_800)
 
 
 def _stack(blocks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Put blocks of events one below the other; a column that a block lacks holds NOTHING."""
     names = dict.fromkeys(k for b in blocks for k in b)
     stacked = {}
     for name in names:
@@ -346,7 +353,7 @@ def _log_in(
 def _campaigns(
     population: Population, table: BehaviourTable, today: Today, scale: float, effects: Effects
 ) -> dict[str, np.ndarray]:
-    """Exposures to the newsletter of the day and to promotions that begin."""
+    """Draw exposures to the newsletter of the day and to promotions that begin."""
     users, ids = [], []
     rng = stream(population.seed, "campaigns", population.number, today.n)
     if today.weekday in SEND_DAYS:
@@ -360,7 +367,7 @@ def _campaigns(
     user = np.concatenate(users) if users else np.empty(0, np.int64)
     hour = (9 + 2 * rng.standard_normal(len(user))) % 24
     return {
-        "type": np.full(len(user), T["campaign_exposure"], np.int8),
+        "type": np.full(len(user), TYPE_CODES["campaign_exposure"], np.int8),
         "user": user.astype(np.int32),
         "campaign": np.concatenate(ids) if ids else np.empty(0, np.int32),
         "channel": np.where(rng.random(len(user)) < 0.7, EMAIL, SOCIAL).astype(np.int8),
@@ -368,10 +375,10 @@ def _campaigns(
     }
 
 
-def _alone(
+def _complete_sessionless(
     events: dict[str, np.ndarray], population: Population, table: BehaviourTable, today: Today
 ) -> dict[str, np.ndarray]:
-    """Complete events that belong to no session: the user's main device and channel, logged in."""
+    """Return events that belong to no session with all columns: the user's main device and channel, logged in."""
     user = events["user"]
     code = population.code[user]
     size = len(user)
@@ -391,11 +398,11 @@ def _alone(
 def aftermath(
     population: Population, table: BehaviourTable, purchases: dict[str, np.ndarray], today: Today
 ) -> dict[int, list[dict[str, np.ndarray]]]:
-    """Refunds and reviews that today's purchase lines lead to, by the later day on which they come in."""
+    """Draw refunds and reviews that today's purchase lines lead to, by the later day on which they come in."""
     rng = stream(population.seed, "aftermath", population.number, today.n)
     code = population.code[purchases["user"]]
     size = len(code)
-    found: dict[int, list[dict[str, np.ndarray]]] = {}
+    by_day: dict[int, list[dict[str, np.ndarray]]] = {}
     for kind, share, longest in (("refund", "refund", 14), ("review", "review", 21)):
         chosen = rng.random(size) < table[share][code]
         delay = 1 + np.floor(longest * rng.random(size) ** 2).astype(np.int64)
@@ -404,7 +411,7 @@ def aftermath(
         for later in np.unique(delay[chosen]):
             rows = np.flatnonzero(chosen & (delay == later))
             events = {
-                "type": np.full(len(rows), T[kind], np.int8),
+                "type": np.full(len(rows), TYPE_CODES[kind], np.int8),
                 "user": purchases["user"][rows],
                 "product": purchases["product"][rows],
                 "ms": ms[rows],
@@ -414,11 +421,12 @@ def aftermath(
                 events |= {k: purchases[k][rows] for k in ("quantity", "order_day", "order_n")}
             else:
                 events["rating"] = rating[rows]
-            found.setdefault(today.n + int(later), []).append(events)
-    return found
+            by_day.setdefault(today.n + int(later), []).append(events)
+    return by_day
 
 
 def _note_identities(population: Population, events: dict[str, np.ndarray], day: int) -> None:
+    """Note the first day of each device with a cookie, and of each with both ids."""
     for name, mask in (
         ("visited", events["cookie"]),
         ("linked", events["cookie"] & events["named"]),

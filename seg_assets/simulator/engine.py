@@ -1,4 +1,7 @@
-"""Day after day: scripts move users, populations draw events, the writer writes them. Memory holds one day."""
+"""Run a simulation day after day: scripts move users, populations draw events, the writer writes them.
+
+Memory holds one day. Not here: what is drawn for a user (`simulator.day`), and the files (`simulator.landing`).
+"""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -68,7 +71,7 @@ def simulate(landing: Path, config: SimulationConfig, progress: bool = False) ->
         LandingError: when it cannot be written.
     """
     landing = Path(landing)
-    shop = config.shop_of()
+    shop = config.shop_kind()
     writer = LandingWriter(
         landing,
         config.seed,
@@ -96,6 +99,8 @@ def simulate(landing: Path, config: SimulationConfig, progress: bool = False) ->
 
 @dataclass
 class _Run:
+    """The state of one simulation between two days."""
+
     config: SimulationConfig
     table: BehaviourTable = field(init=False)
     populations: dict[int, Population] = field(init=False)
@@ -104,11 +109,12 @@ class _Run:
     shares: dict[int, float] = field(init=False)
     scale: float = field(init=False)
     pending: dict[tuple[int, int], list[dict[str, np.ndarray]]] = field(default_factory=dict)
-    told: list[dict[str, Any]] = field(default_factory=list)
+    # What the truth says of each script.
+    script_log: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         config = self.config
-        shop = config.shop_of()
+        shop = config.shop_kind()
         self.table = BehaviourTable(shop)
         initial = config.initial_segments()
         self.shares = {self.table.add(name, b): share for name, (share, b) in initial.items()}
@@ -117,9 +123,9 @@ class _Run:
         self.populations = {0: Population(0, config.seed)}
 
     def one_day(self, n: int, writer: LandingWriter) -> dict[str, Any]:
-        """Simulate day `n` and write its files; returns its counts."""
+        """Simulate day `n` and write its files; return its counts."""
         day = self.config.day(n)
-        joined = self._people(n)
+        joined = self._move_people(n)
         effects = self._effects(n)
         today = Today(
             n=n,
@@ -160,8 +166,8 @@ class _Run:
 
     # ---- people -----------------------------------------------------------------------------------------------
 
-    def _people(self, n: int) -> dict[int, np.ndarray]:
-        """Let users come, and scripts and chance move them; returns the new rows by population."""
+    def _move_people(self, n: int) -> dict[int, np.ndarray]:
+        """Let users sign up, and scripts and chance move them; return the new rows by population."""
         config = self.config
         joined: dict[int, np.ndarray] = {}
         own = self.populations[0]
@@ -172,13 +178,13 @@ class _Run:
             joined[0] = own.join(0, codes, signup, self.table)
         for k, script in enumerate(config.scripts):
             if script.day == n:
-                self._script(n, k, script)
+                self._apply(n, k, script)
             if isinstance(script, Birth) and script.day <= n < script.day + script.days:
                 total = max(round(script.share * config.users), 1)
                 today = n - script.day
                 size = total * (today + 1) // script.days - total * today // script.days
                 code = self._newest(script.segment)
-                joined[k + 1] = self._come(k + 1, n, np.full(size, code))
+                joined[k + 1] = self._sign_up(k + 1, n, np.full(size, code))
             if isinstance(script, Bots) and script.day == n:
                 behaviour = BEHAVIOURS[BOT].changed(
                     {
@@ -187,7 +193,7 @@ class _Run:
                     },
                     {},
                 )
-                joined[k + 1] = self._come(k + 1, n, np.full(script.users, self.table.add(BOT, behaviour)))
+                joined[k + 1] = self._sign_up(k + 1, n, np.full(script.users, self.table.add(BOT, behaviour)))
             if isinstance(script, Bots) and script.days and script.day + script.days == n:
                 bots = self.populations[k + 1]
                 rows = np.arange(len(bots))
@@ -201,17 +207,20 @@ class _Run:
             joined[0] = own.join(n, codes[codes > 0], np.full(int((codes > 0).sum()), n), self.table)
         return joined
 
-    def _come(self, number: int, n: int, codes: np.ndarray) -> np.ndarray:
+    def _sign_up(self, number: int, n: int, codes: np.ndarray) -> np.ndarray:
         population = self.populations.setdefault(number, Population(number, self.config.seed))
         return population.join(n, codes, np.full(len(codes), n), self.table)
 
     def _newest(self, segment: str) -> int:
+        """Return the code of a segment's latest version."""
         return max(k for k, name in enumerate(self.table.names) if name == segment)
 
     def _codes(self, segment: str) -> list[int]:
+        """Return the codes of all versions of a segment."""
         return [k for k, name in enumerate(self.table.names) if name == segment]
 
-    def _script(self, n: int, k: int, script: Any) -> None:
+    def _apply(self, n: int, k: int, script: Any) -> None:
+        """Let script number `k` begin on day `n`: plan what becomes of users, and log what to expect."""
         affected, expected = 0, ""
         if isinstance(script, Shift):
             for old in self._codes(script.segment):
@@ -254,18 +263,19 @@ class _Run:
             expected = "extra lines that are rejected, each with its reason and text"
         elif isinstance(script, Late):
             expected = "events missing from their day's file until the late file is delivered"
-        self.told.append(
+        self.script_log.append(
             {
                 **script.model_dump(mode="json", by_alias=True),
                 "number": k,
                 "day": self.config.day(n).isoformat(),
-                "last_day": self._last_day(n, script),
+                "last_day": self._last_day_of(n, script),
                 "users": affected,
                 "expected": expected,
             }
         )
 
-    def _last_day(self, n: int, script: Any) -> str | None:
+    def _last_day_of(self, n: int, script: Any) -> str | None:
+        """Return the last day on which a script that begins on day `n` changes anything; None when it goes on."""
         ramp = getattr(script, "ramp_days", None)
         days = ramp + 1 if ramp is not None else script.days
         return None if days is None else self.config.day(n + days - 1).isoformat()
@@ -293,7 +303,7 @@ class _Run:
         return affected
 
     def _upserts(self, n: int, joined: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
-        """Users whose row is new or changed today."""
+        """Return the users whose row is new or changed today."""
         fields = {
             "sex": "sex",
             "age_band": "age",
@@ -301,7 +311,7 @@ class _Run:
             "income_band": "income",
             "household_size": "household",
         }
-        found: dict[str, list[np.ndarray]] = {name: [] for name in ("user_number", *fields, "signup")}
+        upserts: dict[str, list[np.ndarray]] = {name: [] for name in ("user_number", *fields, "signup")}
         for number, population in self.populations.items():
             rows = joined.get(number, np.empty(0, np.int64))
             if n > 0 and number == 0:
@@ -309,19 +319,21 @@ class _Run:
                 moving = np.flatnonzero(rng.random(len(population)) < MOVING)
                 population.region[moving] = rng.integers(0, len(REGIONS), len(moving))
                 rows = np.union1d(rows, moving)
-            found["user_number"].append(population.user_numbers(rows))
+            upserts["user_number"].append(population.user_numbers(rows))
             for name, attribute in fields.items():
-                found[name].append(getattr(population, attribute)[rows])
-            found["signup"].append(population.signup[rows] - n)
-        return {name: np.concatenate(parts) for name, parts in found.items()}
+                upserts[name].append(getattr(population, attribute)[rows])
+            upserts["signup"].append(population.signup[rows] - n)
+        return {name: np.concatenate(parts) for name, parts in upserts.items()}
 
     # ---- what is on today -------------------------------------------------------------------------------------
 
     def _in_promotion(self, script: Promotion) -> np.ndarray:
+        """Return which behaviour codes a promotion is for."""
         wanted = script.segments
         return np.array([name not in (GONE, BOT) and (not wanted or name in wanted) for name in self.table.names])
 
     def _effects(self, n: int) -> Effects:
+        """Return what the promotions of day `n` do."""
         one = np.ones(len(self.table.names))
         effects = Effects(one.copy(), one.copy(), 0 * one, 0 * one)
         for script in self.config.scripts:
@@ -337,6 +349,7 @@ class _Run:
         return effects
 
     def _dirt(self, n: int) -> dict[str, float]:
+        """Return the shares of duplicates, corrupt and late lines on day `n`."""
         shares = {"duplicates": 0.0, "corrupt": 0.0, "late": 0.0}
         for script in self.config.scripts:
             if isinstance(script, Duplicates | Corrupt | Late) and script.day <= n:
@@ -386,7 +399,7 @@ class _Run:
             con.register("codes", codes)
             for name, sql in _TRUTH_SQL.items():
                 table = con.sql(sql, params=[start]).to_arrow_table()
-                _write(folder / f"{name}.parquet", table)
+                _write_table(folder / f"{name}.parquet", table)
         finally:
             con.close()
         write_json(
@@ -398,11 +411,11 @@ class _Run:
                     name: {"share": share, **behaviour.model_dump(mode="json")}
                     for name, (share, behaviour) in self.config.initial_segments().items()
                 },
-                "scripts": sorted(self.told, key=lambda told: (told["day"], told["number"])),
+                "scripts": sorted(self.script_log, key=lambda entry: (entry["day"], entry["number"])),
             },
         )
         table = pa.Table.from_pylist(counts)
-        _write(folder / "counts.parquet", table)
+        _write_table(folder / "counts.parquet", table)
 
 
 _TRUTH_SQL = {
@@ -423,23 +436,25 @@ _TRUTH_SQL = {
 }
 
 
-def _write(path: Path, table: pa.Table) -> None:
+def _write_table(path: Path, table: pa.Table) -> None:
     publish(path, lambda staged: pq.write_table(table, staged, compression="zstd"))
 
 
 def _stamp(day: dt.date) -> int:
+    """Return a day as the number YYYYMMDD."""
     return day.year * 10_000 + day.month * 100 + day.day
 
 
 def _last_send(day: dt.date) -> dt.date:
+    """Return the day of the last newsletter, up to this day."""
     while day.weekday() not in SEND_DAYS:
         day -= dt.timedelta(days=1)
     return day
 
 
 def visit_scale(config: SimulationConfig) -> float:
-    """Factor on visits that gives the wanted events per user and day at the start, scripts left aside."""
-    shop = config.shop_of()
+    """Return the factor on visits that gives the wanted events per user and day at the start, scripts left aside."""
+    shop = config.shop_kind()
     wanted = config.events_per_user_day or shop.events_per_user_day
     by_visits = fixed = 0.0
     for share, b in config.initial_segments().values():
@@ -456,4 +471,5 @@ def visit_scale(config: SimulationConfig) -> float:
 
 
 def _regular_order(b: Behaviour) -> float:
+    """Return the mean number of events of an order that comes by itself."""
     return b.changed({"buy": 1.0}, {}).events_per_session()

@@ -1,7 +1,9 @@
-"""The landing files: events as JSON lines or Parquet, users and products as CSV; dirt and late files on the way.
+"""Write the landing files: events as JSON lines or Parquet, users and products as CSV; dirt and late files on the way.
 
 Each file is written under another name and renamed, so that a landing sensor never meets half of one. Late files
 wait in `truth/late` until they are delivered.
+
+Not here: what happens on a day (`simulator.day`), and the files of the truth (`simulator.engine`).
 """
 
 import datetime as dt
@@ -71,7 +73,7 @@ _SQL = {
 
 
 def queries(categories: Sequence[str]) -> list[str]:
-    """Search texts, six per category, some with quotes, commas and letters outside ASCII."""
+    """Return search texts, six per category, some with quotes, commas and letters outside ASCII."""
     return [
         text
         for c in categories
@@ -80,7 +82,7 @@ def queries(categories: Sequence[str]) -> list[str]:
 
 
 def cookie_numbers(user_number: np.ndarray, device: np.ndarray) -> np.ndarray:
-    """The number in the anonymous id of a user's device: stable, unique, and not telling whose it is."""
+    """Return the number in the anonymous id of a user's device: stable, unique, and silent about the user."""
     key = (user_number.astype(np.uint64) << np.uint64(2)) | device.astype(np.uint64)
     return (key * _SCRAMBLE) & _BITS_48
 
@@ -113,6 +115,7 @@ class LandingWriter:
         self._clear()
 
     def _clear(self) -> None:
+        """Remove the files of an earlier simulation, and mark the folder as ours."""
         ours = (self.landing / TRUTH / MARKER).exists()
         folders = [self.landing / "events", self.landing / "users"]
         if not ours and any(f.is_dir() and any(f.iterdir()) for f in folders):
@@ -211,7 +214,7 @@ class LandingWriter:
         }
 
     def _corrupt(self, n: int, clean: int, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Extra lines that must be refused: which event each is like, where it stands, and what is wrong with it."""
+        """Draw lines that must be refused: which event each is like, where each stands, and what is wrong with each."""
         rng = stream(self.seed, "corrupt", n)
         count = int(rng.binomial(clean, share)) if share > 0 else 0
         like = rng.integers(0, max(clean, 1), count)
@@ -254,26 +257,27 @@ class LandingWriter:
                 publish(path, functools.partial(_write_parquet, table.combine_chunks()))
 
     def _rows(self, columns: dict[str, np.ndarray]) -> pa.Table:
-        """The contract columns of these rows; for JSON one column `line`."""
+        """Return the contract columns of these rows; for JSON one column `line`."""
         data = {
             "cookie_number": pa.array(cookie_numbers(columns["user_number"], columns["device"])),
-            "utc_offset": _named(columns["offset"], list(self.offsets)),
-            "event_type": _named(columns["type"], EVENT_TYPES),
-            "category": _named(columns["category"], self.categories),
-            "channel": _named(columns["channel"], CHANNELS),
-            "device": _named(columns["device"], DEVICES),
-            "query": _named(columns["query"], self.queries),
+            "utc_offset": _texts_of(columns["offset"], list(self.offsets)),
+            "event_type": _texts_of(columns["type"], EVENT_TYPES),
+            "category": _texts_of(columns["category"], self.categories),
+            "channel": _texts_of(columns["channel"], CHANNELS),
+            "device": _texts_of(columns["device"], DEVICES),
+            "query": _texts_of(columns["query"], self.queries),
         }
         data |= {k: pa.array(v) for k, v in columns.items() if k not in data and k not in ("type", "offset")}
         self.con.register("rows", pa.table(data))
         sql = f"select {', '.join(f'{_SQL[c]} as {c}' for c in self.columns)} from rows"
         if self.format == "jsonl":
             sql = f"select {self._json()} as line from ({sql})"
-        found = self.con.sql(sql).to_arrow_table()
+        table = self.con.sql(sql).to_arrow_table()
         self.con.unregister("rows")
-        return found
+        return table
 
     def _json(self) -> str:
+        """Return the SQL of a row's line of JSON."""
         parts = []
         for n, name in enumerate(self.columns):
             text = f"{name}::varchar" if name in _NUMERIC else f"'\"' || {name} || '\"'"
@@ -284,7 +288,7 @@ class LandingWriter:
         return " || ".join(parts) + " || '}' || chr(10)"
 
     def _broken(self, table: pa.Table, ways: np.ndarray) -> pa.Table:
-        """The table with its rows broken where a way says so."""
+        """Return the table with its rows broken where a way says so."""
         bad = np.flatnonzero(ways >= 0)
         if not len(bad):
             return table
@@ -305,8 +309,8 @@ class LandingWriter:
         self.con.close()
 
 
-def _named(codes: np.ndarray, names: Sequence[str]) -> pa.Array:
-    """Codes as a dictionary column; a negative code is null."""
+def _texts_of(codes: np.ndarray, names: Sequence[str]) -> pa.Array:
+    """Return codes as a dictionary column of their names; a negative code is null."""
     codes = codes.astype(np.int32)
     return pa.DictionaryArray.from_arrays(
         pa.array(codes, mask=codes < 0), pa.array([str(n) for n in names], pa.string())
@@ -328,7 +332,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def break_line(line: str, way: str) -> str:
-    """A line that no reader of the contract accepts: half a line, noise, or one impossible value."""
+    """Return a line that no reader of the contract accepts: half a line, noise, or one impossible value."""
     line = line.replace('"event_id": "e', '"event_id": "x', 1)
     if way == "half":
         return line[: len(line) // 2] + "\n"
@@ -344,6 +348,7 @@ def break_line(line: str, way: str) -> str:
 
 
 def _break_columns(rows: pa.Table, way: Sequence[str]) -> pa.Table:
+    """Return rows that no reader of the contract accepts, each broken its own way."""
     ways = pa.array(way)
     changes = {
         "event_time": ("time", "yesterday at noon"),
@@ -361,7 +366,7 @@ def _break_columns(rows: pa.Table, way: Sequence[str]) -> pa.Table:
 
 
 def day_seconds(day: dt.date, zone: ZoneInfo) -> int:
-    """Length of a day in a time zone: 23, 24 or 25 hours in most."""
+    """Return the length of a day in a time zone: 23, 24 or 25 hours in most."""
     return round(_midnight(day + dt.timedelta(days=1), zone) - _midnight(day, zone))
 
 
@@ -370,16 +375,16 @@ def _midnight(day: dt.date, zone: ZoneInfo) -> float:
 
 
 def local_times(day: dt.date, ms: np.ndarray, zone: ZoneInfo) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Local milliseconds of the day, UTC offsets as text, and which of them, of times since the day's first moment.
+    """Return the local milliseconds of times since the day's first moment, UTC offsets as text, and which each has.
 
-    A change of the clock within the day is found to the second.
+    A change of the clock within the day is located to the second.
     """
     first = int(_midnight(day, zone))
     last = first + day_seconds(day, zone) - 1
 
     def offset(second: int) -> int:
-        found = dt.datetime.fromtimestamp(second, zone).utcoffset()
-        return round(found.total_seconds()) if found else 0
+        difference = dt.datetime.fromtimestamp(second, zone).utcoffset()
+        return round(difference.total_seconds()) if difference else 0
 
     edges, offsets = [first], [offset(first)]
     if offset(last) != offsets[0]:
@@ -439,10 +444,10 @@ def copy_day(landing: Path, into: Path, day: dt.date) -> list[Path]:
 
     Late files that wait are not copied; see `deliver_late`.
     """
-    found = [Path("products.csv"), *(Path("users") / p.name for p in (landing / "users").glob(f"{day}.*"))]
-    found += [Path("events") / p.name for p in sorted((landing / "events").glob(f"{day}.*"))]
+    names = [Path("products.csv"), *(Path("users") / p.name for p in (landing / "users").glob(f"{day}.*"))]
+    names += [Path("events") / p.name for p in sorted((landing / "events").glob(f"{day}.*"))]
     copied = []
-    for name in found:
+    for name in names:
         if (landing / name).exists():
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             publish(into / name, lambda staged, name=name: shutil.copyfile(landing / name, staged))

@@ -1,11 +1,14 @@
-"""Users: who they are, which latent segment they are in, and how scripts move them. Draws no event."""
+"""Hold users: who they are, which latent segment they are in, and when they change it.
+
+Not here: their events (`simulator.day`), and which scripts move them (`simulator.engine`).
+"""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from seg_assets.events.contract import CHANNELS, DEVICES
-from seg_assets.simulator.behaviours import GONE, REGIONS, Behaviour, Shop
+from seg_assets.simulator.behaviours import GONE, REGIONS, Behaviour, ShopKind
 from seg_assets.simulator.streams import stream
 
 # Mean of a week is 1: a shop's week, before a segment's own weekend.
@@ -26,7 +29,7 @@ class BehaviourTable:
         channels, devices, categories: (codes, values) cumulative shares.
     """
 
-    def __init__(self, shop: Shop) -> None:
+    def __init__(self, shop: ShopKind) -> None:
         self.category_names = tuple(shop.categories)
         self.names: list[str] = []
         self.behaviours: list[Behaviour] = []
@@ -35,7 +38,7 @@ class BehaviourTable:
         self.add(GONE, Behaviour(sessions_per_day=0.0))
 
     def add(self, name: str, behaviour: Behaviour) -> int:
-        """The code of a new behaviour."""
+        """Add a behaviour and return its code."""
         self.names.append(name)
         self.behaviours.append(behaviour)
         self.numbers = {f: np.array([getattr(b, f) for b in self.behaviours], dtype=float) for f in _NUMBERS}
@@ -48,13 +51,14 @@ class BehaviourTable:
         return self.numbers[field_name]
 
     def weekday(self, weekday: int) -> np.ndarray:
-        """Factor on visits of each code on a weekday (0 is Monday); its mean over a week is 1."""
+        """Return the factor on visits of each code on a weekday (0 is Monday); its mean over a week is 1."""
         weekend = self["weekend"][:, None] * np.ones(2)
         week = WEEKDAYS * np.concatenate([np.ones((len(self.names), 5)), weekend], axis=1)
         return week[:, weekday] / week.mean(axis=1)
 
 
 def _cumulative(weights: dict[str, float], names: tuple[str, ...]) -> np.ndarray:
+    """Return the cumulative shares of weights in the order of their names; equal shares where there are none."""
     known = np.array([weights.get(n, 0.0) for n in names], dtype=float)
     if known.sum() <= 0:
         known = np.ones(len(names))
@@ -94,14 +98,14 @@ class Population:
     linked: np.ndarray = field(default_factory=lambda: np.empty((0, len(DEVICES)), np.int16))
     # (users, day, code, code they must still have): moves that wait for their day.
     waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
-    # (users, day, code): what the truth says; only changes of the segment's name are kept.
+    # (users, day, code): what the truth says; only changes of the segment's name are noted.
     history: list[tuple[np.ndarray, int, np.ndarray]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.code)
 
     def join(self, day: int, codes: np.ndarray, signup: np.ndarray, table: BehaviourTable) -> np.ndarray:
-        """Add users who are first known on `day`; returns their rows."""
+        """Add users who are first known on `day`, and return their rows."""
         n = len(codes)
         rows = np.arange(len(self), len(self) + n)
         rng = stream(self.seed, "traits", self.number, day)
@@ -140,13 +144,13 @@ class Population:
 
     def move(self, day: int, table: BehaviourTable) -> None:
         """Carry out the planned moves of `day`, in the order they were planned."""
-        kept = []
+        still_waiting = []
         for rows, due, code, was in self.waiting:
             now = due <= day
             self._change(rows[now & (self.code[rows] == was)], code[now & (self.code[rows] == was)], day, table)
             if not now.all():
-                kept.append((rows[~now], due[~now], code[~now], was[~now]))
-        self.waiting = kept
+                still_waiting.append((rows[~now], due[~now], code[~now], was[~now]))
+        self.waiting = still_waiting
 
     def mix(self, day: int, chance: float, shares: dict[int, float], table: BehaviourTable) -> None:
         """Let a few users change segment of their own accord; nobody returns from `gone`."""
@@ -155,7 +159,7 @@ class Population:
         rng = stream(self.seed, "mobility", self.number, day)
         rows = np.flatnonzero((rng.random(len(self)) < chance) & (self.code != 0))
         codes = np.array(list(shares))
-        self._change(rows, rng.choice(codes, len(rows), p=_unit(shares)).astype(np.int16), day, table)
+        self._change(rows, rng.choice(codes, len(rows), p=_probabilities(shares)).astype(np.int16), day, table)
 
     def _change(self, rows: np.ndarray, code: np.ndarray, day: int, table: BehaviourTable) -> None:
         names = np.unique(table.names, return_inverse=True)[1]
@@ -165,30 +169,30 @@ class Population:
         self.code[rows] = code
 
     def activity(self, table: BehaviourTable) -> np.ndarray:
-        """Permanent factor on visits of each user; its mean over users of a segment is 1."""
+        """Return the permanent factor on visits of each user; its mean over users of a segment is 1."""
         sigma = table["activity_sigma"].astype(np.float32)[self.code]
         return np.exp(sigma * self.activity_z - sigma * sigma / 2)
 
     def user_numbers(self, rows: np.ndarray) -> np.ndarray:
-        """The number in the user id. Each population has its own range, so that scripts do not renumber users."""
+        """Return the numbers in user ids. Each population has its own range, so that scripts do not renumber users."""
         return rows.astype(np.int64) + self.number * 10_000_000
 
 
-def _unit(shares: dict[int, float]) -> np.ndarray:
+def _probabilities(shares: dict[int, float]) -> np.ndarray:
     weights = np.array(list(shares.values()), dtype=float)
     return weights / weights.sum()
 
 
 def draw_codes(rng: np.random.Generator, n: int, shares: dict[int, float]) -> np.ndarray:
-    """`n` behaviour codes with these shares; all `gone` when no segment is left."""
+    """Draw `n` behaviour codes with these shares; all `gone` when no segment is left."""
     if not shares:
         return np.zeros(n, np.int16)
-    return rng.choice(np.array(list(shares), np.int16), n, p=_unit(shares))
+    return rng.choice(np.array(list(shares), np.int16), n, p=_probabilities(shares))
 
 
 def pick(cumulative: np.ndarray, code: np.ndarray, quantile: np.ndarray) -> np.ndarray:
-    """For each row the index of its quantile in the cumulative shares of its code."""
-    found = np.zeros(len(code), np.int8)
+    """Return for each row the index of its quantile in the cumulative shares of its code."""
+    index = np.zeros(len(code), np.int8)
     for column in range(cumulative.shape[1] - 1):
-        found += quantile >= cumulative[code, column]
-    return found
+        index += quantile >= cumulative[code, column]
+    return index

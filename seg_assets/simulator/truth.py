@@ -1,4 +1,4 @@
-"""What was planted: read back from the truth files beside the data."""
+"""Read back what was planted, from the truth files beside the data. Not here: writing them (`simulator.engine`)."""
 
 import datetime as dt
 import json
@@ -21,7 +21,7 @@ class Truth:
 
     @classmethod
     def load(cls, landing: Path) -> "Truth":
-        """The truth beside a landing folder.
+        """Open the truth beside a landing folder.
 
         Raises:
             ConfigError: when the folder was not simulated, or only partly.
@@ -67,12 +67,12 @@ class Truth:
         return self.script["scripts"]
 
     def segments_on(self, day: dt.date) -> pd.Series:
-        """The latent segment of each user known on `day`, indexed by user_id."""
+        """Return the latent segment of each user known on `day`, indexed by user_id."""
         past = self.membership[self.membership["from_day"] <= pd.Timestamp(day)]
         return past.groupby("user_id")["segment"].last()
 
     def late_days(self) -> list[dt.date]:
-        """Days whose late file waits for `deliver_late`."""
+        """Return the days whose late file waits for `deliver_late`."""
         return sorted(dt.date.fromisoformat(p.name[:10]) for p in (self.folder / "late").glob("*.late-1.*"))
 
     def _frame(self, name: str) -> pd.DataFrame:

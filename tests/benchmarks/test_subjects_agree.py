@@ -10,12 +10,13 @@ from benchmarks.shop import Place
 from seg_assets.core.settings import Settings
 from seg_assets.drift.daily import publish_day as judge
 from seg_assets.evaluation.daily import SCHEMA, TABLE, evaluate_day
-from seg_assets.events.assets import publish_table_day, read_and_publish, sealed
+from seg_assets.events.assets import connect_to_lake_only, publish_table_day, read_and_publish
 from seg_assets.events.reader import Reader
 from seg_assets.lake.store import Lake
 from seg_assets.profiles import runner
 from seg_assets.segments.assets import assign_lake_day
-from seg_assets.segments.fitting.fit import Request, settle_day
+from seg_assets.segments.decisions.decide import decide_day
+from seg_assets.segments.decisions.request import DecisionRequest
 from seg_assets.segments.strategy import strategies_of
 
 USERS, DAYS, PACE = 150, 21, 0.6
@@ -42,7 +43,7 @@ def build(place: Place) -> None:
     """Events and activity of every day, then two days of the later rooms, a model fitted on each."""
     settings = Settings.from_env()
     lake, strategies = Lake.of(settings), strategies_of(settings)
-    with Reader.of(settings) as reader, sealed(lake) as con:
+    with Reader.of(settings) as reader, connect_to_lake_only(lake) as con:
         for day in place.days:
             read_and_publish(reader, lake, day, con)
             for table, kind in (("raw_users", "users"), ("raw_products", "products")):
@@ -52,7 +53,7 @@ def build(place: Place) -> None:
     ours.plant_past(place, place.days[:-2])
     for day in place.days[-2:]:
         for strategy in strategies.values():
-            settle_day(lake, strategy, day, settings.seed, Request(strategy.name, day, "manual"))
+            decide_day(lake, strategy, day, settings.seed, DecisionRequest(strategy.name, day, "manual"))
         assign_lake_day(lake, strategies, day)
         lake.publish_frame(TABLE, day, evaluate_day(lake, strategies, settings, day), SCHEMA)
         judge(lake, strategies, settings, day)

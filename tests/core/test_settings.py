@@ -1,6 +1,7 @@
 """Settings and days: bad values fail early, and say the field, the value and what is allowed."""
 
 import datetime as dt
+import os
 import re
 import sys
 from pathlib import Path
@@ -9,13 +10,15 @@ import pytest
 
 from seg_assets import cli
 from seg_assets.core import calendar
-from seg_assets.core.calendar import check_in_calendar
-from seg_assets.core.days import ONE_DAY, contiguous, day_range, parse_day, parse_range, say_days
+from seg_assets.core.calendar import check_in_calendar, check_range
+from seg_assets.core.days import ONE_DAY, contiguous, day_range, parse_day, say_days
 from seg_assets.core.errors import ConfigError
-from seg_assets.core.settings import NO_FIELDS, Settings
+from seg_assets.core.settings import NO_FIELDS, Settings, settings_file
 from seg_assets.orchestration.partitions import daily_partitions
 
 DAY = dt.date(2024, 3, 1)
+# Names that tests use to be refused.
+WRONG_ON_PURPOSE = {"TIMEZONE", "LAK_FILE", "NO_SUCH_SETTING"}
 
 
 def test_the_environment_wins_over_the_settings_file(tmp_path):
@@ -23,6 +26,121 @@ def test_the_environment_wins_over_the_settings_file(tmp_path):
     file.write_text("time_zone: Europe/Berlin\nstart_day: 2024-02-01\n")
     settings = Settings.from_env({"SEG_ASSETS_SETTINGS": str(file), "SEG_ASSETS_START_DAY": "2024-03-01"})
     assert (settings.time_zone, settings.start_day) == ("Europe/Berlin", DAY)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder, and a process without a variable of ours."""
+    for name in [n for n in os.environ if n.startswith("SEG_ASSETS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_settings_yaml_of_the_working_folder_is_read_unless_a_variable_names_another_or_none(folder, monkeypatch):
+    (folder / "settings.yaml").write_text("seed: 5\n")
+    (folder / "other.yaml").write_text("seed: 7\n")
+    assert Settings.from_env().seed == 5
+    # A child process, a resource, a test: who hands variables in means these and no others.
+    assert Settings.from_env({}).seed == 0
+    assert Settings.from_env(Settings.from_env().environment()).seed == 5
+    monkeypatch.setenv("SEG_ASSETS_SETTINGS", "other.yaml")
+    assert Settings.from_env().seed == 7
+    assert settings_file() == folder / "other.yaml"
+    assert Settings.from_env(file=folder / "settings.yaml").seed == 7, "the variable wins over the argument"
+    monkeypatch.setenv("SEG_ASSETS_SETTINGS", "")
+    assert Settings.from_env().seed == 0
+    assert Settings.from_env(file=folder / "settings.yaml").seed == 0
+    monkeypatch.delenv("SEG_ASSETS_SETTINGS")
+    monkeypatch.chdir("/")
+    assert Settings.from_env(file=folder / "settings.yaml").seed == 5
+
+
+def test_relative_paths_of_the_settings_file_are_relative_to_it_and_those_of_variables_to_the_working_folder(
+    tmp_path, monkeypatch
+):
+    """Run from elsewhere, by a daemon or with a variable that names the file, a shop finds its own folders."""
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    file = shop / "settings.yaml"
+    file.write_text("landing: drop\nsource: sources/mine.yaml\nstrategies: strategies/\nreports: ~/reports\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "somebody"))
+    settings = Settings.from_env({"SEG_ASSETS_SETTINGS": "shop/settings.yaml"})
+    assert settings.landing == shop / "drop"
+    assert settings.source == str(shop / "sources" / "mine.yaml")
+    assert settings.strategies == shop / "strategies"
+    assert settings.reports == tmp_path / "somebody" / "reports"
+    assert settings.home == shop / ".seg_assets", "what the file does not say lies beside it"
+    assert settings.lake == shop / ".seg_assets" / "lake"
+    settings = Settings.from_env({"SEG_ASSETS_SETTINGS": str(file), "SEG_ASSETS_LANDING": "drop"})
+    assert settings.landing == tmp_path / "drop"
+    file.write_text("source: simulator\nlake: memory://bucket/lake\nhome: /data\n")
+    settings = Settings.from_env({}, file=file)
+    assert (settings.source, str(settings.lake), settings.home) == ("simulator", "memory://bucket/lake", Path("/data"))
+
+
+def test_a_settings_yaml_of_something_else_is_passed_by_with_one_warning(folder, caplog):
+    (folder / "settings.yaml").write_text("database:\n  host: db\nlogging: verbose\n")
+    for _ in range(2):
+        assert Settings.from_env().seed == 0
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert str(folder / "settings.yaml") in warning
+    assert "SEG_ASSETS_SETTINGS" in warning
+    (folder / "settings.yaml").write_text("")
+    assert Settings.from_env().home == folder / ".seg_assets"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("timezone: Europe/Berlin\n", ["timezone", "did you mean 'time_zone'"]),
+        ("database: db\nseed: 1\n", ["database", "no such setting"]),
+        ("seed: [1\n", ["line"]),
+    ],
+)
+def test_promise_11_a_settings_yaml_that_may_be_meant_for_us_is_never_passed_by(text, words, folder):
+    """A shop in Berlin must not be cut into days of UTC because of a typo; whoever owns the file is told what to do."""
+    (folder / "settings.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env()
+    for word in [*words, str(folder / "settings.yaml"), "If the file is not for seg-assets, set SEG_ASSETS_SETTINGS"]:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["password", "db_password", "api_key", "AWS_SECRET_ACCESS_KEY", "token", "credentials"])
+def test_promise_11_a_secret_in_the_settings_file_is_refused_and_not_repeated(key, tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"seed: 1\n{key}: hunter2\n")
+    with pytest.raises(ConfigError, match=rf"settings\.yaml: {key}: looks like a secret.*set the variable") as caught:
+        Settings.from_env({}, file=file)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_promise_11_a_password_inside_a_url_of_the_settings_file_is_refused(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("lake: sftp://me:hunter2@host/lake\n")
+    with pytest.raises(
+        ConfigError, match=r"lake: looks like a secret.*SEG_ASSETS_LAKE, or SEG_ASSETS_LAKE_FILE"
+    ) as caught:
+        Settings.from_env({}, file=file)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_variable_may_name_a_file_that_holds_the_value(tmp_path):
+    value = tmp_path / "value"
+    value.write_text("memory://bucket/lake\n")
+    assert str(Settings.from_env({"SEG_ASSETS_LAKE_FILE": str(value)}).lake) == "memory://bucket/lake"
+    for env, words in (
+        ({"SEG_ASSETS_LAKE_FILE": str(tmp_path / "gone")}, "SEG_ASSETS_LAKE_FILE = .*gone': no such file"),
+        ({"SEG_ASSETS_LAKE_FILE": str(value), "SEG_ASSETS_LAKE": "x"}, "SEG_ASSETS_LAKE is set too"),
+        ({"SEG_ASSETS_LAK_FILE": str(value)}, "no such setting"),
+        ({"SEG_ASSETS_SOURCE_FILE": __file__}, "the value alone, on one line"),
+        ({"SEG_ASSETS_SEED_FILE": str(value)}, r"SEG_ASSETS_SEED_FILE: seed = \(not shown\)"),
+    ):
+        with pytest.raises(ConfigError, match=words) as caught:
+            Settings.from_env(env)
+        assert "bucket" not in str(caught.value)
 
 
 def test_variables_that_are_no_settings_are_left_alone():
@@ -42,9 +160,10 @@ def test_every_variable_that_docs_and_deployment_name_is_taken():
     pages = [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("deploy/**/*"), root / "Makefile"]
     pages += [root / "dbt_project" / "profiles.yml", *root.glob("benchmarks/*.py"), *root.glob("tests/**/*.py")]
     text = "".join(page.read_text(encoding="utf-8") for page in pages if page.is_file())
-    named = set(re.findall(r"\bSEG_ASSETS_([A-Z_]*[A-Z])\b", text)) - {"TIMEZONE"}
+    named = set(re.findall(r"\bSEG_ASSETS_([A-Z_]*[A-Z])\b", text)) - WRONG_ON_PURPOSE
     assert {"HOME", "TIME_ZONE", "DBT_THREADS", "TEST_SHOPS"} <= named
-    assert named <= {*(field.upper() for field in Settings.model_fields), *NO_FIELDS}
+    fields = {field.upper() for field in Settings.model_fields}
+    assert named <= {*fields, *(f"{field}_FILE" for field in fields), *NO_FIELDS}
 
 
 @pytest.mark.parametrize(
@@ -113,9 +232,10 @@ def test_promise_11_only_one_way_of_writing_a_day_is_taken(text):
 
 
 def test_promise_11_a_range_that_ends_before_it_begins_is_refused_with_both_days():
-    assert parse_range("2024-03-01", "2024-03-01") == (DAY, DAY)
+    settings = Settings.from_env({}, end_day=dt.date(2024, 12, 31))
+    assert check_range(DAY, DAY, settings) == (DAY, DAY)
     with pytest.raises(ConfigError, match=r"2024-03-02 \.\. 2024-03-01.*earlier day first"):
-        parse_range("2024-03-02", "2024-03-01")
+        check_range(DAY + ONE_DAY, DAY, settings)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +296,7 @@ def test_promise_11_a_number_that_cannot_be_is_refused_with_what_is_allowed(word
     monkeypatch.chdir(Path(__file__).parents[2])
     assert cli.main(words.split()) == 2
     option, value = words.split()[-2:]
-    assert re.search(rf"{option} {float(value):.0f}\b.*: a number from", capsys.readouterr().err)
+    assert re.search(rf"{option} {float(value):.0f}\b.*: a (whole )?number from", capsys.readouterr().err)
 
 
 def test_a_home_that_cannot_be_made_is_named(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """`drift_report` as Dagster runs it: one day, a range, checks per day, reports, and rows that are kept."""
 
-import gzip
-import json
+import dataclasses
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -12,8 +12,16 @@ from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.core.tables import TABLES
 from seg_assets.drift import daily
 from seg_assets.drift.assets import MATCHES, build_assets
-from seg_assets.drift.cli import add_commands
-from seg_assets.drift.daily import json_path, page_path, publish_day, read_rows, render_html
+from seg_assets.drift.cli import html, show
+from seg_assets.drift.daily import (
+    leave_latest_pages,
+    page_path,
+    publish_day,
+    read_rows,
+    render_html,
+    snapshot_path,
+)
+from seg_assets.drift.evidently_report import read_snapshot, scores_of
 from seg_assets.drift.verdict import SCHEMA
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import Shop as ShopResource
@@ -59,7 +67,9 @@ def test_a_range_is_one_run_with_numbers_and_a_check_status_for_each_day(ran):
     assert by_day[day(5).isoformat()]["value_top_score_of_limit"].value < 1
     assert by_day[day(7).isoformat()]["value_top_score_of_limit"].value > 1
     assert by_day[day(7).isoformat()]["reclusterings_due"].value == 1
-    assert by_day[day(7).isoformat()]["value_report"].value.endswith("day=2024-01-08.html")
+    asked = "seg-assets drift html --strategy value --day 2024-01-08"
+    assert by_day[day(7).isoformat()]["value_report"].value == asked
+    assert "value_report" not in by_day[day(5).isoformat()], "a day that is not flagged"
     checks = instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(dg.AssetKey("drift_report"), MATCHES), limit=50
     )
@@ -68,13 +78,40 @@ def test_a_range_is_one_run_with_numbers_and_a_check_status_for_each_day(ran):
     assert passed == {d.isoformat(): d < day(7) for d in day_range(day(0), day(LAST))}
 
 
-def test_evidentlys_json_is_written_each_day_and_its_page_on_flagged_days(ran):
+def test_evidentlys_snapshot_is_stored_each_day_and_the_page_of_the_latest_flagged_day_stands_ready(ran):
     shop, _, _ = ran
     compared = day_range(day(5), day(LAST))
     for d in compared:
-        stored = json.loads(gzip.decompress(json_path(shop.settings, "value", d).read_bytes()))
-        assert {m["config"]["column"] for m in stored["metrics"]} == {"monetary_28d", "orders_28d"}
-    assert [d for d in compared if page_path(shop.settings, "value", d).exists()] == [day(6), day(7), day(8)]
+        stored = scores_of(read_snapshot(snapshot_path(shop.settings, "value", d)))
+        (row,) = read_rows(shop.lake, d)
+        assert stored == {c["column"]: (c["score"], c["drifted"]) for c in row["columns"]}
+    assert [row["flagged"] for d in compared for row in read_rows(shop.lake, d)] == [False, True, True, True]
+    assert with_page(shop) == [day(8)]
+    assert "Drift in column" in page_path(shop.settings, "value", day(8)).read_text(encoding="utf-8")
+
+
+def with_page(shop) -> list:
+    return [d for d in day_range(day(0), day(LAST)) if page_path(shop.settings, "value", d).exists()]
+
+
+def test_days_made_again_in_any_order_leave_the_page_of_the_latest_flagged_day(ran):
+    shop, _, _ = ran
+    page = page_path(shop.settings, "value", day(8))
+    before = page.stat()
+    for n in (6, 5, 7):
+        leave_latest_pages(shop.lake, shop.settings, [publish_day(shop.lake, shop.strategies, shop.settings, day(n))])
+        assert with_page(shop) == [day(8)]
+    assert page.stat() == before, "nothing was judged anew, so nothing was drawn"
+
+
+def test_the_flagged_day_before_gets_its_page_when_the_latest_is_no_longer_flagged(ran):
+    shop, _, _ = ran
+    made = publish_day(shop.lake, shop.strategies, shop.settings, day(8))
+    calm = dataclasses.replace(made, rows=[{**row, "flagged": False} for row in made.rows])
+    leave_latest_pages(shop.lake, shop.settings, [calm])
+    assert with_page(shop) == [day(7)]
+    leave_latest_pages(shop.lake, shop.settings, [made])
+    assert with_page(shop) == [day(8)]
 
 
 def test_the_row_has_the_stated_schema_and_provenance(ran):
@@ -90,30 +127,32 @@ def test_the_row_has_the_stated_schema_and_provenance(ran):
 
 
 def test_a_page_of_a_day_that_was_not_flagged_is_made_on_request(ran, monkeypatch, capsys):
-    import argparse
-
     shop, _, _ = ran
     for name, value in shop.settings.environment().items():
         monkeypatch.setenv(name, value)
-    parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers())
-    args = parser.parse_args(["drift", "html", "--strategy", "value", "--day", "2024-01-06"])
-    assert args.run(args) == 0
-    page = page_path(shop.settings, "value", day(5))
-    assert capsys.readouterr().out.strip() == str(page)
-    assert "Drift in column" in page.read_text()
-    args = parser.parse_args(["drift", "show", "--day", "2024-01-08"])
-    assert args.run(args) == 0
+
+    def run(command, words):
+        return command.main(words.split(), standalone_mode=False)
+
+    assert run(html, "--strategy value --day 2024-01-06") == 0
+    (page,) = capsys.readouterr().out.split("\n")[:-1]
+    assert page.endswith("on_request/day=2024-01-06.html")
+    assert "Drift in column" in Path(page).read_text(encoding="utf-8")
+    assert with_page(shop) == [day(8)], "a page that was asked for is no latest flagged day"
+    ready = page_path(shop.settings, "value", day(8))
+    assert render_html(shop.lake, strategy(), shop.settings, day(8)) == ready
+    assert run(show, "--day 2024-01-08") == 0
     assert "re-clustering due (drift)" in capsys.readouterr().out
-    args = parser.parse_args(["drift", "html", "--strategy", "valeu", "--day", "2024-01-06"])
     with pytest.raises(ConfigError, match="valeu"):
-        args.run(args)
+        run(html, "--strategy valeu --day 2024-01-06")
 
 
 def test_a_day_before_the_first_fit_has_no_page_and_says_so(ran):
     shop, _, _ = ran
-    with pytest.raises(ConfigError, match="no decision before this day"):
+    with pytest.raises(ConfigError, match=r"no column was compared on this day.*no model yet"):
         render_html(shop.lake, strategy(), shop.settings, day(3))
+    with pytest.raises(MissingDaysError, match="drift_report"):
+        render_html(shop.lake, strategy(), shop.settings, day(LAST + 1))
 
 
 def test_promise_03_making_a_day_again_changes_nothing_and_compares_nothing(ran, monkeypatch):
@@ -127,7 +166,9 @@ def test_promise_03_making_a_day_again_changes_nothing_and_compares_nothing(ran,
 def test_a_row_is_made_anew_when_the_report_is_gone_or_the_file_was_tampered_with(ran):
     shop, _, _ = ran
     before = shop.lake.provenance("drift_report", day(7)).content_hash
-    json_path(shop.settings, "value", day(7)).unlink()
+    snapshot_path(shop.settings, "value", day(7)).unlink()
+    with pytest.raises(ConfigError, match="is gone; materialize drift_report of 2024-01-08 again"):
+        render_html(shop.lake, strategy(), shop.settings, day(7))
     assert publish_day(shop.lake, shop.strategies, shop.settings, day(7)).reused == 0
     path = shop.lake.path("drift_report", day(7))
     path.write_bytes(path.read_bytes()[:-200])

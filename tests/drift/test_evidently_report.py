@@ -1,13 +1,18 @@
 """What Evidently misses by itself is seen here: nulls, odd number types, all-null columns, few users."""
 
-import gzip
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from seg_assets.drift.evidently_report import Limits, column_of, compare, pairs_of, render_html, write_json
+from seg_assets.core.errors import DamagedFileError
+from seg_assets.drift.evidently_report import (
+    Limits,
+    compare,
+    read_snapshot,
+    scores_of,
+    write_page,
+    write_snapshot,
+)
 from seg_assets.segments.fitting.reference import describe
 from tests.drift.small_shop import strategy
 
@@ -123,49 +128,40 @@ def test_2000_quantiles_say_what_all_values_say_within_two_thousandths():
         assert abs(found - exact) < 0.002
 
 
-def test_the_verdict_depends_on_the_frames_only_and_the_json_is_readable_when_gzipped(tmp_path):
-    now, then = (
-        described({"x": spend(1, factor=1.3), "t": ["a", "b"] * 10_000}),
-        described({"x": spend(2), "t": ["a", "a"] * 10_000}),
-    )
-    first, second = (compare(now, then, LIMITS, POSITIONS) for _ in range(2))
-    assert first.columns == second.columns
-    path = write_json(first.document, tmp_path / "value" / "day=2024-01-01.json.gz")
-    stored = json.loads(gzip.decompress(path.read_bytes()))
-    assert {t["metric_config"]["params"]["column"] for t in stored["tests"]} == {"x", "t"}
-
-
-def test_pages_share_evidentlys_program_and_keep_their_own_data(tmp_path):
-    now, then = described({"x": spend(1, factor=1.3)}), described({"x": spend(2)})
-    pages = [render_html(now, then, LIMITS, POSITIONS, tmp_path / s / "day=2024-01-01.html") for s in ("a", "b")]
-    texts = [page.read_text() for page in pages]
-    shared = sorted(p.name for p in (tmp_path / "_evidently").iterdir())
-    assert len(shared) == 2
-    for text in texts:
-        assert all(f"../_evidently/{name}" in text for name in shared)
-        assert "Drift in column" in text
-        assert len(text) < 1_000_000
-
-
-def test_what_is_left_out_for_speed_changes_no_word_of_evidentlys_own_document():
-    from evidently import DataDefinition, Dataset, Report
-    from evidently.metrics import ValueDrift
-
+@pytest.fixture(scope="module")
+def both() -> tuple[dict, dict]:
+    """Today and the baseline: one column that drifted, one that did not, one of text, some nulls."""
     now = {"x": spend(1, factor=1.3), "y": spend(2), "city": np.array(["Ulm", "Bonn"] * 10_000, dtype=object)}
     then = {"x": spend(3), "y": spend(4), "city": np.array(["Ulm", "Bonn", "Bonn", "Bonn"] * 5_000, dtype=object)}
     then["y"][::7] = np.nan
-    pairs = pairs_of(described(now), described(then))
-    definition = DataDefinition(numerical_columns=["x", "y"], categorical_columns=["city"])
-    tables = [
-        Dataset.from_pandas(pd.DataFrame({p.column: column_of(p, side, POSITIONS) for p in pairs}), definition)
-        for side in ("now", "then")
-    ]
-    metrics = [ValueDrift(column=p.column, method=p.method, threshold=LIMITS.distance) for p in pairs]
-    theirs = json.loads(json.dumps(Report(metrics, include_tests=True).run(*tables).dict(), default=str))
-    ours = compare(described(now), described(then), LIMITS, POSITIONS).document
-    values = {m["config"]["column"]: m["value"] for m in ours["metrics"] if "method" in m["config"]}
-    assert {m["config"]["column"]: m["value"] for m in theirs["metrics"]} == values
-    keys = ("name", "description", "status")
-    told = [{key: t[key] for key in keys} for t in ours["tests"] if t["name"].startswith("Value Drift")]
-    assert [{key: t[key] for key in keys} for t in theirs["tests"]] == told
-    assert len(values) == len(told) == 3
+    return described(now), described(then)
+
+
+def test_a_stored_snapshot_says_what_was_said_on_the_day_and_the_next_comparison_says_the_same(both, tmp_path):
+    first, second = (compare(*both, LIMITS, POSITIONS) for _ in range(2))
+    assert first.columns == second.columns
+    path = tmp_path / "value" / "day=2024-01-01.json.gz"
+    write_snapshot(first.snapshot, path)
+    stored = scores_of(read_snapshot(path))
+    assert stored == {c.column: (c.score, c.drifted) for c in first.columns}
+    assert [drifted for _, drifted in stored.values()] == [True, False, True]
+
+
+def test_the_page_of_a_stored_snapshot_is_evidentlys_own_with_every_picture(both, tmp_path):
+    snapshot = compare(*both, LIMITS, POSITIONS).snapshot
+    write_snapshot(snapshot, tmp_path / "day=2024-01-01.json.gz")
+    write_page(tmp_path / "day=2024-01-01.json.gz", tmp_path / "day=2024-01-01.html")
+    text = (tmp_path / "day=2024-01-01.html").read_text(encoding="utf-8")
+    assert text.count("Drift in column") >= 3
+    assert text.count("DATA DISTRIBUTION") >= 3
+    assert 'src="' not in text.replace('src="data:', ""), "the page needs no other file and no network"
+
+
+def test_a_file_that_is_no_snapshot_is_refused_by_name(tmp_path):
+    path = tmp_path / "day=2024-01-01.json.gz"
+    write_snapshot('{"metrics": [], "tests": []}', path)
+    with pytest.raises(DamagedFileError, match=r"2024-01-01\.json\.gz.*delete the file"):
+        read_snapshot(path)
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(DamagedFileError, match=r"2024-01-01\.json\.gz"):
+        read_snapshot(path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from seg_assets.build import build_defs
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
@@ -38,7 +39,14 @@ def shop(home: Path, landing: Path, **overrides) -> Settings:
 
 def run(settings: Settings, first: int, last: int, *, live: bool = False, instance=None) -> Replayed:
     """Replay days of the test calendar on an instance of their own."""
-    return replay(settings, day(first), day(last), live=live, instance=instance or dg.DagsterInstance.ephemeral())
+    return replay(
+        settings,
+        day(first),
+        day(last),
+        build=build_defs,
+        live=live,
+        instance=instance or dg.DagsterInstance.ephemeral(),
+    )
 
 
 def contents(settings: Settings, *, without: set[str] = frozenset()) -> dict[tuple[str, str, str], str]:

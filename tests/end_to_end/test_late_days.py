@@ -45,7 +45,7 @@ class Till:
         (self.landing / f"{day(n)}.late.csv").write_text(HEAD + f"late-{n},{user},{day(n)}T11:00:00Z,5,books\n")
 
     def replay(self, last: int, **options):
-        return replay(self.settings, START, day(last), instance=self.instance, **options)
+        return replay(self.settings, START, day(last), build=build_defs, instance=self.instance, **options)
 
 
 @pytest.fixture

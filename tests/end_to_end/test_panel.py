@@ -6,6 +6,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+from seg_assets.build import build_defs
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.demo import TIME_ZONE, data_folder, write_landing
@@ -33,7 +34,7 @@ def panel(tmp_path_factory):
     )
     write_landing(settings.landing, FIRST, LAST)
     with dg.DagsterInstance.ephemeral() as instance:
-        replay(settings, FIRST, LAST, instance=instance)
+        replay(settings, FIRST, LAST, build=build_defs, instance=instance)
     return settings, Lake.of(settings)
 
 
@@ -87,6 +88,6 @@ def test_a_second_replay_changes_nothing(panel):
     settings, lake = panel
     before = {(t, d): lake.provenance(t, d, p) for t in TABLES for d in lake.days(t) for p in lake.parts(t, d)}
     with dg.DagsterInstance.ephemeral() as instance:
-        assert replay(settings, FIRST, LAST, instance=instance).steps == []
+        assert replay(settings, FIRST, LAST, build=build_defs, instance=instance).steps == []
     after = {(t, d): lake.provenance(t, d, p) for t in TABLES for d in lake.days(t) for p in lake.parts(t, d)}
     assert before == after

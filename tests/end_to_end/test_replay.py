@@ -7,6 +7,7 @@ import shutil
 import dagster as dg
 import pytest
 
+from seg_assets.build import build_defs
 from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
 from seg_assets.loop import planner
@@ -98,8 +99,6 @@ def test_promise_02_events_after_a_day_change_nothing_up_to_it(tmp_path, landing
 def test_promise_03_a_range_run_again_gives_the_same_lake(ranged):
     settings, _, instance = ranged
     before = contents(settings)
-    from seg_assets.build import build_defs
-
     job = build_defs(settings).resolve_job_def("daily")
     tags = {
         "dagster/asset_partition_range_start": day(8).isoformat(),
@@ -197,5 +196,5 @@ def test_a_day_outside_the_calendar_is_refused_before_anything_runs(tmp_path, la
 
     settings = shop(tmp_path, landing)
     with pytest.raises(ConfigError, match="outside the calendar"):
-        replay(settings, dt.date(2023, 12, 31), day(3), instance=dg.DagsterInstance.ephemeral())
+        replay(settings, dt.date(2023, 12, 31), day(3), build=build_defs, instance=dg.DagsterInstance.ephemeral())
     assert not settings.lake.exists()

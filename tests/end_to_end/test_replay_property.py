@@ -66,7 +66,7 @@ class Lived:
 
 def replayed(settings, first=0, last=DAYS - 1, **options):
     with dg.DagsterInstance.ephemeral() as instance:
-        return replay(settings, day(first), day(last), instance=instance, **options)
+        return replay(settings, day(first), day(last), build=build_defs, instance=instance, **options)
 
 
 def launched(settings, first, last):

@@ -12,8 +12,9 @@ from seg_assets.segments import algorithms
 from seg_assets.segments.daily.assign import SCHEMA as SEGMENTS_SCHEMA
 from seg_assets.segments.daily.assign import assign_day
 from seg_assets.segments.decisions.store import Decision, champion_as_of, write_decision
-from seg_assets.segments.features import clustered_mask, load_features
-from seg_assets.segments.model import Segment, SegmentModel, settled
+from seg_assets.segments.features import load_features
+from seg_assets.segments.model import Segment, SegmentModel, as_stored
+from seg_assets.segments.rules import clustered_mask
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import Strategy, parse_strategy
 
@@ -99,7 +100,7 @@ def fit_champion(lake: Lake, who: Strategy, day: dt.date, k: int = 3, cause: str
         )
         for n in range(fitted.n_clusters)
     )
-    model = settled(SegmentModel(who.name, day, space, fitted, segments))
+    model = as_stored(SegmentModel(who.name, day, space, fitted, segments))
     lineage = [{"event": "birth", "segment_id": s.id} for s in segments]
     write_decision(lake, Decision(who.name, day, cause, model.to_document(), True, "the first model", lineage=lineage))
     return model

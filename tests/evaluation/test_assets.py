@@ -8,13 +8,14 @@ import pytest
 
 from seg_assets.core.errors import MissingDaysError
 from seg_assets.core.settings import Settings
-from seg_assets.evaluation import assets, daily, internal
+from seg_assets.evaluation import assets, daily
 from seg_assets.evaluation.daily import SCHEMA, TABLE, evaluate_day, model_quality
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import Shop
 from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.orchestration.tags import of_range
 from seg_assets.segments.decisions.store import champion_as_of
+from seg_assets.segments.fitting import indices
 from tests.evaluation.small_shop import START, profiles, publish_profiles, publish_segments, shop
 
 STRATEGY = """
@@ -126,13 +127,13 @@ def test_what_is_stored_does_not_hang_on_the_last_bits_of_a_machines_blas(built,
     settings, who, days = built
     lake = Lake.of(settings)
     here = evaluate_day(lake, {"value": who}, settings, days[-1])
-    measured = internal.silhouette
+    measured = indices.silhouette
 
     def elsewhere(*args):
         found = measured(*args)
         return replace(found, value=found.value * (1 + 3e-13), sd=found.sd * (1 - 3e-13))
 
-    monkeypatch.setattr(internal, "silhouette", elsewhere)
+    monkeypatch.setattr(indices, "silhouette", elsewhere)
     pd.testing.assert_frame_equal(evaluate_day(lake, {"value": who}, settings, days[-1]), here, check_exact=True)
 
 

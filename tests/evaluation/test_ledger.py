@@ -8,8 +8,9 @@ import pytest
 
 from seg_assets.evaluation.ledger import ledger, table
 from seg_assets.evaluation.validity import Outcomes, difference
+from seg_assets.segments.decisions.decide import decide_day
+from seg_assets.segments.decisions.request import DecisionRequest
 from seg_assets.segments.decisions.store import MANUAL
-from seg_assets.segments.fitting.fit import Request, settle_day
 from tests.segments.fit_shop import DAY, GROUPS, lake_at, publish, strategy, users
 
 NEXT, HORIZON = DAY + dt.timedelta(days=1), 30
@@ -25,8 +26,8 @@ def lake(tmp_path_factory):
         publish(found, day, frame)
     # Samplers and whales are alike in recency, and only in that.
     blind = strategy(features=[{"column": "recency_days"}], k={"min": 2, "max": 2})
-    assert settle_day(found, blind, DAY, 0).action == "written"
-    assert settle_day(found, strategy(), NEXT, 0, Request("value", NEXT, MANUAL)).action == "written"
+    assert decide_day(found, blind, DAY, 0).action == "written"
+    assert decide_day(found, strategy(), NEXT, 0, DecisionRequest("value", NEXT, MANUAL)).action == "written"
     return found
 
 

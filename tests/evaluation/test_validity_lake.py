@@ -1,4 +1,3 @@
-import argparse
 import datetime as dt
 import json
 
@@ -9,9 +8,10 @@ import yaml
 
 from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.core.settings import Settings
-from seg_assets.evaluation import validity_assets, validity_cli
+from seg_assets.evaluation import validity_assets
 from seg_assets.evaluation.baselines import monetary_tiers
-from seg_assets.evaluation.validity_assets import SCHEMA, validity_of_day
+from seg_assets.evaluation.cli import validate
+from seg_assets.evaluation.validity_lake import SCHEMA, validity_of_day
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import Shop
 from seg_assets.orchestration.partitions import daily_partitions
@@ -75,7 +75,7 @@ def test_before_the_horizon_has_passed_the_day_is_empty_and_says_so(shop):
     settings, lake = shop
     table = validity_of_day(lake, strategies_of(settings), day(60), 0)
     assert len(table) == 0
-    told = validity_assets._told(day(60), table, {})
+    told = validity_assets.day_result(day(60), table, {})
     assert "horizon has not passed" in told.metadata["why_empty"]
 
 
@@ -89,10 +89,10 @@ def test_a_strategy_that_says_less_than_rfm_fails_its_check(shop):
     settings, lake = shop
     table = validity_of_day(lake, strategies_of(settings), day(240), 0)
     strategies = {"value": parse_strategy(STRATEGY)}
-    assert validity_assets._told(day(240), table, strategies).checks[0].passed
+    assert validity_assets.day_result(day(240), table, strategies).checks[0].passed
     mine = (table["predictor"] == "value") & (table["metric"] == "r2_crossfit")
     table.loc[mine, "value"] = 0.01
-    check = validity_assets._told(day(240), table, strategies).checks[0]
+    check = validity_assets.day_result(day(240), table, strategies).checks[0]
     assert not check.passed
     assert "value 0.010" in check.metadata["lost"]
 
@@ -117,10 +117,7 @@ def test_the_asset_publishes_the_day_with_numbers_the_ui_can_plot(shop, monkeypa
 def command(settings, monkeypatch, *words):
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
-    parser = argparse.ArgumentParser()
-    validity_cli.add_commands(parser.add_subparsers())
-    args = parser.parse_args(["validate", *words])
-    return args.run(args)
+    return validate.main(list(words), standalone_mode=False)
 
 
 def test_validate_prints_records_of_our_tiers_and_the_baselines_at_the_group_counts_asked(shop, monkeypatch, capsys):

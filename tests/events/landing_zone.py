@@ -8,8 +8,10 @@ from pathlib import Path
 
 import duckdb
 
-from seg_assets.events.reader import DayRead, Reader, seal
+from seg_assets.events.accounts import DayRead
+from seg_assets.events.reader import Reader
 from seg_assets.events.source import Source, load_source
+from seg_assets.events.store import ACCEPTED, REJECTED, close_file_access
 
 DAY = dt.date(2024, 3, 4)
 
@@ -44,11 +46,11 @@ feeds:
 
 
 @functools.cache
-def sealed() -> duckdb.DuckDBPyConnection:
+def connection() -> duckdb.DuckDBPyConnection:
     """One connection that can open no file, for all reads of the tests."""
     con = duckdb.connect()
     con.execute("set timezone = 'UTC'")
-    seal(con)
+    close_file_access(con)
     return con
 
 
@@ -84,17 +86,17 @@ class Landing:
         return Reader(self.source, self.root, time_zone=self.time_zone, **self.reader)
 
     def read(self, day: dt.date = DAY, reader: Reader | None = None) -> Read:
-        con = sealed()
+        con = connection()
         with reader or self.open() as used:
-            found = used.read_day(day, con)
-            assert all(f.reconciles for f in found.files), found.files
+            read = used.read_day(day, con)
+            assert all(f.reconciles for f in read.files), read.files
 
             def rows(table: str) -> list[dict]:
                 cursor = con.execute(f"select * from {table} order by all")
                 names = [c[0] for c in cursor.description]
                 return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-            return Read(found, rows("seg_accepted"), rows("seg_rejected"))
+            return Read(read, rows(ACCEPTED), rows(REJECTED))
 
 
 def source_of(root: Path, yaml: str) -> Source:

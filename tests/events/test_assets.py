@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from seg_assets.core.settings import Settings
-from seg_assets.events import assets, sensor
+from seg_assets.events import assets, changes, contract, sensor
 from seg_assets.lake.store import Lake
 from seg_assets.loop.staleness import Snapshot
 from seg_assets.orchestration.assets import Shop
@@ -85,7 +85,7 @@ class World:
         return [d.day for d in self.changes()]
 
     def changes(self) -> dict[dt.date, tuple[str, ...]]:
-        return sensor.changed_days(self.settings, self.lake, [dt.date(2024, 3, n) for n in range(1, 6)])
+        return changes.changed_days(self.settings, self.lake, [dt.date(2024, 3, n) for n in range(1, 6)])
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_promise_04_users_that_come_after_a_days_events_were_archived_do_not_emp
         (world.landing / f"orders/2024-03-0{day}.csv").unlink()
     world.put("users/2024-03-01.csv", "id,region\nu1,north\n")
     world.put("products.csv", "id,category\np,games\n")
-    users, products, everything = ("raw_users", "raw_products"), ("raw_products",), sensor.LANDED
+    users, products, everything = ("raw_users", "raw_products"), ("raw_products",), changes.LANDED
     assert list(world.changes().values()) == [users, products, *[everything] * 3]
     cursor = world.tick().cursor
     # Beside whole days, so that only landing tables are asked for.
@@ -339,13 +339,13 @@ def test_the_sensor_asks_for_landing_tables_alone_behind_days_that_wait_for_the_
     (whole,) = world.tick(cursor).run_requests
     assert whole.asset_selection is None
     (landing,) = behind.evaluate_tick(dg.build_sensor_context(cursor=cursor, instance=world.instance)).run_requests
-    assert {key.to_user_string() for key in landing.asset_selection} == set(sensor.LANDED)
+    assert {key.to_user_string() for key in landing.asset_selection} == set(changes.LANDED)
     # Beside another run of our tables, too.
     world.instance.add_run(
         dg.DagsterRun("daily", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED, asset_selection=None)
     )
     (landing,) = world.tick(cursor).run_requests
-    assert {key.to_user_string() for key in landing.asset_selection} == set(sensor.LANDED)
+    assert {key.to_user_string() for key in landing.asset_selection} == set(changes.LANDED)
 
 
 def test_the_sensor_says_which_days_wait_and_for_what(world):
@@ -370,8 +370,6 @@ def test_the_sensor_says_what_is_wrong_with_the_landing_zone(world, tmp_path):
 
 
 def test_every_table_of_the_room_has_its_contracts_columns(world):
-    from seg_assets.events import contract
-
     world.land(1)
     assert world.run(1, 1).success
     for table in ("raw_events", "rejected_events", "landed_files", "raw_users", "raw_products"):

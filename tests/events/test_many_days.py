@@ -2,9 +2,14 @@
 
 import datetime as dt
 
+import duckdb
+import pyarrow as pa
+import pyarrow.json as paj
+import pyarrow.parquet as pq
 import pytest
 
 from seg_assets.core.errors import LandingError
+from seg_assets.events.formats import csv
 from tests.events.landing_zone import ORDERS, Landing
 
 MANY = ORDERS.replace("{day}*.csv", "all*.csv").replace("    columns:", "    day: {from: event_time}\n    columns:")
@@ -37,15 +42,11 @@ def test_promise_04_the_days_of_a_file_add_up_to_its_lines(tmp_path):
 
 
 def test_a_file_is_parsed_once_for_all_days_of_a_run(tmp_path, monkeypatch):
-    from seg_assets.events.formats import lines
-
     shop = Landing(tmp_path, MANY, first_day=dt.date(2024, 1, 1))
     put(shop, ROWS)
     opened = []
-    real = lines.read_lines
-    monkeypatch.setattr(lines, "read_lines", lambda path, *rest: opened.append(path) or real(path, *rest))
-    import duckdb
-
+    real = csv.read_lines
+    monkeypatch.setattr(csv, "read_lines", lambda path, *rest: opened.append(path) or real(path, *rest))
     with shop.open() as reader:
         for n in range(4):
             with duckdb.connect() as con:
@@ -87,10 +88,6 @@ def test_a_file_sent_again_with_another_header_changes_its_days(tmp_path, wrong)
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_columns_renamed_in_other_formats_change_their_days_too(tmp_path, ending):
-    import pyarrow as pa
-    import pyarrow.json as paj
-    import pyarrow.parquet as pq
-
     shop = Landing(tmp_path, MANY.replace("all*.csv", f"all*.{ending}"), first_day=dt.date(2024, 1, 1))
     digests = []
     for name in ("discount", "amount"):

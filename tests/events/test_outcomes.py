@@ -5,9 +5,15 @@ import gzip
 import json
 from decimal import Decimal
 
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from seg_assets.core.errors import LandingError
+from seg_assets.lake.store import Lake
 from tests.events.landing_zone import DAY, EVENTS, ORDERS, Landing
 
 HEAD = "id,customer,at,kind,amount\n"
@@ -346,8 +352,6 @@ def test_the_same_lines_with_their_columns_in_another_order_are_the_same_events(
 
 
 def test_extra_is_json_where_a_file_says_nan_or_infinity(events, parquet):
-    import pyarrow as pa
-
     row = event(event_id="1", amount=1, note='NaN, "Infinity": ', more=["NaN", 1]).removesuffix("}")
     events.put("events/2024-03-04.jsonl", row + ', "x": NaN, "y": [-Infinity, Infinity, {"NaN": NaN}]}')
 
@@ -439,8 +443,6 @@ def test_promise_04_a_quote_left_open_in_the_header_takes_no_line_with_it(orders
 
 
 def test_parquet_is_read_with_its_own_types(tmp_path):
-    import pandas as pd
-
     yaml = """
 feeds:
   f:
@@ -472,9 +474,6 @@ feeds:
 @pytest.fixture
 def parquet(tmp_path):
     """A Parquet file of one row per value of the named column, and how it is read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     shop = Landing(tmp_path, PARQUET, time_zone="Europe/Berlin")
 
     def read(**columns: pa.Array):
@@ -491,8 +490,6 @@ def parquet(tmp_path):
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
 def test_parquet_times_of_every_unit_are_read_with_and_without_a_zone(parquet, unit, zone):
     # pandas writes timestamp[ns, tz], which DuckDB cannot cast: the run of the whole day failed.
-    import pyarrow as pa
-
     times = pa.array([utc("2024-03-04 10:00")], pa.timestamp(unit, zone))
     read = parquet(at=times, seen=times)
     assert [r["event_time"] for r in read.accepted] == [utc("2024-03-04 10:00")]
@@ -501,9 +498,6 @@ def test_parquet_times_of_every_unit_are_read_with_and_without_a_zone(parquet, u
 
 
 def test_an_expression_computes_with_nanoseconds_that_have_a_zone(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     shop = Landing(tmp_path, PARQUET.replace("event_time: at", "event_time: '\"at\" + interval 1 hour'"))
     at = pa.array([utc("2024-03-04 10:00")], pa.timestamp("ns", "UTC"))
     pq.write_table(pa.table({"user": ["u"], "at": at}), shop.root / "2024-03-04.parquet")
@@ -511,8 +505,6 @@ def test_an_expression_computes_with_nanoseconds_that_have_a_zone(tmp_path):
 
 
 def test_ids_that_parquet_keeps_as_doubles_are_the_ids_of_integer_files(parquet):
-    import pyarrow as pa
-
     nan = float("nan")
     ids = [12.0, 1234567890123456.0, 1e18, -0.0, 1.5, nan, float("inf"), None]
     read = parquet(user=pa.array(ids, pa.float64()))
@@ -523,9 +515,6 @@ def test_ids_that_parquet_keeps_as_doubles_are_the_ids_of_integer_files(parquet)
 
 
 def _invalid(kind: str):
-    import numpy as np
-    import pyarrow as pa
-
     raw = pa.py_buffer(b"a\xffbb")
     texts = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(np.array([0, 2, 4], np.int32)), raw])
     second, far = pa.timestamp("s"), 253_402_300_799_000
@@ -568,17 +557,12 @@ def test_a_mapped_parquet_text_that_is_none_refuses_its_row_only(parquet):
 
 
 def test_a_parquet_date_of_a_far_year_is_out_of_range(parquet):
-    import pyarrow as pa
-
     assert parquet(at=pa.array([108_000_000, 19_786], pa.date32())).reasons() == {1: "time_out_of_range"}
     assert parquet(at=pa.array([2**63 - 2, 0], pa.timestamp("us", "UTC"))).reasons()[1] == "time_out_of_range"
 
 
 @pytest.mark.parametrize("kind", ["float16", "decimal256(50, 2)"])
 def test_a_parquet_type_that_cannot_be_read_is_named_with_its_column(parquet, kind):
-    import numpy as np
-    import pyarrow as pa
-
     column = pa.array(np.array([1.5], np.float16)) if kind == "float16" else pa.array([1]).cast(pa.decimal256(50, 2))
     with pytest.raises(LandingError, match=r"2024-03-04\.parquet: column price is of type .*cast it on export"):
         parquet(price=column)
@@ -594,8 +578,6 @@ def test_a_damaged_parquet_file_is_named(tmp_path):
 
 
 def test_users_are_updated_by_dated_files_and_carried_forward(tmp_path):
-    from seg_assets.lake.store import Lake
-
     shop = Landing(
         tmp_path,
         EVENTS + "users: {files: 'users/{day}.csv', columns: {user_id: id, region: region, signup_day: day}}\n",
@@ -620,8 +602,6 @@ def test_users_are_updated_by_dated_files_and_carried_forward(tmp_path):
 
 
 def test_a_shop_without_users_has_an_empty_table_and_a_missing_static_file_is_said(tmp_path):
-    import duckdb
-
     with duckdb.connect() as con, Landing(tmp_path, EVENTS).open() as reader:
         assert con.execute(reader.read_table("users", DAY, con).query).fetchall() == []
     shop = Landing(tmp_path, EVENTS + "products: {files: p.csv, columns: {product_id: id}}\n")

@@ -2,16 +2,19 @@
 
 import json
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seg_assets.events.formats.lines import CsvFile
-from seg_assets.events.reader import SMALL_DAY, SMALL_TABLE, small_steps
+from seg_assets.events import records
+from seg_assets.events.formats import lines, names
+from seg_assets.events.formats.csv import CsvFile
+from seg_assets.events.mapping import FeedMapping
 from seg_assets.events.source import CsvOptions
-from tests.events.landing_zone import EVENTS, ORDERS, Landing, sealed
+from tests.events.landing_zone import EVENTS, ORDERS, Landing
 
 GOOD = b"1,u,2024-03-04 10:00,purchase,1\n"
 pieces = st.one_of(
@@ -69,17 +72,15 @@ def _lines(raw: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("quote", ['"', "'", ""])
 def test_promise_04_blocks_cut_files_anywhere_without_losing_a_line(tmp_path, monkeypatch, quote):
-    from seg_assets.events.formats import lines
-
     path = tmp_path / "f.csv"
     rows = [f"{n},{quote}text {n}{chr(10) if quote and n % 7 == 0 else ''}{quote},é{n}" for n in range(400)]
     path.write_text("a,b,c\n" + "\n".join(rows) + "\n", encoding="utf-8")
     found = []
     for block in (13, 64, 1000, 1 << 20):
         monkeypatch.setattr(lines, "BLOCK", block)
-        tables = list(CsvFile(path, CsvOptions(quote=quote)).records())
+        tables = list(CsvFile(path, CsvOptions(quote=quote)).tables())
         rows_read = sorted(
-            (r[lines.LINE], r["a"], r["b"], r["c"], r[lines.PROBLEM]) for t in tables for r in t.to_pylist()
+            (r[names.LINE], r["a"], r["b"], r["c"], r[names.PROBLEM]) for t in tables for r in t.to_pylist()
         )
         assert len(rows_read) == 400
         assert all(r[4] is None for r in rows_read)
@@ -98,41 +99,11 @@ def test_promise_04_deeply_nested_json_is_refused_and_nothing_breaks(tmp_path):
     assert len(read.rejected) == 3
 
 
-@bounded
-@given(st.lists(st.one_of(objects.map(lambda o: json.dumps(o).encode()), st.binary(max_size=40)), max_size=10))
-def test_a_small_day_read_without_the_optimizer_has_the_same_lines_and_refusals(rows):
-    with tempfile.TemporaryDirectory() as folder:
-        shop = Landing(Path(folder), EVENTS)
-        shop.put("events/2024-03-04.jsonl", b"\n".join([b'{"user_id": "u", "event_time": "2024-03-04"}', *rows]))
-        plain = shop.read()
-        with small_steps(sealed(), 0):
-            assert sealed().execute("select current_setting('threads')").fetchone() == (1,)
-            quick = shop.read()
-        assert (quick.accepted, quick.rejected) == (plain.accepted, plain.rejected)
-        assert (quick.day.files, quick.day.reasons) == (plain.day.files, plain.day.reasons)
-
-
-def test_a_large_day_keeps_the_optimizer_and_its_threads():
-    con = sealed()
-    before = con.execute("select current_setting('threads')").fetchone()
-    for landed, rows in ((SMALL_DAY + 1, 0), (0, SMALL_TABLE + 1)):
-        con.execute("set threads = 3")
-        with small_steps(con, landed, rows):
-            assert con.execute("select current_setting('threads')").fetchone() == (3,)
-    with pytest.raises(ZeroDivisionError), small_steps(con, 0):
-        raise ZeroDivisionError
-    assert con.execute("select current_setting('threads')").fetchone() == (3,)
-    con.execute(f"set threads = {before[0] if before else 1}")
-
-
 def test_many_small_files_are_mapped_at_once_and_give_what_each_alone_gives(tmp_path, monkeypatch):
     # Two thousand files of one line took 153 s: each was planned and stored alone.
-    from seg_assets.events import reader
-    from seg_assets.events.mapping import FeedMapping
-
     mapped = []
-    real = FeedMapping.events_sql
-    monkeypatch.setattr(FeedMapping, "events_sql", lambda *args: mapped.append(1) or real(*args))
+    real = FeedMapping.sql
+    monkeypatch.setattr(FeedMapping, "sql", lambda *args: mapped.append(1) or real(*args))
     shop = Landing(tmp_path, ORDERS)
     for n in range(20):
         header = b"id,customer,at,kind,amount" + (b",colour" if n % 5 == 0 else b"")
@@ -145,7 +116,7 @@ def test_many_small_files_are_mapped_at_once_and_give_what_each_alone_gives(tmp_
         shop.put(f"orders/2024-03-04.{n:02}.csv", b"".join(r + b"\n" for r in [header, *(r + more for r in rows)]))
     together = shop.read()
     assert len(mapped) == 2
-    monkeypatch.setattr(reader, "TOGETHER", 1)
+    monkeypatch.setattr(records, "TOGETHER", 1)
     alone = shop.read()
     assert len(mapped) == 22
     assert together == alone
@@ -157,10 +128,9 @@ def test_many_small_files_are_mapped_at_once_and_give_what_each_alone_gives(tmp_
 
 def test_quotes_left_open_cost_no_more_than_their_lines(tmp_path):
     # Each of them was parsed again with every one of the two hundred lines after it: 3,000 took 73 s.
-    import time
 
     path = tmp_path / "f.csv"
     path.write_text("a,b\n" + f'"open,{"x" * 2000}\n' * 1000)
     before = time.process_time()
-    assert sum(len(t) for t in CsvFile(path, CsvOptions()).records()) == 1000
+    assert sum(len(t) for t in CsvFile(path, CsvOptions()).tables()) == 1000
     assert time.process_time() - before < 5

@@ -1,13 +1,21 @@
 """A source YAML is checked when it is loaded, and its expressions read nothing but the line."""
 
+import ast
+import datetime as dt
+import re
+from pathlib import Path
+
 import duckdb
 import pytest
 
 from seg_assets.core.errors import ConfigError
+from seg_assets.events import mapping
 from seg_assets.events.expressions import Expression, ExpressionError
-from seg_assets.events.reader import seal
-from seg_assets.events.source import FilePattern, load_source, shipped_sources
-from tests.events.landing_zone import EVENTS, ORDERS, source_of
+from seg_assets.events.file_pattern import FilePattern
+from seg_assets.events.formats import names
+from seg_assets.events.source import CsvOptions, EventFeed, Source, load_source, shipped_sources
+from seg_assets.events.store import close_file_access
+from tests.events.landing_zone import EVENTS, ORDERS, Landing, source_of
 
 
 @pytest.mark.parametrize("name", ["complete_journey", "simulator", "simulator_parquet"])
@@ -101,12 +109,12 @@ def test_computations_on_the_line_are_expressions(expression, columns):
     assert Expression.parse(expression).columns == columns
 
 
-def test_a_sealed_connection_reads_and_writes_no_file(tmp_path):
+def test_a_connection_without_file_access_reads_and_writes_no_file(tmp_path):
     secret, allowed = tmp_path / "secret.csv", tmp_path / "allowed"
     secret.write_text("a\n1\n")
     allowed.mkdir()
     with duckdb.connect() as con:
-        seal(con, allowed)
+        close_file_access(con, allowed)
         with pytest.raises(duckdb.Error):
             con.execute(f"select * from '{secret}'").fetchall()
         with pytest.raises(duckdb.Error):
@@ -117,8 +125,6 @@ def test_a_sealed_connection_reads_and_writes_no_file(tmp_path):
 
 
 def test_an_expression_that_does_not_fit_the_types_names_its_column(tmp_path):
-    from tests.events.landing_zone import Landing
-
     shop = Landing(tmp_path, ORDERS.replace("amount: amount", "amount: sqrt(amount || kind) + [1]"))
     shop.put("orders/2024-03-04.csv", "id,customer,at,kind,amount\n1,u,2024-03-04,purchase,4\n")
     with pytest.raises(ConfigError, match=r"feed orders: columns\.amount"):
@@ -126,8 +132,6 @@ def test_an_expression_that_does_not_fit_the_types_names_its_column(tmp_path):
 
 
 def test_names_give_their_day_and_days_their_names():
-    import datetime as dt
-
     pattern = FilePattern(text="in/{day:%Y}/{day:%m}/o_{day:%Y%m%d}_*.csv")
     day = dt.date(2024, 2, 29)
     assert pattern.glob(day) == "in/2024/02/o_20240229_*.csv"
@@ -145,8 +149,6 @@ def test_the_digest_changes_with_the_mapping_and_not_with_the_description(tmp_pa
 
 
 def test_the_example_of_the_docs_is_a_source(tmp_path):
-    from pathlib import Path
-
     text = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
     example = text.split("```yaml\n")[1].split("```")[0]
     source = source_of(tmp_path, example)
@@ -154,18 +156,13 @@ def test_the_example_of_the_docs_is_a_source(tmp_path):
 
 
 def test_the_docs_name_every_key_and_every_reason():
-    import re
-    from pathlib import Path
-
-    from seg_assets.events import mapping
-    from seg_assets.events.formats import lines
-    from seg_assets.events.source import CsvOptions, EventFeed, Source
-
     docs = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
     keys = [k for model in (Source, EventFeed, CsvOptions) for k in model.model_fields]
     assert [k for k in keys if f"`{k}`" not in docs] == []
-    code = Path(mapping.__file__).read_text() + Path(lines.__file__).read_text()
-    reasons = set(re.findall(r"\"'([a-z]+(?:_[a-z]+)+)'\"", code)) - set(mapping.RAW_EVENTS)
-    reasons |= {lines.NOT_TEXT, lines.NUL, lines.TOO_LONG, lines.OPEN_QUOTE, lines.RAGGED, lines.DAMAGED_GZIP}
-    assert len(reasons) > 20
+    code = Path(mapping.__file__).read_text()
+    calls = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "_rule"]
+    # Reasons that are the same for every line, reasons in SQL, and those of records that cannot be parsed.
+    reasons = {call.args[1].value for call in calls} | set(re.findall(r"'([a-z]+(?:_[a-z]+)+)'", code))
+    reasons |= {v for k, v in vars(names).items() if k.isupper() and k not in ("LINE", "TEXT", "PROBLEM")}
+    assert len(reasons) > 30
     assert [r for r in sorted(reasons) if f"`{r}`" not in docs] == []

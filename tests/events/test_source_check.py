@@ -1,10 +1,9 @@
 """`seg-assets source check` on a shop nobody has seen before."""
 
-import argparse
-
 import pytest
 
-from seg_assets.events import cli
+from seg_assets import cli
+from tests.events.landing_zone import ORDERS as YAML
 
 GERMAN = """
 name: laden
@@ -42,10 +41,7 @@ ORDERS = """Kunden-Nr.;Datum;Uhrzeit;Art;Bestellung;Betrag;Menge;Größe/Gruppe;
 
 
 def run(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    cli.add_commands(parser.add_subparsers())
-    args = parser.parse_args(list(words))
-    return args.run(args)
+    return cli.main(words)
 
 
 @pytest.fixture
@@ -85,8 +81,6 @@ def test_exit_code_is_1_when_nothing_is_accepted(files, capsys):
 
 
 def test_a_sample_whose_name_says_another_day_is_shown_as_wrong_day(tmp_path, capsys):
-    from tests.events.landing_zone import ORDERS as YAML
-
     (tmp_path / "s.yaml").write_text(YAML)
     (tmp_path / "orders").mkdir()
     sample = tmp_path / "orders" / "2024-03-04.csv"

@@ -6,13 +6,13 @@ import pytest
 
 from seg_assets.core.days import day_range
 from seg_assets.core.tables import TABLES
-from seg_assets.drift import evidently_report, verdict
+from seg_assets.drift import verdict
 from seg_assets.drift.daily import read_rows
 from seg_assets.loop.staleness import stale
+from seg_assets.segments.decisions.decide import decide_day
+from seg_assets.segments.decisions.request import DecisionRequest as Asked
 from seg_assets.segments.decisions.store import decisions
-from seg_assets.segments.fitting.fit import Request as Asked
-from seg_assets.segments.fitting.fit import settle_day
-from tests.drift.small_shop import Shop, compare_without_evidently, day, page_without_evidently, strategy
+from tests.drift.small_shop import Shop, compare_without_evidently, day, strategy
 
 SHIFT, LAST = 9, 15
 
@@ -21,7 +21,6 @@ SHIFT, LAST = 9, 15
 def without_evidently():
     patch = pytest.MonkeyPatch()
     patch.setattr(verdict, "compare", compare_without_evidently)
-    patch.setattr(evidently_report, "render_html", page_without_evidently)
     yield
     patch.undo()
 
@@ -185,7 +184,7 @@ def test_a_new_strategy_gets_its_first_fit_in_the_past_and_the_other_is_left_alo
 
 def test_a_decision_made_by_hand_stays_and_is_the_new_baseline(settled, tmp_path):
     shop = copy(settled, tmp_path)
-    settle_day(shop.lake, shop.strategies["value"], day(13), 0, Asked("value", day(13), "manual"))
+    decide_day(shop.lake, shop.strategies["value"], day(13), 0, Asked("value", day(13), "manual"))
     shop.settle()
     assert story(shop)[-1] == (13, "manual", True)
     assert read_rows(shop.lake, day(14))[0]["baseline_day"] == day(13)

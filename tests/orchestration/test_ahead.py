@@ -1,15 +1,22 @@
 """What later steps import is there when they come, and nothing is imported that no step uses."""
 
+import datetime as dt
 import json
 import subprocess
 import sys
 
+import dagster as dg
 import pytest
+
+from seg_assets import build
+from seg_assets.core.settings import Settings
+from seg_assets.orchestration.ahead import Importer, import_ahead
 
 CHILD = """
 import json, sys
+from seg_assets.build import IMPORTERS
 from seg_assets.orchestration.ahead import import_ahead
-thread = import_ahead(json.loads(sys.argv[1]))
+thread = import_ahead(json.loads(sys.argv[1]), IMPORTERS)
 if thread:
     thread.join()
 found = ("dbt.cli.main", "sklearn.cluster", "evidently")
@@ -33,35 +40,24 @@ def test_only_what_the_steps_of_a_run_use_is_imported(steps, wanted):
     assert json.loads(done.stdout) == wanted
 
 
-def test_an_import_that_fails_is_left_to_the_step_that_needs_it(monkeypatch):
-    from seg_assets.orchestration import ahead
-
+def test_an_import_that_fails_is_left_to_the_step_that_needs_it():
     def broken() -> None:
         raise ImportError("no such package")
 
-    brought = []
-    monkeypatch.setattr(ahead, "_BROUGHT", ((frozenset({"a"}), broken), (frozenset({"b"}), lambda: brought.append(1))))
-    thread = ahead.import_ahead(["a", "b"])
+    imported = []
+    importers = (Importer(frozenset({"a"}), broken), Importer(frozenset({"b"}), lambda: imported.append(1)))
+    thread = import_ahead(["a", "b"], importers)
     assert thread is not None
     thread.join()
-    assert brought == [1]
+    assert imported == [1]
 
 
 def test_a_run_begins_to_import_for_the_steps_it_was_asked_for(tmp_path, monkeypatch):
-    import datetime as dt
-
-    import dagster as dg
-
-    from seg_assets.build import build_defs
-    from seg_assets.core.settings import Settings
-    from seg_assets.orchestration import assets as orchestration
-
     asked = []
-    monkeypatch.setattr(orchestration, "import_ahead", lambda steps: asked.append(set(steps)))
+    monkeypatch.setattr(build, "import_ahead", lambda steps, importers: asked.append(set(steps)))
     settings = Settings(home=tmp_path, start_day=dt.date(2024, 1, 1))
-    defs = build_defs(settings)
+    job = build.build_defs(settings).resolve_job_def("daily")
     with dg.DagsterInstance.ephemeral() as instance:
-        job = defs.resolve_job_def("daily")
         for chosen in (["raw_users"], ["user_segments", "drift_report"]):
             job.execute_in_process(
                 instance=instance,

@@ -6,7 +6,7 @@ import pytest
 
 from seg_assets.core.settings import Settings
 from seg_assets.lake.store import Lake
-from seg_assets.profiles import manifest, runner
+from seg_assets.profiles import runner
 from tests.profiles.shop import History, settings_of
 
 DAYS = 97
@@ -26,18 +26,18 @@ class BuiltShop:
 def home(tmp_path_factory):
     """A home whose prepared manifest the tests of the session share."""
     home = tmp_path_factory.mktemp("profiles home")
-    manifest.load_project(settings_of(home))
+    runner.load_project(settings_of(home))
     return home
 
 
 @pytest.fixture(scope="session")
 def models(home):
-    return [m.name for m in manifest.load_project(settings_of(home)).models]
+    return [m.name for m in runner.load_project(settings_of(home)).models]
 
 
 @pytest.fixture(scope="session")
 def tests(home):
-    return [t.name for t in manifest.load_project(settings_of(home)).tests]
+    return [t.name for t in runner.load_project(settings_of(home)).tests]
 
 
 @pytest.fixture

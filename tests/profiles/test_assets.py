@@ -11,7 +11,9 @@ from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import Shop
 from seg_assets.orchestration.partitions import daily_partitions
-from seg_assets.profiles import assets, facts, manifest
+from seg_assets.profiles import assets, facts, runner
+from seg_assets.profiles.engine.days import DayBuilder
+from seg_assets.profiles.engine.duckdb import DuckDBEngine
 from seg_assets.profiles.schema import model_docs
 from tests.profiles.shop import START, History, day_of, put_day, settings_of
 
@@ -84,14 +86,14 @@ def test_a_failed_dbt_test_fails_the_run_and_shows_the_day_it_failed_on(ran, mon
     settings, history, instance, _ = ran
     lake = Lake.of(settings)
     bad = history.days[1]
-    real = Lake.publish
+    real = DuckDBEngine.stage
 
-    def publish(self, con, table, day, query, **kwargs):
-        if table == "user_lifetime" and day == bad:
-            query = f"select * replace (date '2031-01-01' as first_seen_day) from ({query})"
-        return real(self, con, table, day, query, **kwargs)
+    def stage(self, inputs, sql):
+        if inputs.table == "user_lifetime" and inputs.day == bad:
+            sql = f"select * replace (date '2031-01-01' as first_seen_day) from ({sql})"
+        return real(self, inputs, sql)
 
-    monkeypatch.setattr(Lake, "publish", publish)
+    monkeypatch.setattr(DuckDBEngine, "stage", stage)
     before = lake.provenance("user_profiles", bad)
     result = run(settings, instance, history.days[0], history.days[-1], ["user_lifetime", "user_profiles"])
     monkeypatch.undo()
@@ -116,14 +118,14 @@ def test_a_failed_dbt_test_fails_the_run_and_shows_the_day_it_failed_on(ran, mon
 )
 def test_a_share_outside_of_0_to_1_is_found_in_any_column_and_null_is_allowed(ran, monkeypatch, broken):
     settings, history, instance, _ = ran
-    day, real = history.days[-1], Lake.publish
+    day, real = history.days[-1], DuckDBEngine.stage
 
-    def publish(self, con, table, day, query, **kwargs):
-        if table == "user_profiles":
-            query = f"select * replace ({broken}, null::double as device_tablet_share_90d) from ({query})"
-        return real(self, con, table, day, query, **kwargs)
+    def stage(self, inputs, sql):
+        if inputs.table == "user_profiles":
+            sql = f"select * replace ({broken}, null::double as device_tablet_share_90d) from ({sql})"
+        return real(self, inputs, sql)
 
-    monkeypatch.setattr(Lake, "publish", publish)
+    monkeypatch.setattr(DuckDBEngine, "stage", stage)
     result = run(settings, instance, day, day, ["user_profiles"])
     monkeypatch.undo()
     found = latest(instance, "user_profiles", "shares_of_user_profiles_are_between_0_and_1")
@@ -183,12 +185,12 @@ def test_a_changed_model_is_parsed_again_and_the_project_folder_is_never_written
     shutil.copytree(settings.dbt_project, project, ignore=shutil.ignore_patterns("target", "logs"))
     copied = Settings(home=tmp_path / "home", dbt_project=project)
     before = {p: p.read_bytes() for p in project.rglob("*") if p.is_file()}
-    first = manifest.cache_folder(copied)
+    first = runner.prepared_folder(copied)
     model = project / "models" / "staging" / "_staging.yml"
-    manifest.prepared(copied)
+    runner.prepare(copied)
     assert {p: p.read_bytes() for p in project.rglob("*") if p.is_file()} == before
     model.write_text(model.read_text() + "\n")
-    assert manifest.cache_folder(copied) != first
+    assert runner.prepared_folder(copied) != first
 
 
 def test_a_folder_that_is_no_dbt_project_is_refused_by_name(home, tmp_path):
@@ -196,13 +198,13 @@ def test_a_folder_that_is_no_dbt_project_is_refused_by_name(home, tmp_path):
     from seg_assets.core.settings import Settings
 
     with pytest.raises(ConfigError, match=r"no dbt_project\.yml there"):
-        manifest.load_project(Settings(home=home, dbt_project=tmp_path))
+        runner.load_project(Settings(home=home, dbt_project=tmp_path))
 
 
 def test_a_test_of_several_tables_is_a_check_of_the_one_that_is_made_last(home, ran):
     # A refresh makes one table after the other: a test of two, run with the first, failed before the second was made.
     settings, *_ = ran
-    owner = {t.name: t.model for t in manifest.load_project(settings).tests}
+    owner = {t.name: t.model for t in runner.load_project(settings).tests}
     assert owner["every_active_actor_has_a_lifetime"] == "user_lifetime"
     assert owner["every_category_profile_has_a_profile"] == "user_profiles"
     assert owner["every_link_leads_to_a_profile"] == "user_profiles"
@@ -212,6 +214,7 @@ def test_days_read_together_have_the_numbers_of_each_day_read_alone_and_days_wit
     home, tmp_path, monkeypatch
 ):
     lake = Lake(tmp_path, START)
+    builder = DayBuilder(lake, settings_of(home).dbt_project)
     days = [day_of(n) for n in range(4)]
     for n, day in enumerate(days):
         rows = [{"anonymous_id": f"a{k}", "user_id": f"u{k}", "linked_day": day_of(k + 1)} for k in range(n)]
@@ -223,7 +226,7 @@ def test_days_read_together_have_the_numbers_of_each_day_read_alone_and_days_wit
     for most in (1_000_000, 2, 0):
         monkeypatch.setattr(facts, "ROWS_AT_ONCE", most)
         with lake.connect() as con:
-            shown.append(facts.days_facts(con, lake, "identity_links", days))
+            shown.append(facts.days_facts(con, builder, "identity_links", days))
     assert shown[0] == shown[1] == shown[2]
     assert [(f.day, f.rows, f.numbers["linked_users"], f.numbers["new_links"]) for f in shown[0]] == [
         (day, n, n, int(n > 0)) for n, day in enumerate(days)

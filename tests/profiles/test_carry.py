@@ -1,13 +1,17 @@
 """A day that takes over yesterday's rows is the day that is computed from its inputs alone."""
 
 import datetime as dt
+import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
 from seg_assets.profiles import runner
-from seg_assets.profiles.days import SQL_KEY, DayBuilder
+from seg_assets.profiles.engine.days import SQL_KEY, DayBuilder
+from seg_assets.profiles.schema import Column
 from tests.profiles.shop import History, day_of, event, put_day, settings_of
 
 PROFILES = ["user_category_profiles", "user_profiles"]
@@ -104,14 +108,32 @@ def test_other_sql_carries_nothing(built, table):
 
 
 @pytest.mark.parametrize("table", PROFILES)
-def test_a_window_that_the_catalog_gives_no_edge_carries_nothing(built, table):
-    """Somebody adds a column over 14 days to the SQL and its YAML: rows of yesterday would lose its edge."""
+@pytest.mark.parametrize(("column", "carries"), [((14,), False), ((None,), False), ((28, 90), None), (("all",), True)])
+def test_a_window_that_has_no_edge_or_is_not_declared_carries_nothing(built, table, column, carries):
+    """Somebody adds a column over 14 days to the SQL and its YAML: rows of yesterday would lose its edge.
+
+    A column that merely sounds like a window, and says that it is none, changes nothing.
+    """
     settings, lake, _ = built
     builder = DayBuilder(lake, settings.dbt_project)
     made_by = lake.provenance(table, day_of(3)).extra[SQL_KEY]
     assert builder.carries(table, day_of(3), made_by)
-    builder.schemas = {**builder.schemas, table: {**builder.schemas[table], "views_14d": "BIGINT"}}
-    assert not builder.carries(table, day_of(3), made_by)
+    doc = builder.docs[table]
+    more = tuple(Column(f"views_14d_{n}", "BIGINT", "", window) for n, window in enumerate(column))
+    builder.docs = {**builder.docs, table: replace(doc, columns=doc.columns + more)}
+    covered = {28, 90} <= {age for ages in TABLES[table].edges.values() for age in ages}
+    assert builder.carries(table, day_of(3), made_by) == (covered if carries is None else carries)
+
+
+def test_every_column_of_a_table_that_carries_says_its_window_and_its_description_agrees(built):
+    settings, lake, _ = built
+    for table in PROFILES:
+        for column in DayBuilder(lake, settings.dbt_project).docs[table].columns:
+            assert column.window_days is not None, column.name
+            said = re.findall(r"last (\d+) days", column.description)
+            assert said in ([], [str(column.window_days)]), column.name
+            named = re.findall(r"_(\d+)d$", column.name)
+            assert named in ([], [str(column.window_days)]), column.name
 
 
 @pytest.mark.parametrize("remade", [["user_daily_activity", "user_category_activity"], ["user_lifetime"], []])

@@ -13,7 +13,10 @@ from seg_assets.core.tables import PROFILE_WINDOW, TABLES
 from seg_assets.events.contract import RAW_EVENTS
 from seg_assets.lake.store import Lake
 from seg_assets.profiles import runner
-from seg_assets.profiles.days import DayBuilder
+from seg_assets.profiles.engine import duckdb as duckdb_engine
+from seg_assets.profiles.engine.base import Days
+from seg_assets.profiles.engine.days import DayBuilder
+from seg_assets.profiles.engine.duckdb import DuckDBEngine, Windows
 from tests.profiles.shop import LANDED, START, History, day_of, event, put_day
 
 
@@ -123,7 +126,7 @@ def test_promise_10_a_day_reads_its_window_and_never_all_history(shop, table):
     builder = DayBuilder(shop.lake, shop.settings.dbt_project)
     last = shop.history.days[-1]
     with shop.lake.connect() as con:
-        builder.open_day(con, table, last)
+        DuckDBEngine(con, shop.lake, builder.schemas).open_day(builder.inputs(table, last))
         views = dict(con.execute("select view_name, sql from duckdb_views() where temporary").fetchall())
         read = {name: sql.count("data.parquet") for name, sql in views.items() if "read_parquet" in sql}
     wanted = {
@@ -136,41 +139,35 @@ def test_promise_10_a_day_reads_its_window_and_never_all_history(shop, table):
 
 def test_promise_10_a_year_of_range_keeps_no_more_than_the_window_in_memory(shop):
     builder = DayBuilder(shop.lake, shop.settings.dbt_project)
-    from seg_assets.profiles.days import Windows
-
     with shop.lake.connect() as con:
-        windows = Windows(builder, con)
+        windows = Windows(con, shop.lake, builder.schemas)
         for last in shop.history.days[88:]:
             days = [d for d in shop.history.days if 0 <= (last - d).days < 90]
-            rows = windows.rows_of("user_daily_activity", days)
+            rows = windows.rows_of(Days("user_daily_activity", days))
             held = con.execute(f"select count(distinct day), min(day) from ({rows})").fetchone()
             there = {d for d in days if shop.lake.provenance("user_daily_activity", d).rows}
             assert held == (len(there), min(there))
 
 
 def test_a_large_window_is_left_in_its_files(shop, monkeypatch):
-    from seg_assets.profiles.days import Windows
-
-    monkeypatch.setattr(Windows, "MOST_ROWS", 10)
+    monkeypatch.setattr(duckdb_engine, "MOST_WINDOW_ROWS", 10)
     with shop.lake.connect() as con:
-        windows = Windows(DayBuilder(shop.lake, shop.settings.dbt_project), con)
-        assert windows.rows_of("user_daily_activity", shop.history.days[:90]) == ""
+        windows = Windows(con, shop.lake, DayBuilder(shop.lake, shop.settings.dbt_project).schemas)
+        assert windows.rows_of(Days("user_daily_activity", shop.history.days[:90])) == ""
 
 
 @pytest.mark.parametrize(("most", "during"), [(200_000, 1), (0, 2)])
 def test_days_of_few_rows_are_computed_in_one_thread_and_the_threads_are_given_back(shop, monkeypatch, most, during):
-    from seg_assets.profiles import days
-
-    monkeypatch.setattr(days, "ONE_THREAD_ROWS", most)
+    monkeypatch.setattr(duckdb_engine, "ONE_THREAD_ROWS", most)
     builder = DayBuilder(shop.lake, shop.settings.dbt_project)
     with shop.lake.connect(private=True) as con:
 
         def threads() -> int:
             return con.execute("select current_setting('threads')").fetchone()[0]
 
-        monkeypatch.setattr(shop.lake, "publish", lambda *args, **kwargs: threads())
-        last = shop.history.days[-1]
-        assert list(builder.build(con, "user_profiles", [last], "")) == [during]
+        with DuckDBEngine(con, shop.lake, builder.schemas) as engine:
+            engine.open_day(builder.inputs("user_profiles", shop.history.days[-1]))
+            assert threads() == during
         assert threads() == shop.lake.threads == 2
 
 
@@ -195,14 +192,14 @@ def test_an_input_replaced_while_a_day_is_computed_leaves_the_day_stale_not_sile
     builder = DayBuilder(lake, fresh.dbt_project)
     sql = "select actor_id, 1 as n from (select user_id as actor_id from raw_events)"
     with lake.connect() as con:
-        original = lake.publish
 
-        def publish_after_a_change(*args, **kwargs):
-            put_day(Lake.of(fresh), day_of(0), [event(day_of(0), "e2", "view_item", user_id="bob")])
-            return original(*args, **kwargs)
+        class ChangedMeanwhile(DuckDBEngine):
+            def stage(self, inputs, sql):
+                put_day(Lake.of(fresh), day_of(0), [event(day_of(0), "e2", "view_item", user_id="bob")])
+                return super().stage(inputs, sql)
 
-        lake.publish = publish_after_a_change
-        (found,) = builder.build(con, "user_daily_activity", [day_of(0)], sql)
+        engine = ChangedMeanwhile(con, lake, builder.schemas)
+        (found,) = builder.build(engine, "user_daily_activity", [day_of(0)], sql)
     now = lake.provenance("raw_events", day_of(0)).content_hash
     assert found.inputs["raw_events:day"] != now
 

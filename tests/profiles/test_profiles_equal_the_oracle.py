@@ -7,7 +7,7 @@ import pytest
 
 from seg_assets.lake.store import Lake
 from seg_assets.profiles import runner
-from seg_assets.profiles.schema import profile_columns
+from seg_assets.profiles.project import profile_columns
 from tests.profiles import oracle
 from tests.profiles.conftest import SHOWN
 from tests.profiles.shop import History, event, put_day

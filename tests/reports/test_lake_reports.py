@@ -6,7 +6,7 @@ import pytest
 
 from seg_assets.cli import main
 from seg_assets.core.settings import Settings
-from seg_assets.evaluation.validity_assets import SCHEMA as VALIDITY
+from seg_assets.evaluation.validity_lake import SCHEMA as VALIDITY
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import Shop
@@ -14,7 +14,8 @@ from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.orchestration.tags import of_range
 from seg_assets.reports import assets
 from seg_assets.reports.contents import Flow
-from seg_assets.reports.gather import build_report, load_history
+from seg_assets.reports.gather import build_report
+from seg_assets.reports.history import load_history
 from seg_assets.reports.page import render
 from seg_assets.reports.summary import summarize
 from seg_assets.reports.write import index_path, page_path, pages, write_index
@@ -63,7 +64,7 @@ def test_a_report_says_what_the_tables_of_the_day_say(built):
     assert report.verdict.score == pytest.approx(1.2)
     assert report.real is True
     assert "flip_back_share" not in report.metrics
-    assert ("Evidently's drift page", f"../../drift/value/day={last}.html") in report.links
+    assert f"seg-assets drift html --strategy value --day {last}" in render(report)
 
 
 def test_the_reason_of_a_flow_is_what_most_of_its_users_were_moved_by(built):

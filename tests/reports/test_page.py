@@ -233,13 +233,6 @@ def test_features_have_names_for_people(name, words_):
     assert words.feature(name) == words_
 
 
-def test_a_small_share_never_reads_as_nothing():
-    assert charts.percent(0.0001) == "< 0.1 %"
-    assert charts.percent(0) == "0.0 %"
-    assert charts.percent(float("nan")) == "–"
-    assert charts.short(1_234_567) == "1.2M"
-
-
 def test_a_page_costs_well_under_a_tenth_of_a_second():
     import time
 

@@ -5,7 +5,8 @@ import datetime as dt
 import pandas as pd
 import pytest
 
-from seg_assets.reports.gather import build_report, load_history
+from seg_assets.reports.gather import build_report
+from seg_assets.reports.history import load_history
 from seg_assets.reports.page import render
 from seg_assets.segments.daily.assign import SCHEMA as SEGMENTS
 from tests.evaluation.small_shop import START, bare_lake, fit_champion, profiles, publish_profiles, strategy

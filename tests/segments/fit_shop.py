@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.lake.store import Lake
+from seg_assets.segments.decisions.store import champion_before
+from seg_assets.segments.fitting import tuning
 from seg_assets.segments.strategy import Strategy, parse_strategy
 
 START = dt.date(2024, 1, 1)
@@ -68,6 +70,13 @@ def users(groups: Mapping[str, tuple[float, float, float]] = GROUPS, each: int =
             )
         )
     return complete(pd.concat(parts, ignore_index=True))
+
+
+def tune(lake: Lake, spec: Strategy, day: dt.date, *args, **keys) -> tuning.Tuned:
+    """`tuning.tune` with the number of segments of the champion before, as the command gives it."""
+    champion = champion_before(lake, spec.name, day)
+    champion_k = champion.segment_model().n_clusters if champion else None
+    return tuning.tune(lake, spec, day, 0, *args, **keys, champion_k=champion_k)
 
 
 def complete(frame: pd.DataFrame, tenure: float = 60) -> pd.DataFrame:

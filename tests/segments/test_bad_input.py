@@ -9,10 +9,11 @@ import pytest
 from seg_assets.core.errors import ConfigError
 from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions import store as decisions
-from seg_assets.segments.fitting import tuning
-from seg_assets.segments.fitting.fit import Request, fit_challenger, settle_day
+from seg_assets.segments.decisions.decide import decide_day
+from seg_assets.segments.decisions.request import DecisionRequest
+from seg_assets.segments.fitting.fit import fit_challenger
 from seg_assets.segments.strategy import parse_strategy
-from tests.segments.fit_shop import DAY, SPEC, lake_at, publish, strategy, users
+from tests.segments.fit_shop import DAY, SPEC, lake_at, publish, strategy, tune, users
 
 GUIDED = {"algorithm": "outcome_tiers", "parameters": {"outcome": "monetary", "horizon_days": 30}}
 EARLIER = DAY - dt.timedelta(days=30)
@@ -41,9 +42,9 @@ def test_promise_02_no_fit_sees_a_day_after_its_own_whatever_is_in_the_lake(tmp_
         return true(self, table, days)
 
     monkeypatch.setattr(Lake, "scan", scan)
-    first, second = (settle_day(lake, spec, DAY, 0).decision for lake in (alone, with_future))
+    first, second = (decide_day(lake, spec, DAY, 0).decision for lake in (alone, with_future))
     assert first.decision_id == second.decision_id
-    looked = [tuning.tune(lake, spec, DAY, 0, (3, 4), features=False).to_dict() for lake in (alone, with_future)]
+    looked = [tune(lake, spec, DAY, (3, 4), features=False).to_dict() for lake in (alone, with_future)]
     assert looked[0] == looked[1]
     assert read
     assert max(read) == DAY
@@ -60,7 +61,7 @@ def test_an_outcome_longer_than_history_is_cut_to_half_of_it_and_said(tmp_path):
     spec = strategy(**{**GUIDED, "parameters": {"outcome": "monetary", "horizon_days": 365}})
     publish(lake, DAY - dt.timedelta(days=35), users().assign(monetary_all=0.0, tenure_days=40.0))
     publish(lake, DAY, money(users()))
-    notes = settle_day(lake, spec, DAY, 0).decision.segment_model().fitted.notes
+    notes = decide_day(lake, spec, DAY, 0).decision.segment_model().fitted.notes
     assert notes["horizon_days"] == 35
     assert "35 days up to the fit day" in notes["basis"]
 
@@ -93,7 +94,7 @@ def test_k_that_leaves_a_segment_too_small_is_said_where_the_segments_are_shown(
     lake = lake_at(tmp_path)
     publish(lake, DAY, users())
     spec = strategy(k={"min": 12, "max": 12}, minimum_share=0.1)
-    model = settle_day(lake, spec, DAY, 0).decision.segment_model()
+    model = decide_day(lake, spec, DAY, 0).decision.segment_model()
     assert 1 <= model.n_clusters < 12
     assert min(s.share for s in model.segments) >= 0.1
     assert "dissolved" in model.diagnostics["note"]
@@ -112,10 +113,10 @@ def test_k_above_the_number_of_different_users_is_reduced_and_said():
 def test_a_champion_whose_columns_are_gone_is_replaced_and_the_decision_says_why(tmp_path):
     lake = lake_at(tmp_path)
     publish(lake, DAY, users())
-    first = settle_day(lake, strategy(), DAY, 0).decision
+    first = decide_day(lake, strategy(), DAY, 0).decision
     later = DAY + dt.timedelta(days=5)
     publish(lake, later, users().drop(columns="recency_days").assign(recency_days=np.nan))
-    made = settle_day(lake, strategy(), later, 0, Request("value", later, "manual")).decision
+    made = decide_day(lake, strategy(), later, 0, DecisionRequest("value", later, "manual")).decision
     assert made.promoted
     assert made.model["diagnostics"]["champion_lacks"] == ["recency_days"]
     assert made.model["diagnostics"]["dropped"] == {"recency_days": "null for everyone"}

@@ -240,19 +240,14 @@ def test_a_small_segment_and_a_restless_day_are_warned_of(settings, lake):
 
 
 def test_the_command_line_explains_and_migrates(ranged, monkeypatch, capsys):
-    import argparse
-
     from seg_assets.core.errors import ConfigError
     from seg_assets.segments import cli
 
     for name, value in ranged.settings.environment().items():
         monkeypatch.setenv(name, value)
-    parser = argparse.ArgumentParser()
-    cli.add_commands(parser.add_subparsers())
 
-    def call(*words: str) -> str:
-        args = parser.parse_args(words)
-        assert args.run(args) == 0
+    def call(name: str, *words: str) -> str:
+        assert getattr(cli, name).main(list(words), standalone_mode=False) == 0
         return capsys.readouterr().out
 
     text = call("explain", "o'hara", "--day", str(DAYS[2]))

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from seg_assets.segments.features import clustered_mask
 from seg_assets.segments.fitting.identity import new_ids
-from seg_assets.segments.rules import CLUSTERED, RULES, rule_codes, rule_ids
+from seg_assets.segments.rules import CLUSTERED, RULES, clustered_mask, rule_codes, rule_ids
 from tests.segments.daily_shop import make_frame, make_strategy
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from seg_assets.core.errors import MissingDaysError
-from seg_assets.segments.features import clustered_mask, load_features
+from seg_assets.segments.features import load_features
+from seg_assets.segments.rules import clustered_mask
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import parse_strategy
 from tests.segments.fit_shop import DAY, complete, lake_at, publish, users

@@ -1,7 +1,5 @@
 """A wrong configuration fails before anything is written, and says what is allowed. The command line."""
 
-import argparse
-
 import pytest
 
 from seg_assets.core.errors import ConfigError
@@ -77,10 +75,7 @@ def test_a_scenario_file_brings_its_own_shop_and_fields_given_beside_it_win(tmp_
 
 
 def command(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    cli.add_commands(parser.add_subparsers(dest="command", required=True))
-    args = parser.parse_args(["simulate", *words])
-    return args.run(args)
+    return cli.simulate.main(list(words), standalone_mode=False)
 
 
 def test_the_command_writes_a_shop_says_what_is_in_it_and_delivers_late_files(tmp_path, capsys, monkeypatch):

@@ -184,7 +184,15 @@ class Bench:
         """The plain re-run. Returns what was run."""
         odd.apply()
         with dg.DagsterInstance.ephemeral() as instance:
-            done = replay(self.settings(lake, odd), day(0), day(self.days - 1), instance=instance, live=live, say=print)
+            done = replay(
+                self.settings(lake, odd),
+                day(0),
+                day(self.days - 1),
+                build=build_defs,
+                instance=instance,
+                live=live,
+                say=print,
+            )
         return [f"{s.job} {s.first} {s.last}" for s in done.steps]
 
     def run_job(self, job: str, first: int, last: int, assets: list[str] | None, odd: Odd) -> None:

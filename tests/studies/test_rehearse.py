@@ -7,9 +7,9 @@ from seg_assets.core.errors import ConfigError
 from seg_assets.drift.evidently_report import Limits, compare
 from seg_assets.segments.fitting.reference import describe
 from studies import drift as study
-from studies import planted
-from studies.planted import SHIFT_DAY, SHIFTS, WARM_DAYS, PlantedShop, Shift
+from studies import shops
 from studies.rehearse import plain_compare, rehearse
+from studies.shops import SHIFT_DAY, SHIFTS, WARM_DAYS, PlantedShop, Shift
 from tests.drift.small_shop import strategy, users
 from tests.drift.test_verdict import fitted
 
@@ -33,10 +33,10 @@ def test_the_distances_of_the_study_are_those_of_evidently():
 def test_days_before_the_shift_do_not_depend_on_it_and_a_profile_sees_nothing_later():
     calm, split = (PlantedShop(60, shift, 0) for shift in (NOTHING, SPLIT))
     one = study.studied("behaviour")
-    before, after = (planted.START + planted.dt.timedelta(days=n) for n in (SHIFT_DAY - 1, SHIFT_DAY + 20))
+    before, after = (shops.START + shops.dt.timedelta(days=n) for n in (SHIFT_DAY - 1, SHIFT_DAY + 20))
     assert calm.frame(one, before).equals(split.frame(one, before))
     assert not calm.frame(one, after).equals(split.frame(one, after))
-    assert set(split.truth(after)) - set(split.truth(before)) == {len(planted.GROUPS)}
+    assert set(split.truth(after)) - set(split.truth(before)) == {len(shops.GROUPS)}
 
 
 def test_a_rehearsed_shop_has_a_first_fit_sees_its_split_and_tells_whether_the_new_model_helped():

@@ -1,7 +1,9 @@
-"""Parquet files as tables of records: every row comes out once, and a value that no engine can hold refuses its row.
+"""Read a Parquet file as tables of records: every row comes out once, rejected if an engine cannot hold its values.
 
 Arrow reads texts that are no UTF-8 and times beyond what a microsecond timestamp reaches as they stand; in DuckDB one
-of them fails the query, some the whole database. So they are looked for here, taken out, and their rows refused.
+of them fails the query, some the whole database. So they are looked for, taken out, and their rows rejected.
+
+Not here: what the values mean (`events.mapping`).
 """
 
 import json
@@ -16,18 +18,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seg_assets.core.errors import LandingError
-from seg_assets.events.formats.lines import LINE, NOT_TEXT, PROBLEM, TEXT, unique_names
+from seg_assets.events.formats.names import LINE, NOT_TEXT, OUT_OF_RANGE, PROBLEM, TEXT, unique_names
 
-OUT_OF_RANGE = "time_out_of_range"
+# Rows read at once.
 ROWS = 500_000
-# Microseconds of the first instant that DuckDB holds (290309 BC), without the sign; the last one is later.
+# Microseconds from 1970 back to the first instant that DuckDB holds (290309 BC); the last one is farther away.
 _REACH = 9_223_372_022_400_000_000
-_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _UNITS_OF_A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
 def parquet_tables(path: Path, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[pa.Table, dict[str, str]]]:
-    """Rows of a file with their numbers, problems and the texts of refused ones; column types as DuckDB calls them.
+    """Yield rows of a file with line, text (of refused ones) and problem, and the column types as DuckDB calls them.
 
     Raises:
         LandingError: the file cannot be read, or has a column of a type that DuckDB does not know.
@@ -39,12 +41,13 @@ def parquet_tables(path: Path, con: duckdb.DuckDBPyConnection) -> Iterator[tuple
             for batch in handle.iter_batches(batch_size=ROWS):
                 table = _records(names, batch, line)
                 line += len(batch)
-                yield table, _types(path, table, names, con)
+                yield table, _column_types(path, table, names, con)
     except (OSError, pa.ArrowException) as error:
         raise LandingError(f"{path}: cannot be read as Parquet: {error}; deliver it again") from None
 
 
 def _records(names: list[str], batch: pa.RecordBatch, first: int) -> pa.Table:
+    """Return a batch as a table of records numbered from `first`, without the values that DuckDB cannot hold."""
     n = len(batch)
     columns = [_plain(c) for c in batch.columns]
     problems: dict[int, str] = {}
@@ -65,11 +68,11 @@ def _records(names: list[str], batch: pa.RecordBatch, first: int) -> pa.Table:
 
 
 def _row_text(row: dict[str, pa.Scalar]) -> str:
-    return json.dumps({name: _said(value) for name, value in row.items()}, ensure_ascii=False, default=str)
+    return json.dumps({name: _as_json(value) for name, value in row.items()}, ensure_ascii=False, default=str)
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    """Times with a zone in microseconds: DuckDB's nanosecond type with one has no arithmetic and few casts."""
+    """Return times with a zone in microseconds: DuckDB's nanosecond type with one has no arithmetic and few casts."""
     kind = column.type
     if pa.types.is_timestamp(kind) and kind.unit == "ns" and kind.tz is not None:
         return column.cast(pa.timestamp("us", kind.tz), safe=False)
@@ -77,14 +80,14 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 def _faults(array: pa.Array) -> dict[str, np.ndarray]:
-    """Rows that hold a value which DuckDB cannot, by reason."""
+    """Return which rows hold a value that DuckDB cannot, by reason."""
     kind = array.type
     if pa.types.is_struct(kind):
-        found: dict[str, np.ndarray] = {}
+        faults: dict[str, np.ndarray] = {}
         for child in array.flatten():
             for reason, rows in _faults(child).items():
-                found[reason] = found.get(reason, np.zeros(len(array), dtype=bool)) | rows
-        return found
+                faults[reason] = faults.get(reason, np.zeros(len(array), dtype=bool)) | rows
+        return faults
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         parents = pc.list_parent_indices(array).to_numpy()
         return {
@@ -97,8 +100,8 @@ def _faults(array: pa.Array) -> dict[str, np.ndarray]:
             return {NOT_TEXT: np.array([value.is_valid and not _is_text(value) for value in array])}
         return {}
     limits: tuple[int, int] | None = None
-    if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit in _UNITS:
-        limits = -(_REACH // _UNITS[kind.unit]), _REACH // _UNITS[kind.unit]
+    if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit in _MICROSECONDS:
+        limits = -(_REACH // _MICROSECONDS[kind.unit]), _REACH // _MICROSECONDS[kind.unit]
     elif pa.types.is_time(kind):
         limits = 0, _UNITS_OF_A_DAY[kind.unit]
     if limits is None:
@@ -117,8 +120,8 @@ def _is_text(value: pa.Scalar) -> bool:
     return True
 
 
-def _said(value: pa.Scalar) -> Any:
-    """A value as it can be told, also one that is none."""
+def _as_json(value: pa.Scalar) -> Any:
+    """Return a value as JSON can show it, also a broken one."""
     try:
         return value.as_py()
     except UnicodeDecodeError:
@@ -130,7 +133,12 @@ def _said(value: pa.Scalar) -> Any:
     return f"[a {value.type} that cannot be told]"
 
 
-def _types(path: Path, table: pa.Table, names: list[str], con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+def _column_types(path: Path, table: pa.Table, names: list[str], con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Return the column types as DuckDB calls them.
+
+    Raises:
+        LandingError: naming the column whose type DuckDB does not know.
+    """
     try:
         return _described(table, con)
     except duckdb.Error:

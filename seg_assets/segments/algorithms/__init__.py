@@ -1,177 +1,125 @@
-"""The clustering algorithms, one module each, behind one small interface.
+"""The clustering algorithms: the shipped ones, one file each in this folder, and a shop's own by entry point.
 
-A module of this folder is an algorithm when it defines
+A package with an algorithm of its own derives one class from `Algorithm` and one from `Fitted`, gives the algorithm a
+`version`, and names it in its pyproject.toml:
 
-- `PARAMETERS`: dict, names a strategy's `parameters` may give, each a `Parameter`: its default and what is allowed;
-- `FITTED`: the class its fits return (see `Fitted`), also what reads a stored model back;
-- `fit(X, k, *, seed, weights, start, outcome, parameters) -> Fitted`;
+    [project.entry-points."seg_assets.algorithms"]
+    stripes = "my_shop.stripes:Stripes"
 
-and, where it needs them, `CHOOSES_K = True` (it finds its own number of clusters, at most k), `STARTS_WARM = True`
-(it can begin from `start`), `SELECTS_WITH = "kmeans"` (k is chosen with a cheaper algorithm of the same geometry),
-`refine(X, fitted, steps) -> Fitted` (a few steps over all users, after a fit on a sample), `check(strategy)` (raise
-ValueError for a strategy it cannot serve, or for a parameter that is no number), `columns(strategy)` (profile columns
-it reads beside the features), `load_outcome(lake, strategy, day) -> Outcome | None` (earlier features and what users
-did since). Modules load light: scikit-learn is imported inside functions. Modules without `fit` are helpers.
+Nothing else is needed: a strategy asks for `algorithm: stripes`, its parameters are checked, and its fits are judged,
+stored and explained like those of any other. scikit-learn is imported inside functions, so that this loads light.
+
+Not here: the contract itself (`base`), and what is made of a fit (`fitting`).
 """
 
-import datetime as dt
-import importlib
-import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from functools import cache
-from types import ModuleType
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from seg_assets.core.errors import ConfigError
+from seg_assets.core.errors import ConfigError, did_you_mean
 from seg_assets.core.numerics import one_thread
+from seg_assets.segments.algorithms.base import Algorithm, Fitted, Outcome, Parameter
+from seg_assets.segments.algorithms.density import Density
+from seg_assets.segments.algorithms.ensemble import Ensemble
+from seg_assets.segments.algorithms.gaussian_mixture import GaussianMixture
+from seg_assets.segments.algorithms.kmeans import KMeans
+from seg_assets.segments.algorithms.minibatch import MiniBatch
+from seg_assets.segments.algorithms.outcome_kmeans import OutcomeKMeans
+from seg_assets.segments.algorithms.outcome_tiers import OutcomeTiers
+from seg_assets.segments.algorithms.outcome_tree import OutcomeTree
+from seg_assets.segments.algorithms.outcomes import GuidedAlgorithm
+from seg_assets.segments.algorithms.rules_sql import RulesSql
+from seg_assets.segments.algorithms.tiers import Tiers
+from seg_assets.segments.algorithms.ward import Ward
+
+__all__ = ["Algorithm", "Fitted", "GuidedAlgorithm", "Outcome", "Parameter", "fit", "named", "names", "restore"]
+
+GROUP = "seg_assets.algorithms"
+_SHIPPED: dict[str, Algorithm] = {
+    algorithm.name: algorithm
+    for algorithm in (
+        Density(),
+        Ensemble(),
+        GaussianMixture(),
+        KMeans(),
+        MiniBatch(),
+        OutcomeKMeans(),
+        OutcomeTiers(),
+        OutcomeTree(),
+        RulesSql(),
+        Tiers(),
+        Ward(),
+    )
+}
 
 
-@runtime_checkable
-class Fitted(Protocol):
-    """A fitted clustering. Clusters are 0..n_clusters-1 in an order that does not depend on chance."""
-
-    ALGORITHM: ClassVar[str]
-
-    @property
-    def n_clusters(self) -> int:
-        """Number of clusters."""
-        ...
-
-    def scores(self, X: np.ndarray) -> np.ndarray:
-        """(n, k) dissimilarity of each row to each cluster; smaller is closer. Ties go to the lower cluster."""
-        ...
-
-    def contributions(self, X: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """(n, d + 1) by column of X, intercept last; row sums are scores[i, b[i]] - scores[i, a[i]]."""
-        ...
-
-    def confidence(self, X: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """(n,) in 0..1: how sure the assignment to the nearest cluster is."""
-        ...
-
-    def outliers(self, X: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Boolean (n,): rows that belong to no cluster (rule segment `outlier`)."""
-        ...
-
-    def without(self, cluster: int) -> "Fitted | None":
-        """The same clustering less one cluster; None when it cannot be taken away."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready content."""
-        ...
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Fitted":
-        """The clustering that `to_dict` wrote."""
-        ...
+def names() -> tuple[str, ...]:
+    """Return the name of every algorithm, sorted."""
+    return tuple(sorted({*_SHIPPED, *_entry_points()}))
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """What a strategy's `parameters` may give under one name.
+def named(name: str) -> Algorithm:
+    """Return an algorithm by its name.
 
-    kind, least, most: of a number, bounds included; kind None: the module's `check` says what is allowed.
-    hint: said of a number below `least`.
+    Raises:
+        ConfigError: naming the algorithms there are, or what is wrong with one that an entry point gives.
     """
-
-    default: Any
-    kind: type[int] | type[float] | None = None
-    least: float = 0
-    most: float = 0
-    hint: str = ""
-
-    def check(self, name: str, value: Any) -> None:
-        """Raise ValueError unless the value is a number of the kind and within bounds."""
-        if self.kind is None:
-            return
-        numbers = int if self.kind is int else int | float
-        of_kind = isinstance(value, numbers) and not isinstance(value, bool)
-        if not of_kind or not self.least <= value <= self.most:
-            below = f"; {self.hint}" if self.hint and of_kind and value < self.least else ""
-            whole = "whole " if self.kind is int else ""
-            raise ValueError(f"parameters.{name} = {value!r}: a {whole}number from {self.least} to {self.most}{below}")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What users did after an earlier day, beside what was known of them on that day.
-
-    frame: features as of `day` (as from load_features), m rows.
-    values: m rows in the same order, one column per outcome.
-    X: (m, d) `frame` in the model space of the fit; set by fit_challenger.
-    inputs: digests of what was read, for the decision's provenance.
-    """
-
-    day: dt.date
-    frame: pd.DataFrame
-    values: pd.DataFrame
-    X: np.ndarray | None = None
-    inputs: Mapping[str, str] = field(default_factory=dict)
-
-    def take(self, rows: np.ndarray, columns: np.ndarray | None = None) -> "Outcome":
-        """The outcome of these rows only, as often as they are given; of these columns of X only."""
-        X = None if self.X is None else self.X[rows]
-        return replace(
-            self,
-            frame=self.frame.iloc[rows].reset_index(drop=True),
-            values=self.values.iloc[rows].reset_index(drop=True),
-            X=X if X is None or columns is None else X[:, columns],
-        )
+    return _SHIPPED[name] if name in _SHIPPED else _from_entry_point(name)
 
 
 @cache
-def names() -> tuple[str, ...]:
-    """Every algorithm, sorted."""
-    found = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
-    return tuple(sorted(name for name in found if hasattr(_module(name), "fit")))
+def _entry_points() -> dict[str, EntryPoint]:
+    """Return the entry points of installed packages by name. Asked for names that are not shipped: it takes 50 ms."""
+    points: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        if point.name in _SHIPPED:
+            raise ConfigError(f"{_where(point)}: an algorithm of that name is shipped; give it another")
+        if point.name in points:
+            raise ConfigError(f"{_where(point)}: {_where(points[point.name])} has the same name; uninstall one of them")
+        points[point.name] = point
+    return points
 
 
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{name}")
+@cache
+def _from_entry_point(name: str) -> Algorithm:
+    """Load an algorithm of another package, and refuse one that does not keep to the contract."""
+    known = _entry_points()
+    if name not in known:
+        raise ConfigError(
+            f"algorithm = {name!r}: unknown{did_you_mean(name, names())}; allowed: {', '.join(names())}; one of "
+            f"another package is there once that package is installed (entry point group {GROUP})"
+        )
+    where = _where(known[name])
+    try:
+        algorithm = known[name].load()()
+    except Exception as error:  # whatever a package of somebody else raises while it loads
+        raise ConfigError(f"{where}: cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(algorithm, Algorithm):
+        raise ConfigError(f"{where}: a {type(algorithm).__name__}, not a class derived from {GROUP}.Algorithm")
+    for stated, value in (("name", algorithm.name), ("fitted.ALGORITHM", algorithm.fitted.ALGORITHM)):
+        if value != name:
+            raise ConfigError(f"{where}: {stated} = {value!r}: must be {name!r}, the name of the entry point")
+    if not isinstance(algorithm.version, str) or not algorithm.version:
+        raise ConfigError(
+            f"{where}: version = {algorithm.version!r}: a text, to be changed when fits come out differently, so that "
+            "decisions are then made anew"
+        )
+    return algorithm
 
 
-def module_of(name: str) -> ModuleType:
-    """The module of an algorithm.
-
-    Raises:
-        ConfigError: naming the algorithms there are.
-    """
-    if name not in names():
-        raise ConfigError(f"algorithm = {name!r}: unknown; allowed: {', '.join(names())}")
-    return _module(name)
+def _where(point: EntryPoint) -> str:
+    """Say which entry point an error is about."""
+    package = f" of {point.dist.name}" if point.dist else ""
+    return f"entry point {point.name} = {point.value!r}{package}"
 
 
-def parameters_of(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Every parameter of an algorithm: as given, else its default."""
-    return {key: known.default for key, known in module_of(name).PARAMETERS.items()} | dict(given or {})
-
-
-def check_strategy(strategy: Any) -> None:
-    """Refuse parameters that are out of bounds, and what the algorithm cannot serve.
-
-    Raises:
-        ValueError: naming the parameter, its value and what is allowed. ConfigError: written rules that do not bind.
-    """
-    module = module_of(strategy.algorithm)
-    for key, value in strategy.parameters.items():
-        module.PARAMETERS[key].check(key, value)
-    if hasattr(module, "check"):
-        module.check(strategy)
-
-
-def is_guided(name: str) -> bool:
-    """Whether an algorithm learns from an outcome."""
-    return hasattr(module_of(name), "load_outcome")
-
-
-def outcome_for(name: str, lake: Any, strategy: Any, day: dt.date) -> Any:
-    """What an outcome-guided algorithm learns from on a day, None for the others."""
-    return module_of(name).load_outcome(lake, strategy, day) if is_guided(name) else None
+def forget_entry_points() -> None:
+    """Look for entry points again: for a process that installs packages while it runs."""
+    _entry_points.cache_clear()
+    _from_entry_point.cache_clear()
 
 
 def fit(
@@ -189,39 +137,39 @@ def fit(
 
     Args:
         name: an algorithm of `names()`.
-        X: (n, d) model space, finite.
-        k: clusters asked for; fewer come back when X has fewer distinct rows.
+        X: (n, d) model space.
+        k: clusters asked for.
         seed: of everything random.
         weights: (n,) row weights.
         start: (k, d) centroids to start from, for algorithms that can.
-        outcome: for outcome-guided algorithms.
-        parameters: over the algorithm's PARAMETERS.
+        outcome: for algorithms that learn from one.
+        parameters: over the algorithm's defaults.
 
     Raises:
         ConfigError: unknown algorithm or parameter.
         ValueError: no rows, no columns, or a value that is not finite.
     """
-    module = module_of(name)
+    algorithm = named(name)
     X = np.ascontiguousarray(X, dtype=np.float64)
     if X.ndim != 2 or 0 in X.shape:
         raise ValueError(f"{name}: nothing to cluster in a matrix of shape {X.shape}")
     if not np.isfinite(X).all():
         raise ValueError(f"{name}: the matrix has values that are not finite")
-    unknown = set(parameters or {}) - set(module.PARAMETERS)
+    unknown = set(parameters or {}) - set(algorithm.parameters)
     if unknown:
-        raise ConfigError(f"{name}: unknown parameters {sorted(unknown)}; allowed: {sorted(module.PARAMETERS)}")
+        raise ConfigError(f"{name}: unknown parameters {sorted(unknown)}; allowed: {sorted(algorithm.parameters)}")
     with one_thread():
-        return module.fit(
+        return algorithm.fit(
             X,
             k,
             seed=seed,
             weights=weights,
             start=start,
             outcome=outcome,
-            parameters=parameters_of(name, parameters),
+            parameters=algorithm.values_of(parameters),
         )
 
 
 def restore(name: str, content: Mapping[str, Any]) -> Fitted:
-    """The fitted clustering of a stored model."""
-    return module_of(name).FITTED.from_dict(content)
+    """Return the fitted clustering of a stored model."""
+    return named(name).restore(content)

@@ -2,6 +2,8 @@
 
 Each cluster becomes a prototype, its mean, with the radius within which most of its members lie. A user belongs to
 the nearest prototype when inside its radius, and carries the rule segment `outlier` otherwise.
+
+Not here: how a nearest prototype scores and explains (`prototypes`).
 """
 
 from collections.abc import Mapping
@@ -10,18 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_assets.segments.algorithms import Outcome, Parameter
+from seg_assets.segments.algorithms.base import Algorithm, Parameter
 from seg_assets.segments.algorithms.prototypes import Prototypes, means_of, subset
-
-CHOOSES_K = True
-# member_share: share of the sample that a dense region must hold. radius_quantile: share of a region's members
-# inside its radius.
-PARAMETERS: dict[str, Parameter] = {
-    "sample": Parameter(4000, int, 2, 1_000_000),
-    "member_share": Parameter(0.03, float, 0, 0.5),
-    "neighbours": Parameter(10, int, 1, 1000),
-    "radius_quantile": Parameter(0.99, float, 0, 1),
-}
 
 
 @dataclass(frozen=True)
@@ -31,39 +23,44 @@ class DensityFitted(Prototypes):
     ALGORITHM: ClassVar[str] = "density"
 
 
-FITTED = DensityFitted
+class Density(Algorithm):
+    """HDBSCAN of a sample.
 
-
-def fit(
-    X: np.ndarray,
-    k: int,
-    *,
-    seed: int,
-    weights: np.ndarray | None = None,
-    start: np.ndarray | None = None,
-    outcome: Outcome | None = None,
-    parameters: Mapping[str, Any],
-) -> DensityFitted:
-    """At most k dense regions: with more, regions must hold half as much again until k are left.
-
-    Without any dense region, everyone is one region.
+    member_share: share of the sample that a dense region must hold.
+    radius_quantile: share of a region's members that lie inside its radius.
     """
-    from sklearn.cluster import HDBSCAN
 
-    rows = subset(X, int(parameters["sample"]), seed)
-    least = max(2, round(float(parameters["member_share"]) * len(rows)))
-    neighbours = max(1, min(int(parameters["neighbours"]), least, len(rows) - 1))
-    labels = np.full(len(rows), -1)
-    while len(rows) >= 4 and least <= len(rows) // 2:
-        labels = HDBSCAN(min_cluster_size=least, min_samples=neighbours, copy=True).fit(rows).labels_
-        if labels.max() < k:
-            break
-        least = max(least + 1, int(least * 1.5))
-    if labels.max() < 0 or labels.max() >= k:
-        labels = np.zeros(len(rows), dtype=int)
-    inside = labels >= 0
-    C = means_of(rows[inside], labels[inside])
-    own = ((rows[inside] - C[labels[inside]]) ** 2).sum(axis=1)
-    quantile = float(parameters["radius_quantile"])
-    radius = np.array([np.quantile(own[labels[inside] == j], quantile) for j in range(len(C))])
-    return DensityFitted.of(C, radius)
+    name = "density"
+    fitted = DensityFitted
+    chooses_k = True
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "sample": Parameter(4000, int, 2, 1_000_000),
+        "member_share": Parameter(0.03, float, 0, 0.5),
+        "neighbours": Parameter(10, int, 1, 1000),
+        "radius_quantile": Parameter(0.99, float, 0, 1),
+    }
+
+    def fit(self, X: np.ndarray, k: int, *, seed: int, parameters: Mapping[str, Any], **unused: Any) -> DensityFitted:
+        """Find at most k dense regions: with more, regions must hold half as much again until k are left.
+
+        Without any dense region, everyone is one region.
+        """
+        from sklearn.cluster import HDBSCAN
+
+        rows = subset(X, int(parameters["sample"]), seed)
+        least = max(2, round(float(parameters["member_share"]) * len(rows)))
+        neighbours = max(1, min(int(parameters["neighbours"]), least, len(rows) - 1))
+        labels = np.full(len(rows), -1)
+        while len(rows) >= 4 and least <= len(rows) // 2:
+            labels = HDBSCAN(min_cluster_size=least, min_samples=neighbours, copy=True).fit(rows).labels_
+            if labels.max() < k:
+                break
+            least = max(least + 1, int(least * 1.5))
+        if labels.max() < 0 or labels.max() >= k:
+            labels = np.zeros(len(rows), dtype=int)
+        inside = labels >= 0
+        C = means_of(rows[inside], labels[inside])
+        own = ((rows[inside] - C[labels[inside]]) ** 2).sum(axis=1)
+        quantile = float(parameters["radius_quantile"])
+        radius = np.array([np.quantile(own[labels[inside] == j], quantile) for j in range(len(C))])
+        return DensityFitted.of(C, radius)

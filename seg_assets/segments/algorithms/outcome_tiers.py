@@ -4,7 +4,9 @@ The score is a ridge regression of the outcome's square root on the features of 
 the direction in which it points alone. Spend of a user is a sum of purchases, so its variance grows with its mean
 and the square root evens it out (Bartlett 1936): large accounts do not own the fit, and what the square root
 takes off the mean is the same for everyone, so it moves no cut. The cuts are those of optimum stratification
-in the outcome's own unit (see tiers.cum_root_cuts). No constant here comes from a data set.
+in the outcome's own unit (see tiers.cum_root_cuts). No constant of this module comes from a data set.
+
+Not here: tiers of a score and their cuts (`tiers`); which outcomes there are (`outcomes`).
 """
 
 from collections.abc import Mapping
@@ -13,18 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from seg_assets.core.numerics import spreads
-from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of, tiers
-from seg_assets.segments.algorithms.tiers import TiersFitted, cut_points
-from seg_assets.segments.fitting.outcome import OUTCOME_PARAMETERS, check_outcome, load_outcome, outcome_columns
+from seg_assets.segments.algorithms.base import Outcome, Parameter
+from seg_assets.segments.algorithms.outcomes import OUTCOME_PARAMETERS, GuidedAlgorithm, stabilized
+from seg_assets.segments.algorithms.tiers import Tiers, TiersFitted, check_cuts, cut_points
 
-PARAMETERS: dict[str, Parameter] = {**OUTCOME_PARAMETERS, **tiers.PARAMETERS}
-
-# Folds of the cross-validation that picks the penalty and gives the honest R2: the customary five.
+# Folds of the cross-validation that picks the penalty and gives the R2: the customary five.
 FOLDS = 5
 # Penalties tried, per unit of mean feature variance: from almost none to one that leaves only directions.
 PENALTIES = tuple(10.0 ** (e / 2.0) for e in range(-8, 5))
-
-__all__ = ["FITTED", "PARAMETERS", "check", "columns", "fit", "load_outcome"]
 
 
 class OutcomeTiersFitted(TiersFitted):
@@ -33,65 +31,60 @@ class OutcomeTiersFitted(TiersFitted):
     ALGORITHM: ClassVar[str] = "outcome_tiers"
 
 
-FITTED = OutcomeTiersFitted
+class OutcomeTiers(GuidedAlgorithm):
+    """Tiers of a forecast that is learned on an earlier day."""
 
+    name = "outcome_tiers"
+    fitted = OutcomeTiersFitted
+    is_ordered = True
+    parameters: ClassVar[Mapping[str, Parameter]] = {**OUTCOME_PARAMETERS, **Tiers.parameters}
 
-def check(strategy: Any) -> None:
-    """Refuse an unknown outcome, and wrong cuts."""
-    check_outcome(parameters_of(strategy.algorithm, strategy.parameters)["outcome"])
-    tiers.check(strategy)
+    def check(self, strategy: Any) -> None:
+        """Refuse wrong cuts too."""
+        super().check(strategy)
+        check_cuts(self.values_of(strategy.parameters)["cuts"], strategy.k.min, strategy.k.max)
 
+    def fit(
+        self,
+        X: np.ndarray,
+        k: int,
+        *,
+        weights: np.ndarray | None = None,
+        outcome: Outcome | None = None,
+        parameters: Mapping[str, Any],
+        **unused: Any,
+    ) -> TiersFitted:
+        """Learn the score on an earlier day, cut its distribution of the fit day.
 
-def columns(strategy: Any) -> list[str]:
-    """Profile columns that the outcome is taken from."""
-    return outcome_columns(parameters_of(strategy.algorithm, strategy.parameters)["outcome"])
-
-
-def fit(
-    X: np.ndarray,
-    k: int,
-    *,
-    seed: int,
-    weights: np.ndarray | None = None,
-    start: np.ndarray | None = None,
-    outcome: Outcome | None = None,
-    parameters: Mapping[str, Any],
-) -> TiersFitted:
-    """Learn the score on an earlier day, cut its distribution of the fit day.
-
-    Without an outcome (nothing observed yet) every feature counts alike; the notes say so.
-    """
-    if outcome is None or outcome.X is None or len(outcome.X) < 2 * FOLDS:
-        w = np.full(X.shape[1], 1.0 / X.shape[1])
-        cuts = cut_points(X @ w, k, parameters["cuts"], row_weights=weights)
-        return OutcomeTiersFitted.of(X, w, 0.0, cuts, {"basis": "no outcome known: equal weights"}, weights)
-    y = outcome.values.iloc[:, 0].to_numpy(dtype=np.float64)
-    w, b, penalty, honest = score_weights(np.asarray(outcome.X, dtype=np.float64), stabilized(y))
-    cuts = cut_points(X @ w + b, k, parameters["cuts"], jacobian=_currency_step, row_weights=weights)
-    notes = {
-        "basis": getattr(outcome, "basis", "outcome"),
-        "outcome": str(outcome.values.columns[0]),
-        "outcome_from_day": outcome.day.isoformat(),
-        "horizon_days": getattr(outcome, "horizon_days", 0),
-        "users_learned_from": len(y),
-        "penalty": penalty,
-        "cross_validated_r2": honest,
-        "forecast_at_cuts": (np.sign(cuts) * cuts * cuts).tolist(),
-    }
-    return OutcomeTiersFitted.of(X, w, b, cuts, notes, weights)
-
-
-def stabilized(y: np.ndarray) -> np.ndarray:
-    """The signed square root: refunds may make a user's net spend negative."""
-    return np.sign(y) * np.sqrt(np.abs(y))
+        Without an outcome (nothing observed yet) every feature counts alike; the notes say so.
+        """
+        if outcome is None or outcome.X is None or len(outcome.X) < 2 * FOLDS:
+            w = np.full(X.shape[1], 1.0 / X.shape[1])
+            cuts = cut_points(X @ w, k, parameters["cuts"], row_weights=weights)
+            return OutcomeTiersFitted.of(X, w, 0.0, cuts, {"basis": "no outcome known: equal weights"}, weights)
+        y = outcome.values.iloc[:, 0].to_numpy(dtype=np.float64)
+        w, b, penalty, r2 = score_weights(np.asarray(outcome.X, dtype=np.float64), stabilized(y))
+        cuts = cut_points(X @ w + b, k, parameters["cuts"], jacobian=_currency_step, row_weights=weights)
+        notes = {
+            "basis": outcome.basis,
+            "outcome": str(outcome.values.columns[0]),
+            "outcome_from_day": outcome.day.isoformat(),
+            "horizon_days": outcome.horizon_days,
+            "users_learned_from": len(y),
+            "penalty": penalty,
+            "cross_validated_r2": r2,
+            "forecast_at_cuts": (np.sign(cuts) * cuts * cuts).tolist(),
+        }
+        return OutcomeTiersFitted.of(X, w, b, cuts, notes, weights)
 
 
 def _currency_step(s: np.ndarray) -> np.ndarray:
+    """Return d currency / d score of a score that is a square root of currency."""
     return 2.0 * np.abs(s)
 
 
 def score_weights(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float, float, float]:
-    """Sign-constrained ridge: weights (d,), intercept, penalty, cross-validated R2 of y.
+    """Fit a sign-constrained ridge: weights (d,), intercept, penalty, cross-validated R2 of y.
 
     A weight may not point against its feature's own covariance with y. Among collinear features (7-, 28-, 90-day
     spend) free ridge weights take opposite signs; held to their sign they stay put between samples (bootstrap
@@ -111,12 +104,12 @@ def score_weights(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float, floa
             error[i] += float(((y[test] - X[test] @ w - b) ** 2).sum())
     best = int(error.argmin())
     w, b = _solve(_moments(X, y), PENALTIES[best])
-    honest = 1.0 - float(error[best]) / float(((y - y.mean()) ** 2).sum()) if spreads(y) > 0 else 0.0
-    return w, b, PENALTIES[best], honest
+    r2 = 1.0 - float(error[best]) / float(((y - y.mean()) ** 2).sum()) if spreads(y) > 0 else 0.0
+    return w, b, PENALTIES[best], r2
 
 
 def _moments(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Covariances of X, those with y, and both means; all 0 where one side is the same for everyone.
+    """Return covariances of X, those with y, and both means; all 0 where one side is the same for everyone.
 
     A fold without the one user who differs is such a case: a regression of its rounding has no solution.
     """
@@ -128,7 +121,7 @@ def _moments(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def _solve(moments: tuple[np.ndarray, np.ndarray, np.ndarray, float], penalty: float) -> tuple[np.ndarray, float]:
-    """Non-negative least squares (Lawson and Hanson 1974) on features turned to point upwards."""
+    """Solve non-negative least squares (Lawson and Hanson 1974) on features turned to point upwards."""
     from scipy.optimize import nnls
 
     gram, cross, mean, level = moments

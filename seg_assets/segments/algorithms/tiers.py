@@ -1,20 +1,21 @@
 """Tiers: one additive score, cut into ordered groups. Few cuts on one smooth score are stable; tree leaves are not.
 
-Here the score is the sum of the strategy's features in model space (one feature: classic tiers of it); in
-`outcome_tiers` it is a forecast. Tier 0 is the highest.
+The score is the sum of the strategy's features in model space (one feature: classic tiers of it). Tier 0 is the
+highest.
+
+Not here: a score that is a forecast (`outcome_tiers`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from seg_assets.core.numerics import FLAT, SIGNIFICANT_DIGITS, rounded, spreads
-from seg_assets.segments.algorithms import Outcome, Parameter, parameters_of
+from seg_assets.segments.algorithms.base import Algorithm, Fitted, Parameter
 from seg_assets.segments.algorithms.prototypes import silhouette_confidence
 
-PARAMETERS: dict[str, Parameter] = {"cuts": Parameter("cum_root")}
 CUTS = ("cum_root", "quantile")
 
 # Points of the density grid per bandwidth, and their most: four a bandwidth draw a Gaussian kernel to 1 %.
@@ -23,7 +24,7 @@ GRID_MOST = 8192
 
 
 @dataclass(frozen=True)
-class TiersFitted:
+class TiersFitted(Fitted):
     """Ordered tiers of the score X @ weights + intercept, in standard deviations of the fit day.
 
     The dissimilarity to a tier is (score - centre)^2 + offset: a one-dimensional power diagram (Aurenhammer 1987).
@@ -47,23 +48,23 @@ class TiersFitted:
 
     @property
     def offsets(self) -> np.ndarray:
-        """(k,) additive offsets, the least of them 0."""
+        """Return (k,) additive offsets, the least of them 0."""
         p, c = self.centers, self.cuts
         steps = (c - p[:-1]) ** 2 - (c - p[1:]) ** 2
         raised = np.concatenate([[0.0], np.cumsum(steps)])
         return raised - raised.min()
 
     def score(self, X: np.ndarray) -> np.ndarray:
-        """(n,) the score itself."""
+        """Return (n,) the score itself."""
         return np.einsum("ij,j->i", np.asarray(X, dtype=np.float64), self.weights) + self.intercept
 
     def scores(self, X: np.ndarray) -> np.ndarray:
-        """(n, k) power distance to each tier; smaller is closer."""
+        """Return (n, k) power distance to each tier; smaller is closer."""
         gap = self.score(X)[:, None] - self.centers[None, :]
         return gap * gap + self.offsets[None, :]
 
     def contributions(self, X: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """(n, d + 1): -2 (centre_b - centre_a) w_j x_j per column; cuts and intercept in the last."""
+        """Return (n, d + 1): -2 (centre_b - centre_a) w_j x_j per column; cuts and intercept in the last."""
         X = np.asarray(X, dtype=np.float64)
         a, b = np.broadcast_to(a, len(X)), np.broadcast_to(b, len(X))
         p, o = self.centers, self.offsets
@@ -74,15 +75,18 @@ class TiersFitted:
         return out
 
     def confidence(self, X: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """0 on a cut, towards 1 in the middle of a tier."""
+        """Return 0 on a cut, towards 1 in the middle of a tier."""
         return silhouette_confidence(scores)
 
-    def outliers(self, X: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """None: every score lies in a tier."""
-        return np.zeros(len(scores), dtype=bool)
+    def beats(
+        self, home: np.ndarray, best: np.ndarray, at_home: np.ndarray, at_best: np.ndarray, margin: float
+    ) -> np.ndarray:
+        """Compare scores less the offset that both tiers share, or the margin would grow with it."""
+        shared = np.minimum(self.offsets[home], self.offsets[best])
+        return at_best - shared < (1.0 - margin) * (at_home - shared)
 
-    def without(self, cluster: int) -> "TiersFitted | None":
-        """The tiers with one merged into the neighbour whose centre is nearer."""
+    def without(self, cluster: int) -> Self | None:
+        """Return the tiers with one merged into the neighbour whose centre is nearer."""
         k = self.n_clusters
         if k < 2:
             return None
@@ -98,7 +102,7 @@ class TiersFitted:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Weights, cuts, centres, notes."""
+        """Return weights, intercept, cuts, centres, notes."""
         return {
             "weights": self.weights.tolist(),
             "intercept": self.intercept,
@@ -108,8 +112,8 @@ class TiersFitted:
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "TiersFitted":
-        """The tiers that `to_dict` wrote."""
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Return the tiers that `to_dict` wrote."""
         return cls(
             np.array(content["weights"], dtype=np.float64),
             float(content["intercept"]),
@@ -127,8 +131,8 @@ class TiersFitted:
         cuts: np.ndarray,
         notes: Mapping[str, Any],
         row_weights: np.ndarray | None = None,
-    ) -> "TiersFitted":
-        """Tiers from a score and its ascending cuts, put in standard deviations and rounded to what is stored."""
+    ) -> Self:
+        """Make tiers from a score and its ascending cuts, put in standard deviations and rounded to what is stored."""
         raw = np.einsum("ij,j->i", X, weights) + intercept
         spread = float(spreads(raw))
         scale = spread if spread > 0 else 1.0
@@ -147,12 +151,33 @@ class TiersFitted:
         )
 
 
-FITTED = TiersFitted
+class Tiers(Algorithm):
+    """Tiers of the sum of the features, cut by `cuts`: one of CUTS, or a list of percentiles."""
 
+    name = "tiers"
+    fitted = TiersFitted
+    is_ordered = True
+    parameters: ClassVar[Mapping[str, Parameter]] = {"cuts": Parameter("cum_root")}
 
-def check(strategy: Any) -> None:
-    """Refuse cuts that are not a rule's name or a rising list of percentiles."""
-    check_cuts(parameters_of(strategy.algorithm, strategy.parameters)["cuts"], strategy.k.min, strategy.k.max)
+    def check(self, strategy: Any) -> None:
+        """Refuse cuts that are not a rule's name or a rising list of percentiles too."""
+        super().check(strategy)
+        check_cuts(self.values_of(strategy.parameters)["cuts"], strategy.k.min, strategy.k.max)
+
+    def fit(
+        self,
+        X: np.ndarray,
+        k: int,
+        *,
+        weights: np.ndarray | None = None,
+        parameters: Mapping[str, Any],
+        **unused: Any,
+    ) -> TiersFitted:
+        """Cut the sum of the columns of X: at the cumulated square root of its density, at quantiles or percentiles."""
+        w = np.ones(X.shape[1])
+        s = np.einsum("ij,j->i", X, w)
+        cuts = cut_points(s, k, parameters["cuts"], row_weights=weights)
+        return TiersFitted.of(X, w, 0.0, cuts, {"cuts": parameters["cuts"]}, weights)
 
 
 def check_cuts(cuts: Any, k_min: int, k_max: int) -> None:
@@ -172,23 +197,6 @@ def check_cuts(cuts: Any, k_min: int, k_max: int) -> None:
         )
 
 
-def fit(
-    X: np.ndarray,
-    k: int,
-    *,
-    seed: int,
-    weights: np.ndarray | None = None,
-    start: np.ndarray | None = None,
-    outcome: Outcome | None = None,
-    parameters: Mapping[str, Any],
-) -> TiersFitted:
-    """Cut the sum of the columns of X: at the cumulated square root of its density, at quantiles or percentiles."""
-    w = np.ones(X.shape[1])
-    s = np.einsum("ij,j->i", X, w)
-    cuts = cut_points(s, k, parameters["cuts"], row_weights=weights)
-    return TiersFitted.of(X, w, 0.0, cuts, {"cuts": parameters["cuts"]}, weights)
-
-
 def cut_points(
     s: np.ndarray,
     k: int,
@@ -196,7 +204,7 @@ def cut_points(
     jacobian: Any = None,
     row_weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Ascending cuts that make k tiers, none empty; fewer when the score has fewer distinct values, none for one.
+    """Return ascending cuts that make k tiers, none empty; fewer where the score has fewer distinct values.
 
     Args:
         s: (n,) scores.
@@ -213,11 +221,11 @@ def cut_points(
     else:
         shares = np.arange(1, k) / k if isinstance(rule, str) else np.asarray(rule, dtype=np.float64) / 100.0
         wanted = _weighted_quantiles(s, shares, row_weights)
-    return _settle(s, wanted)
+    return _onto_gaps(s, wanted)
 
 
 def cum_root_cuts(s: np.ndarray, k: int, jacobian: Any = None, row_weights: np.ndarray | None = None) -> np.ndarray:
-    """Equal steps of the cumulated square root of the density (Dalenius and Hodges 1959).
+    """Cut at equal steps of the cumulated square root of the density (Dalenius and Hodges 1959).
 
     The classical optimum stratification: it nearly minimizes sum_h W_h S_h (share times standard deviation), so
     tiers get finer where few users differ much, towards the top. The density is a Gaussian kernel estimate with
@@ -234,7 +242,7 @@ def cum_root_cuts(s: np.ndarray, k: int, jacobian: Any = None, row_weights: np.n
 
 
 def _density(s: np.ndarray, row_weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Grid and binned Gaussian kernel density (Silverman 1982)."""
+    """Return a grid and a binned Gaussian kernel density on it (Silverman 1982)."""
     s = np.asarray(s, dtype=np.float64)
     spread = float(s.std())
     if spread <= 0:
@@ -258,6 +266,7 @@ def _density(s: np.ndarray, row_weights: np.ndarray | None) -> tuple[np.ndarray,
 
 
 def _weighted_quantiles(s: np.ndarray, shares: np.ndarray, row_weights: np.ndarray | None) -> np.ndarray:
+    """Return the scores below which the given shares of the rows' weight lie."""
     if row_weights is None:
         return np.quantile(s, shares)
     order = np.argsort(s, kind="stable")
@@ -265,7 +274,7 @@ def _weighted_quantiles(s: np.ndarray, shares: np.ndarray, row_weights: np.ndarr
     return s[order][np.minimum(np.searchsorted(mass, shares * mass[-1]), len(s) - 1)]
 
 
-def _settle(s: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _onto_gaps(s: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Move cuts onto gaps between distinct scores, so that no tier is empty; keeps at most one cut a gap."""
     values = np.unique(np.asarray(s, dtype=np.float64))
     # The last bits of a score hang on its place in the matrix: users who are alike are one value.

@@ -9,12 +9,13 @@ log densities, density(a) < (1 - m) density(b); where clusters are boxes (trees)
 there yesterday goes to the nearest cluster at once. Ids survive a re-clustering, so that a user of a surviving segment
 is held by the same rule across it.
 
-No Dagster. `assign_day` takes frames and returns one; `load_for` reads the features that given models need.
+`assign_day` takes frames and returns one; `load_for` reads the features that given models need.
+
+Not here: why a user moved (`segments.daily.moves`), and publishing a day (`segments.daily.publish`).
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,9 +36,6 @@ CLUSTER, RULE = "cluster", "rule"
 
 SCHEMA = TABLES[TABLE].types
 
-# Algorithms whose differences of scores are log odds.
-LOG_SCORED = frozenset({"gaussian_mixture"})
-
 # State that the next day reads.
 STATE = ("user_id", "segment_id", "kind", "since_day", "proposed_segment_id", "proposed_days")
 
@@ -49,13 +47,13 @@ def assign_day(
     yesterday: pd.DataFrame | None,
     day: dt.date,
 ) -> pd.DataFrame:
-    """One row per row of `frame`, in its order, with the columns of SCHEMA.
+    """Return one row per row of `frame`, in the same order, with the columns of SCHEMA.
 
     Args:
         strategy: rules, eligibility and hysteresis.
         frame: features of the day (`load_features`), user_id unique.
         champion: model as of the day; None: everyone is `unassigned`.
-        yesterday: rows of this strategy in user_segments of the day before (at least STATE); None: there are none.
+        yesterday: rows of this strategy in user_segments of the day before (at least STATE); None on the first day.
         day: the day.
 
     Raises:
@@ -79,11 +77,11 @@ def assign_day(
     proposed, waited = np.full(n, -1), np.zeros(n, dtype=np.int32)
     scored = np.flatnonzero(rules == CLUSTERED)
     if champion is not None and len(scored):
-        found = assign_clusters(strategy, champion, frame.iloc[scored], past.codes[scored], past.proposals(scored))
-        codes[scored] = np.where(found["outlier"], len(clusters) + RULES.index(OUTLIER), found["cluster"])
+        assigned = assign_clusters(strategy, champion, frame.iloc[scored], past.codes[scored], past.proposals(scored))
+        codes[scored] = np.where(assigned["outlier"], len(clusters) + RULES.index(OUTLIER), assigned["cluster"])
         for target, name in ((distance, "distance"), (margin, "margin"), (confidence, "confidence")):
-            target[scored] = found[name]
-        proposed[scored], waited[scored] = found["proposed"], found["waited"]
+            target[scored] = assigned[name]
+        proposed[scored], waited[scored] = assigned["proposed"], assigned["waited"]
     by_model = np.zeros(n, dtype=bool)
     by_model[scored] = True
     stays = past.codes == codes
@@ -112,7 +110,7 @@ def assign_clusters(
     current: np.ndarray,
     proposals: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """Clusters of users that no rule caught.
+    """Assign users that no rule caught to clusters.
 
     Args:
         strategy: its hysteresis.
@@ -138,7 +136,7 @@ def assign_clusters(
     differs = home != best
     same = differs & (proposals[0] == best)
     waited = np.where(differs, np.where(same, proposals[1], 0) + 1, 0).astype(np.int32)
-    moves = beats(champion.fitted, home, best, scores[rows, home], nearest, strategy.hysteresis.margin)
+    moves = champion.fitted.beats(home, best, scores[rows, home], nearest, strategy.hysteresis.margin)
     held = differs & ~moves & (waited < strategy.hysteresis.dwell_days)
     cluster = np.where(held, home, best)
 
@@ -163,25 +161,12 @@ def assign_clusters(
     }
 
 
-def beats(
-    fitted: Any, home: np.ndarray, best: np.ndarray, at_home: np.ndarray, at_best: np.ndarray, margin: float
-) -> np.ndarray:
-    """Whether cluster `best` beats cluster `home` by the relative margin; smaller scores are better. All (n,)."""
-    if fitted.ALGORITHM in LOG_SCORED:
-        return at_home - at_best > -np.log1p(-margin)
-    if getattr(fitted, "BOXES", False):
-        return at_home - at_best > margin**2
-    offsets = getattr(fitted, "offsets", None)
-    shared = 0.0 if offsets is None else np.minimum(offsets[home], offsets[best])
-    return at_best - shared < (1.0 - margin) * (at_home - shared)
-
-
 def load_for(
     lake: Lake, strategy: Strategy, day: dt.date, models: Sequence[SegmentModel], extra: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Features of a day with every column that the strategy and these models read (`load_features`).
+    """Read features of a day with every column that the strategy and these models need (`load_features`).
 
-    A model may be older than the strategy's YAML: what it reads is loaded whether the YAML still names it or not.
+    A model may be older than the strategy's YAML: its columns are loaded whether the YAML still names them or not.
     """
     sources = dict.fromkeys(s for m in models for s in m.space.sources if not s.startswith(CATEGORY_PREFIX))
     categories = sorted({c for m in models for c in m.space.categories})
@@ -189,7 +174,7 @@ def load_for(
 
 
 class _Yesterday:
-    """The state of the day before, one entry per user of today; code -1 for users or segments not known."""
+    """The state of the day before, one entry per user of today; code -1 for unknown users and segments."""
 
     def __init__(self, rows: pd.DataFrame | None, users: pa.Array, names: list[str]) -> None:
         n = len(users)
@@ -208,12 +193,12 @@ class _Yesterday:
         self._days[known] = rows["proposed_days"].to_numpy(dtype=np.float64, na_value=0).astype(np.int64)[at]
 
     def proposals(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Proposed code and days in a row, of the users at these positions."""
+        """Return the proposed code and its days in a row, of the users at these positions."""
         return self._proposed[at], self._days[at]
 
 
 def index_in(wanted: pa.Array, among: pa.Array) -> np.ndarray:
-    """(n,) position of each text of `wanted` in `among`, -1 where it is not there."""
+    """Return (n,) the position of each text of `wanted` in `among`, -1 for texts that `among` lacks."""
     # Two tables of one day hold the same users in the same order: no need to look each one up.
     if wanted.equals(among) and is_increasing(among):
         return np.arange(len(wanted))
@@ -225,17 +210,11 @@ def _codes(series: pd.Series, names: list[str]) -> np.ndarray:
 
 
 def texts(series: pd.Series) -> pa.Array:
-    """(n,) an Arrow array of texts; NaN and None are null."""
+    """Return an Arrow array of texts; NaN and None are null."""
     # A frame from the lake has str; a test's, or one with nulls only, may have object.
-    found = pa.array(series, type=pa.large_string(), from_pandas=True)
-    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    array = pa.array(series, type=pa.large_string(), from_pandas=True)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _repeat(text: str, n: int) -> pd.Series:
     return texts_of([text], np.zeros(n, dtype=np.int64))
-
-
-def sizes(assigned: pd.DataFrame) -> Mapping[str, int]:
-    """Users by segment id, largest first, then by id."""
-    counts = assigned["segment_id"].value_counts()
-    return dict(sorted(((str(s), int(c)) for s, c in counts.items()), key=lambda item: (-item[1], item[0])))

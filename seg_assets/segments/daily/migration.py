@@ -1,28 +1,31 @@
-"""Migration between segments over a window: who flowed where, with intervals, what is unusual, what it is worth.
+"""Measure how users migrate between segments over a window: who went where, what is unusual, and what it is worth.
 
-Reads `user_segments` of the window's two days, and of earlier windows of the same length as the null. Pure: takes
-counts and returns frames; `load_*` functions read the lake. Segment ids are permanent, so that counts of before and
-after a re-clustering can be put side by side.
+A migration compares `user_segments` of a window's first and last day, beside earlier windows of the same length as the
+null. Segment ids are permanent, so counts of before and after a re-clustering can be put side by side. `migrate` and
+what it calls are pure: counts in, frames out; `load_*` functions read the lake.
 
 Intervals: Wilson (1927) by default, Clopper and Pearson (1934) on request; Brown, Cai and DasGupta (2001) compare.
 Null: a stationary first-order Markov chain (Anderson and Goodman 1957), its transition shares pooled from earlier
 windows. A cell's count is tested against the null by the exact conditional (hypergeometric) test where counts are
-small and the two-proportion score test where they are large. Users react to the same promotions, so shares vary from
-window to window more than independent users would: z is divided by the root of the Pearson overdispersion that the
-earlier windows show among themselves. All tested cells are controlled together (Holm 1979).
+small and by the two-proportion score test where they are large. Users react to the same promotions, so shares vary from
+window to window more than those of independent users would: z is divided by the root of the Pearson overdispersion that
+the earlier windows show among themselves. All tested cells are controlled together (Holm 1979).
+
+Not here: why one user moved (`segments.daily.moves`).
 """
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from seg_assets.core import svg
 from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.core.sql import literal
+from seg_assets.core.text import shortened
 from seg_assets.lake.store import Lake
 
 # Where a user was not known on one of the two days. Parentheses cannot occur in a segment id.
@@ -38,6 +41,8 @@ FAMILY_ERROR = 0.05
 EXACT_BELOW = 25.0
 
 Interval = Literal["wilson", "clopper-pearson"]
+# What statsmodels calls them.
+INTERVALS = {"wilson": "wilson", "clopper-pearson": "beta"}
 
 CELL_COLUMNS = (
     "from_segment",
@@ -83,18 +88,18 @@ class Migration:
 
     @property
     def value_at_risk(self) -> float:
-        """90-day spend (as of `first`) of users who flowed to a lower-value segment, to dormant, or left."""
+        """Return the 90-day spend (as of `first`) of users who flowed to a lower-value segment, to dormant, or left."""
         cents = np.rint(self.cells.loc[self.cells["at_risk"], "spend"].to_numpy(float) * 100).astype(np.int64)
         return int(cents.sum()) / 100
 
     @property
     def unusual(self) -> pd.DataFrame:
-        """The flagged flows, strongest first."""
+        """Return the flagged flows, strongest first."""
         flagged = self.cells[self.cells["unusual"]]
         return flagged.reindex(flagged["z"].abs().sort_values(ascending=False, kind="stable").index)
 
     def matrix(self, value: str = "share") -> pd.DataFrame:
-        """One column of the cells as a square-ish table, segments in order of value, highest first."""
+        """Return one column of the cells as a matrix, segments in order of value, highest first."""
         wide = self.cells.pivot_table(index="from_segment", columns="to_segment", values=value, aggfunc="first")
         return wide.reindex(index=sorted(wide.index, key=self._order), columns=sorted(wide.columns, key=self._order))
 
@@ -105,41 +110,36 @@ class Migration:
         return (0, -value if np.isfinite(value) else np.inf, segment)
 
 
-def wilson(hits: np.ndarray, trials: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson score interval of shares; nan where there were no trials."""
-    from scipy.special import ndtri
+def share_interval(
+    hits: np.ndarray, trials: np.ndarray, method: str = "wilson", confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower and upper ends of the interval of each share; nan where there were no trials.
 
-    z = float(ndtri(0.5 + confidence / 2))
-    hits, trials = np.asarray(hits, float), np.asarray(trials, float)
+    Args:
+        hits: counts.
+        trials: counts that they are shares of.
+        method: `wilson`, or `clopper-pearson`, whose coverage is never below its confidence.
+        confidence: of the interval.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = hits / trials
-        centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-        half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
-    low = np.where(hits == 0, 0.0, np.clip(centre - half, 0, 1))
-    high = np.where(hits == trials, 1.0, np.clip(centre + half, 0, 1))
-    return np.where(trials > 0, low, np.nan), np.where(trials > 0, high, np.nan)
-
-
-def clopper_pearson(hits: np.ndarray, trials: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Clopper-Pearson interval of shares (never below its confidence); nan where there were no trials."""
-    from scipy.special import betaincinv
-
-    tail = (1 - confidence) / 2
-    hits, trials = np.asarray(hits, float), np.asarray(trials, float)
-    misses = trials - hits
-    low = np.where(hits > 0, betaincinv(np.maximum(hits, 1), misses + 1, tail), 0.0)
-    high = np.where(misses > 0, betaincinv(hits + 1, np.maximum(misses, 1), 1 - tail), 1.0)
-    return np.where(trials > 0, low, np.nan), np.where(trials > 0, high, np.nan)
+        ends = proportion_confint(
+            np.asarray(hits, float), np.asarray(trials, float), alpha=1 - confidence, method=INTERVALS[method]
+        )
+    low, high = (np.clip(end, 0.0, 1.0) for end in ends)
+    return low, high
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's step-down adjusted p-values; nan (not tested) stays nan and does not count."""
+    """Return Holm's step-down adjusted p-values; nan (not tested) stays nan and does not count."""
+    from statsmodels.stats.multitest import multipletests
+
     p_values = np.asarray(p_values, float)
     adjusted = np.full(len(p_values), np.nan)
-    tested = np.flatnonzero(np.isfinite(p_values))
-    order = tested[np.argsort(p_values[tested], kind="stable")]
-    steps = p_values[order] * (len(order) - np.arange(len(order)))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    tested = np.isfinite(p_values)
+    if tested.any():
+        adjusted[tested] = multipletests(p_values[tested], method="holm")[1]
     return adjusted
 
 
@@ -155,7 +155,7 @@ def migrate(
     interval: Interval = "wilson",
     confidence: float = 0.95,
 ) -> Migration:
-    """The migration matrix of one window against the null of the earlier ones.
+    """Compare the flows of one window with the null of the earlier ones.
 
     Args:
         strategy: name of the strategy.
@@ -171,9 +171,8 @@ def migrate(
     Raises:
         ConfigError: when `interval` is unknown.
     """
-    methods = {"wilson": wilson, "clopper-pearson": clopper_pearson}
-    if interval not in methods:
-        raise ConfigError(f"interval = {interval!r}: unknown; one of {', '.join(methods)}")
+    if interval not in INTERVALS:
+        raise ConfigError(f"interval = {interval!r}: unknown; one of {', '.join(INTERVALS)}")
     now, cents = _grid(flows, "users"), _grid(flows, "spend_cents")
     past = [_grid(f, "users") if isinstance(f, pd.DataFrame) else f for _, f in earlier]
     pairs = set(now).union(*past)
@@ -188,7 +187,7 @@ def migrate(
         share = O / n
         null = np.where(N > 0, pooled / N, np.nan)
     p_values, z = _tests(O, n, pooled, N, dispersion)
-    low, high = methods[interval](O, np.broadcast_to(n, O.shape), confidence)
+    low, high = share_interval(O, np.broadcast_to(n, O.shape), interval, confidence)
     adjusted = holm(p_values.ravel()).reshape(O.shape)
     grid = [(i, j) for i in range(len(rows)) for j in range(len(columns)) if O[i, j] or pooled[i, j]]
     # By column: a frame of one dict per cell, and its columns cast afterwards, take ten times as long.
@@ -222,9 +221,10 @@ def migrate(
 
 
 def overdispersion(windows: Sequence[np.ndarray]) -> float:
-    """Pearson chi-square of homogeneity of the windows over its degrees of freedom, at least 1; nan for fewer than two.
+    """Return the windows' Pearson chi-square of homogeneity over its degrees of freedom: 1 or more.
 
-    Each window is a matrix of counts; a row is compared with itself in the other windows.
+    Each window is a matrix of counts; a row is compared with itself in the other windows. Fewer than two windows have
+    no answer: nan.
     """
     if len(windows) < 2:
         return float("nan")
@@ -250,7 +250,7 @@ def _tests(
     N: np.ndarray,
     dispersion: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two-sided p and z per cell; nan where the row has no past or no present, or the cell is always empty."""
+    """Return two-sided p and z per cell; nan where the row has no past or no present, or the cell is always empty."""
     from scipy.special import ndtr, ndtri
     from scipy.stats import hypergeom
 
@@ -291,7 +291,7 @@ def _counts(grid: Mapping[tuple[str, str], int], rows: list[str], columns: list[
 
 
 def load_flows(lake: Lake, strategy: str, first: dt.date, last: dt.date, *, spend: bool = True) -> pd.DataFrame:
-    """Users and their 90-day spend as of `first`, by (from, to), both days' segments of one strategy.
+    """Count users, and sum their 90-day spend as of `first`, by their segments on the two days in one strategy.
 
     Raises:
         MissingDaysError: when a day was never materialized.
@@ -326,8 +326,8 @@ def load_flows(lake: Lake, strategy: str, first: dt.date, last: dt.date, *, spen
 
 
 def load_values(lake: Lake, strategy: str, first: dt.date, last: dt.date) -> dict[str, float]:
-    """Mean 90-day net spend of each segment's users as of `first`; of `last` for segments that are newer."""
-    found: dict[str, float] = {}
+    """Return the mean 90-day net spend of each segment's users as of `first`; as of `last` for newer segments."""
+    values: dict[str, float] = {}
     with lake.connect() as con:
         for day in (last, first):
             lake.require("user_profiles", [day], "migration")
@@ -341,8 +341,8 @@ def load_values(lake: Lake, strategy: str, first: dt.date, last: dt.date) -> dic
                 order by all
                 """
             ).fetchall()
-            found.update({segment: cents / users / 100 for segment, cents, users in rows})
-    return found
+            values.update({segment: cents / users / 100 for segment, cents, users in rows})
+    return values
 
 
 def load_migration(
@@ -355,7 +355,7 @@ def load_migration(
     interval: Interval = "wilson",
     max_earlier: int = MAX_EARLIER,
 ) -> Migration:
-    """The migration matrix of `first`..`last` from the lake; earlier windows are those that the lake holds whole.
+    """Read `first`..`last` and the earlier windows that the lake holds whole, and compare them.
 
     Raises:
         ConfigError: when `last` is not after `first`, or the strategy has no rows on one of the days.
@@ -385,31 +385,31 @@ def load_migration(
 # ---- showing --------------------------------------------------------------------------------------------------
 
 
-def say(found: Migration, names: Mapping[str, str] | None = None) -> str:
-    """The matrix in words and as a text table."""
+def say(migration: Migration, names: Mapping[str, str] | None = None) -> str:
+    """Return the matrix in words and as a text table."""
     names = names or {}
-    days = (found.last - found.first).days
-    lines = [f"{found.strategy}: migration {found.first} -> {found.last} ({days} days)"]
-    if not len(found.cells):
+    days = (migration.last - migration.first).days
+    lines = [f"{migration.strategy}: migration {migration.first} -> {migration.last} ({days} days)"]
+    if not len(migration.cells):
         return lines[0] + "\nno users on either day"
-    shares = found.matrix("share")
-    users = found.cells.groupby("from_segment")["users"].sum()
+    shares = migration.matrix("share")
+    users = migration.cells.groupby("from_segment")["users"].sum()
     width = max(len(s) for s in [*shares.index, *shares.columns, "from \\ to"]) + 2
     lines.append("".join(t.rjust(width) for t in ["from \\ to", "users", *shares.columns]))
     for origin, row in shares.iterrows():
         cells = ["" if not np.isfinite(v) or v == 0 else f"{v:.1%}" for v in row.to_numpy(float)]
         lines.append("".join(t.rjust(width) for t in [str(origin), str(users[origin]), *cells]))
     lines += [f"  {segment} = {name}" for segment, name in sorted(names.items()) if segment in set(shares.index)]
-    if found.windows:
+    if migration.windows:
         spread = (
-            f", shares vary {found.overdispersion:.2f} times as much between windows as independent users would"
-            if np.isfinite(found.overdispersion)
+            f", shares vary {migration.overdispersion:.2f} times as much between windows as independent users would"
+            if np.isfinite(migration.overdispersion)
             else "; one window shows no variation, so nothing is flagged"
         )
-        lines.append(f"null: pooled from {len(found.windows)} earlier window(s) of {days} days{spread}")
+        lines.append(f"null: pooled from {len(migration.windows)} earlier window(s) of {days} days{spread}")
     else:
         lines.append("null: no earlier window of this length in the lake, so nothing is tested or flagged")
-    flagged = found.unusual
+    flagged = migration.unusual
     lines.append(f"unusual flows (family error {FAMILY_ERROR:.0%}, Holm): {len(flagged) or 'none'}")
     for cell in flagged.itertuples():
         lines.append(
@@ -417,45 +417,41 @@ def say(found: Migration, names: Mapping[str, str] | None = None) -> str:
             f"[{cell.low:.1%}, {cell.high:.1%}], expected {cell.expected_share:.1%}, "
             f"excess {cell.excess:+.0f} users, adjusted p {cell.p_adjusted:.2g}"
         )
-    lines.append(f"value at risk: {found.value_at_risk:,.2f} of 90-day spend moved to lower value, dormant or left")
-    risky = found.cells[found.cells["at_risk"]].sort_values("spend", ascending=False, kind="stable")
+    lines.append(f"value at risk: {migration.value_at_risk:,.2f} of 90-day spend moved to lower value, dormant or left")
+    risky = migration.cells[migration.cells["at_risk"]].sort_values("spend", ascending=False, kind="stable")
     for cell in risky.head(5).itertuples():
         lines.append(f"  {cell.from_segment} -> {cell.to_segment}: {cell.users} users, {cell.spend:,.2f}")
     return "\n".join(lines)
 
 
-def heat_map_svg(found: Migration, names: Mapping[str, str] | None = None, cell: int = 56) -> str:
-    """The matrix as an inline SVG: darker is a larger share of the row; a red frame marks an unusual flow."""
+def heat_map_svg(migration: Migration, names: Mapping[str, str] | None = None, cell: int = 56) -> str:
+    """Draw the matrix: darker is a larger share of the row; a red frame marks an unusual flow."""
     names = names or {}
-    shares = found.matrix("share")
-    flagged = {(c.from_segment, c.to_segment) for c in found.unusual.itertuples()}
-    left, top = 190, 120
-    width, height = left + cell * len(shares.columns) + 10, top + 34 * len(shares.index) + 10
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
-        f'font-size="11" role="img" aria-label="Migration {found.first} to {found.last}">'
-    ]
+    shares = migration.matrix("share")
+    flagged = {(c.from_segment, c.to_segment) for c in migration.unusual.itertuples()}
+    # Names of columns lean to the right, over the end of the matrix.
+    left, top, row, right = 190, 120, 34, 120
 
     def label(segment: str) -> str:
-        return escape((names.get(segment) or segment)[:28])
+        return shortened(names.get(segment) or segment, 28)
 
-    for j, target in enumerate(shares.columns):
-        x = left + cell * j + cell // 2
-        parts.append(f'<text x="{x}" y="{top - 6}" transform="rotate(-40 {x} {top - 6})">{label(target)}</text>')
-    grid = shares.to_numpy(float)
-    for i, origin in enumerate(shares.index):
-        y = top + 34 * i
-        parts.append(f'<text x="{left - 6}" y="{y + 20}" text-anchor="end">{label(origin)}</text>')
-        for j, target in enumerate(shares.columns):
-            value = grid[i, j]
-            if not np.isfinite(value) or value == 0:
+    parts = []
+    for column, target in enumerate(shares.columns):
+        x, y = left + cell * column + cell // 2, top - 6
+        parts.append(svg.text(x, y, label(target), transform=f"rotate(-40 {x} {y})"))
+    for line, (origin, values) in enumerate(shares.iterrows()):
+        y = top + row * line
+        parts.append(svg.text(left - 6, y + 20, label(str(origin)), anchor="end"))
+        for column, (target, share) in enumerate(values.items()):
+            if not np.isfinite(share) or share == 0:
                 continue
-            frame = ' stroke="#c0392b" stroke-width="2"' if (origin, target) in flagged else ""
-            ink = "#fff" if value > 0.5 else "#222"
-            x = left + cell * j
+            x, ink = left + cell * column, svg.WHITE if share > 0.5 else svg.INK
+            frame, opacity = svg.RED if (origin, target) in flagged else "none", 0.08 + 0.92 * float(share)
             parts.append(
-                f'<rect x="{x + 1}" y="{y + 1}" width="{cell - 2}" height="32" fill="#1f5fa8" '
-                f'fill-opacity="{0.08 + 0.92 * value:.3f}"{frame}/>'
-                f'<text x="{x + cell // 2}" y="{y + 20}" text-anchor="middle" fill="{ink}">{value:.1%}</text>'
+                svg.rect(
+                    x + 1, y + 1, cell - 2, row - 2, fill=svg.BLUE, fill_opacity=opacity, stroke=frame, stroke_width=2
+                )
             )
-    return "".join(parts) + "</svg>"
+            parts.append(svg.text(x + cell // 2, y + 20, f"{share:.1%}", anchor="middle", fill=ink))
+    width, height = left + cell * len(shares.columns) + right, top + row * len(shares.index) + 10
+    return svg.drawing(width, height, parts, title=f"Migration {migration.first} to {migration.last}", font_size=11)

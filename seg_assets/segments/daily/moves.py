@@ -1,4 +1,4 @@
-"""Who entered, left or moved between two days, and why: the change in margin, by feature, split into user and model.
+"""Explain who entered, left or moved between two days: the change in margin, by feature, split into user and model.
 
 A user moved from `a` to `b`. In a model the margin is m(x) = score_a(x) - score_b(x): positive is nearer to `b`.
 Between the days both the user's features (x0 to x1) and the champion (m0 to m1) may have changed, and the change of
@@ -11,14 +11,16 @@ Shorrocks 2013), with two causes the mean of the two orders in which they can be
 Neither order is favoured, and both are sums of terms by feature (`Fitted.contributions`), so that the contributions add
 up to the change exactly. On a day without a new champion m0 = m1 and all of it is the user's.
 
-Where a segment does not exist in one of the models, the segment that the lineage names stands for it there: a
+Where a segment does not exist in one of the models, the segment that the lineage names stands for it: a
 newborn's parent in the old model, a dead segment's heir in the new one. Where the lineage names none, or names the same
 segment for both, that model has no preference: its margin is 0. That is additive too.
 
-Rule segments have no place in model space. A move into or out of one is told in the rule's own unit: the margin is the
-depth inside the rule (days of inactivity past the limit, orders short of the minimum), and its change is the
+Rule segments have no place in model space. A move into or out of one is explained in the rule's own unit: the margin
+is the depth inside the rule (days of inactivity past the limit, orders short of the minimum), and its change is the
 contribution of the deciding column. `unassigned` and `outlier` are indicators; the first is the model's, the second is
 split like a margin. Of two rules the one with precedence explains.
+
+Not here: which segment a user is in (`segments.daily.assign`), and flows of many users (`segments.daily.migration`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +44,7 @@ BY_USER, BY_MODEL, BY_RULE, BY_BOTH = "user", "model", "rule", "both"
 # A cause that makes up this much of the push towards the new segment is named alone.
 ALONE = 2 / 3
 INTERCEPT, NO_CHAMPION, IS_OUTLIER = "(intercept)", "(no champion)", "(outlier)"
-# Sums of contributions and changes of score are the same numbers added in another order.
+# Sums of contributions and changes of score add the same numbers in another order, which leaves rounding.
 TOLERANCE = 1e-9
 # Users explained at once: their matrices stay in a core's cache.
 CHUNK = 8192
@@ -67,13 +69,13 @@ class Parts:
 
     @property
     def error(self) -> np.ndarray:
-        """(n,) gap between the sum of contributions and the change of scores, relative to their size (1 at least)."""
+        """Return (n,) gaps between the sum of contributions and the change of scores, relative to their size (>= 1)."""
         size = np.maximum(1.0, np.maximum(np.abs(self.before), np.abs(self.after)))
         return np.abs((self.user + self.model).sum(axis=1) - (self.after - self.before)) / size
 
 
 def changes(today: pd.DataFrame, yesterday: pd.DataFrame | None) -> pd.DataFrame:
-    """Users whose segment differs, by user_id: kind, from_segment, to_segment, both kinds of segment, waited_days.
+    """Return users whose segment differs, by user_id: kind, from_segment, to_segment, both kinds, waited_days.
 
     Args:
         today: rows of one strategy in user_segments of the day.
@@ -106,7 +108,7 @@ def changes(today: pd.DataFrame, yesterday: pd.DataFrame | None) -> pd.DataFrame
         pc.fill_null(pc.take(days, back), 0).to_numpy(zero_copy_only=False),
         0,
     )
-    found = pd.DataFrame(
+    changed = pd.DataFrame(
         {
             "user_id": both(pc.take(now, rows), pc.take(then, lost)),
             "from_segment": both(pc.take(before, rows), pc.take(old, lost)),
@@ -116,9 +118,9 @@ def changes(today: pd.DataFrame, yesterday: pd.DataFrame | None) -> pd.DataFrame
             "waited_days": np.concatenate([waited, np.zeros(len(gone))]).astype(np.int32),
         }
     )
-    kind = np.where(found["from_segment"].isna(), ENTERED, np.where(found["to_segment"].isna(), LEFT, MOVED))
-    found.insert(1, "kind", pd.array(kind.astype(object), dtype="str"))
-    return found.sort_values("user_id", kind="stable", ignore_index=True)
+    kind = np.where(changed["from_segment"].isna(), ENTERED, np.where(changed["to_segment"].isna(), LEFT, MOVED))
+    changed.insert(1, "kind", pd.array(kind.astype(object), dtype="str"))
+    return changed.sort_values("user_id", kind="stable", ignore_index=True)
 
 
 def moves_of_day(
@@ -132,7 +134,7 @@ def moves_of_day(
     relatives: Mapping[str, str] | None = None,
     changed: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """The moves of one strategy with their explanations, by user_id; columns as in SCHEMA.
+    """Return the moves of one strategy with their explanations, by user_id; columns as in SCHEMA.
 
     Args:
         strategy: limits of the rules.
@@ -145,19 +147,22 @@ def moves_of_day(
         relatives: segment that stands for one that is not in a model (`stand_ins`).
         changed: `changes(today, yesterday)` where the caller has it already.
     """
-    found = changes(today, yesterday) if changed is None else changed
-    n = len(found)
+    changed = changes(today, yesterday) if changed is None else changed
+    n = len(changed)
     before, after = np.full(n, np.nan), np.full(n, np.nan)
     user, model = np.zeros(n), np.zeros(n)
     cause = np.full(n, BY_USER, dtype=object)
-    told: list[tuple[np.ndarray, Parts]] = []
-    moved = np.flatnonzero((found["kind"] == MOVED).to_numpy())
+    explained: list[tuple[np.ndarray, Parts]] = []
+    moved = np.flatnonzero((changed["kind"] == MOVED).to_numpy())
     if len(moved):
         if frame_before is None or frame_after is None:
             raise ValueError("moved users need the features of both days")
-        x0, x1 = rows_of(frame_before, found["user_id"].iloc[moved]), rows_of(frame_after, found["user_id"].iloc[moved])
-        clusters = ((found["from_kind"] == CLUSTER) & (found["to_kind"] == CLUSTER)).to_numpy()[moved]
-        origin, target = (found[c].to_numpy(dtype=object)[moved] for c in ("from_segment", "to_segment"))
+        x0, x1 = (
+            rows_of(frame_before, changed["user_id"].iloc[moved]),
+            rows_of(frame_after, changed["user_id"].iloc[moved]),
+        )
+        clusters = ((changed["from_kind"] == CLUSTER) & (changed["to_kind"] == CLUSTER)).to_numpy()[moved]
+        origin, target = (changed[c].to_numpy(dtype=object)[moved] for c in ("from_segment", "to_segment"))
         for pick, parts, by in (
             *_cluster_moves(clusters, origin, target, x0, x1, old, new, relatives or {}),
             *_rule_moves(strategy, ~clusters, origin, target, x0, x1, old, new),
@@ -166,22 +171,22 @@ def moves_of_day(
             before[at], after[at] = parts.before, parts.after
             user[at], model[at] = parts.user.sum(axis=1), parts.model.sum(axis=1)
             cause[at] = by
-            told.append((at, parts))
+            explained.append((at, parts))
     return pd.DataFrame(
         {
             "strategy": pd.array([strategy.name] * n, dtype="str"),
-            "user_id": found["user_id"],
-            "kind": found["kind"],
-            "from_segment": found["from_segment"],
-            "to_segment": found["to_segment"],
+            "user_id": changed["user_id"],
+            "kind": changed["kind"],
+            "from_segment": changed["from_segment"],
+            "to_segment": changed["to_segment"],
             "cause": pd.array(cause, dtype="str"),
             "margin_before": before,
             "margin_after": after,
             "margin_change": user + model,
             "user_part": user,
             "model_part": model,
-            "waited_days": found["waited_days"],
-            "contributions": _lists(n, told),
+            "waited_days": changed["waited_days"],
+            "contributions": _lists(n, explained),
         }
     )
 
@@ -195,14 +200,14 @@ def decompose(
     new: SegmentModel | None,
     relatives: Mapping[str, str] | None = None,
 ) -> Parts:
-    """Changes of margin between two clusters, by feature, as the module says.
+    """Split changes of margin between two clusters by feature, as the module says.
 
     Args:
         origin: (n,) segment ids of the day before.
         target: (n,) segment ids of the day.
         x0: n rows of features, the day before.
         x1: n rows of features, the day.
-        old: champion of the day before; None: it has no preference.
+        old: champion of the day before; None: no preference.
         new: champion of the day.
         relatives: stand-ins.
     """
@@ -210,7 +215,7 @@ def decompose(
     features = tuple(dict.fromkeys([s for m in models for s in m.space.sources] + [INTERCEPT]))
     relatives = relatives or {}
     n = len(x0)
-    found = Parts(features, np.zeros((n, len(features))), np.zeros((n, len(features))), np.zeros(n), np.zeros(n))
+    parts = Parts(features, np.zeros((n, len(features))), np.zeros((n, len(features))), np.zeros(n), np.zeros(n))
     same = old is not None and new is not None and old.model_id == new.model_id
     pairs = {m.model_id: (_cluster_of(m, target, relatives), _cluster_of(m, origin, relatives)) for m in models}
 
@@ -223,18 +228,18 @@ def decompose(
     for start in range(0, n, CHUNK):
         at = slice(start, start + CHUNK)
         a, b = x0.iloc[at], x1.iloc[at]
-        first, last = margins(old, a, at, found.before), margins(new, b, at, found.after)
+        first, last = margins(old, a, at, parts.before), margins(new, b, at, parts.after)
         if same:
-            found.user[at] = last - first
+            parts.user[at] = last - first
             continue
         old_new, new_old = margins(old, b, at), margins(new, a, at)
-        found.user[at] = ((last - new_old) + (old_new - first)) / 2
-        found.model[at] = ((new_old - first) + (last - old_new)) / 2
-    return found
+        parts.user[at] = ((last - new_old) + (old_new - first)) / 2
+        parts.model[at] = ((new_old - first) + (last - old_new)) / 2
+    return parts
 
 
 def causes(parts: Parts) -> np.ndarray:
-    """(n,) user, model or both, by their share of the push towards the new segment."""
+    """Return (n,) user, model or both, by their share of the push towards the new segment."""
     user, model = parts.user.sum(axis=1), parts.model.sum(axis=1)
     push = np.maximum(user, 0) + np.maximum(model, 0)
     share = np.where(push > 0, np.maximum(user, 0) / np.where(push > 0, push, 1), 0.5)
@@ -244,20 +249,20 @@ def causes(parts: Parts) -> np.ndarray:
 
 
 def stand_ins(lineage: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Segment that stands for one that a model does not have: a newborn's parent, a dead segment's heir.
+    """Return the segment that stands for one that a model does not have: a newborn's parent, a dead segment's heir.
 
     Args:
         lineage: rows of the decisions behind both champions, the newer first (a rollback goes the other way round).
     """
-    found: dict[str, str] = {}
+    relatives: dict[str, str] = {}
     for row in lineage:
         for missing, relative in _relations(row):
-            found.setdefault(missing, relative)
-    return found
+            relatives.setdefault(missing, relative)
+    return relatives
 
 
 def rows_of(frame: pd.DataFrame, users: pd.Series) -> pd.DataFrame:
-    """The rows of `frame` for `users`, in their order.
+    """Return the rows of `frame` for `users`, in their order.
 
     Raises:
         KeyError: naming a user that the frame does not have.
@@ -269,19 +274,21 @@ def rows_of(frame: pd.DataFrame, users: pd.Series) -> pd.DataFrame:
 
 
 def worst_error(moves: pd.DataFrame) -> float:
-    """Largest gap between contributions and margins of a day's moves, relative to the margins' size (1 at least)."""
-    told = moves["margin_before"].notna().to_numpy()
-    if not told.any():
+    """Return the largest gap between contributions and margins of a day's moves, relative to their size (>= 1)."""
+    explained = moves["margin_before"].notna().to_numpy()
+    if not explained.any():
         return 0.0
-    sums = contribution_sums(moves["contributions"])[told]
-    before, after, change = (moves[c].to_numpy(float)[told] for c in ("margin_before", "margin_after", "margin_change"))
+    sums = contribution_sums(moves["contributions"])[explained]
+    before, after, change = (
+        moves[c].to_numpy(float)[explained] for c in ("margin_before", "margin_after", "margin_change")
+    )
     size = np.maximum(1.0, np.maximum(np.abs(before), np.abs(after)))
     gap = np.maximum(np.abs(sums - change), np.abs((after - before) - change))
     return float((gap / size).max())
 
 
 def strongest_features(moves: pd.DataFrame, most: int = 8) -> list[tuple[str, float]]:
-    """Features that pushed most, by the sum of contributions over users who moved between clusters."""
+    """Return the features that pushed most, by the sum of contributions over users who moved between clusters."""
     chosen = moves.loc[moves["cause"] != BY_RULE, "contributions"]
     if not len(chosen):
         return []
@@ -297,7 +304,7 @@ def strongest_features(moves: pd.DataFrame, most: int = 8) -> list[tuple[str, fl
 
 
 def contribution_sums(contributions: pd.Series) -> np.ndarray:
-    """(n,) sum of user and model over each list."""
+    """Return (n,) sums of user and model over each list."""
     lists = pa.array(contributions)
     lists = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
     flat = lists.flatten()
@@ -332,38 +339,38 @@ def _rule_moves(
     old: SegmentModel | None,
     new: SegmentModel | None,
 ) -> list[tuple[np.ndarray, Parts, Any]]:
-    found = []
+    explained = []
     open_ = pick.copy()
     for rule in RULES:
         segment = rule_ids(strategy.name)[rule]
         into = target == segment
-        here = open_ & (into | (origin == segment))
-        open_ &= ~here
-        if not here.any():
+        decided = open_ & (into | (origin == segment))
+        open_ &= ~decided
+        if not decided.any():
             continue
-        into = into[here]
+        into = into[decided]
         if rule == UNASSIGNED:
             parts = _indicator(NO_CHAMPION, into, *(np.full(len(into), float(m is None)) for m in (old, old, new, new)))
-            found.append((here, parts, BY_MODEL))
+            explained.append((decided, parts, BY_MODEL))
             continue
         if rule == OUTLIER:
-            values = [_outliers(m, x[here]) for m in (old, new) for x in (x0, x1)]
-            found.append((here, _indicator(IS_OUTLIER, into, *values), BY_RULE))
+            values = [_outliers(m, x[decided]) for m in (old, new) for x in (x0, x1)]
+            explained.append((decided, _indicator(IS_OUTLIER, into, *values), BY_RULE))
             continue
-        deep = depth(strategy, rule, into, x0[here], x1[here])
+        deep = depth(strategy, rule, into, x0[decided], x1[decided])
         names = tuple(dict.fromkeys(deep.column.tolist()))
         sign = np.where(into, 1.0, -1.0)
         before, after = sign * deep.days[:, 0], sign * deep.days[:, 1]
         user = np.zeros((len(into), len(names)))
         user[np.arange(len(into)), pd.factorize(deep.column)[0]] = after - before
-        found.append((here, Parts(names, user, np.zeros_like(user), before, after), BY_RULE))
-    return found
+        explained.append((decided, Parts(names, user, np.zeros_like(user), before, after), BY_RULE))
+    return explained
 
 
 def _indicator(
     name: str, into: np.ndarray, old_old: np.ndarray, old_new: np.ndarray, new_old: np.ndarray, new_new: np.ndarray
 ) -> Parts:
-    """Shapley parts of a 0/1 rule of model and user; arguments: model of which day, features of which day."""
+    """Return Shapley parts of a 0/1 rule of model and user; arguments: model of which day, features of which day."""
     sign = np.where(into, 1.0, -1.0)
     user = sign * ((new_new - new_old) + (old_new - old_old)) / 2
     model = sign * ((new_old - old_old) + (new_new - old_new)) / 2
@@ -385,7 +392,7 @@ def _margins(
     features: tuple[str, ...],
     margin: np.ndarray | None,
 ) -> np.ndarray:
-    """(n, u) contributions to score_home - score_to by feature; the same from the scores goes into `margin`."""
+    """Return (n, u) contributions to score_home - score_to by feature; write the same, from the scores, to `margin`."""
     terms = np.zeros((len(x), len(features)))
     known = np.flatnonzero((to >= 0) & (home >= 0) & (to != home))
     if not len(known):
@@ -402,33 +409,33 @@ def _margins(
 
 
 def _cluster_of(model: SegmentModel, segments: np.ndarray, relatives: Mapping[str, str]) -> np.ndarray:
-    """(n,) cluster of each segment id, or of the nearest stand-in that the model has; -1 where there is none."""
+    """Return (n,) the cluster of each segment id, or of the nearest stand-in that the model has; -1 for none."""
     index = {segment: j for j, segment in enumerate(model.segment_ids)}
     codes, names = pd.factorize(segments)
-    found = []
+    clusters = []
     for segment in names:
         name, seen = segment, {segment}
         while name not in index and relatives.get(name) is not None and relatives[name] not in seen:
             name = relatives[name]
             seen.add(name)
-        found.append(index.get(name, -1))
-    return np.array(found, dtype=np.int64)[codes] if len(codes) else np.zeros(0, dtype=np.int64)
+        clusters.append(index.get(name, -1))
+    return np.array(clusters, dtype=np.int64)[codes] if len(codes) else np.zeros(0, dtype=np.int64)
 
 
-def _lists(n: int, told: list[tuple[np.ndarray, Parts]]) -> pd.Series:
-    """The contributions as lists of structs, strongest first, exact zeros left out."""
-    names = list(dict.fromkeys(name for _, parts in told for name in parts.features))
+def _lists(n: int, explained: list[tuple[np.ndarray, Parts]]) -> pd.Series:
+    """Return the contributions as lists of structs, strongest first, exact zeros left out."""
+    names = list(dict.fromkeys(name for _, parts in explained for name in parts.features))
     row, feature, user, model, rank = [], [], [], [], []
-    for at, parts in told:
+    for at, parts in explained:
         strength = -np.abs(parts.user + parts.model)
         order = np.argsort(strength, axis=1, kind="stable")
         keep = (parts.user != 0) | (parts.model != 0)
         ids = np.array([names.index(f) for f in parts.features], dtype=np.int32)
-        kept = np.take_along_axis(keep, order, axis=1)
-        row.append(np.broadcast_to(at[:, None], order.shape)[kept])
-        feature.append(ids[order][kept])
-        user.append(np.take_along_axis(parts.user, order, axis=1)[kept])
-        model.append(np.take_along_axis(parts.model, order, axis=1)[kept])
+        shown = np.take_along_axis(keep, order, axis=1)
+        row.append(np.broadcast_to(at[:, None], order.shape)[shown])
+        feature.append(ids[order][shown])
+        user.append(np.take_along_axis(parts.user, order, axis=1)[shown])
+        model.append(np.take_along_axis(parts.model, order, axis=1)[shown])
     if row:
         rows = np.concatenate(row)
         rank = np.argsort(rows, kind="stable")
@@ -447,7 +454,7 @@ def _lists(n: int, told: list[tuple[np.ndarray, Parts]]) -> pd.Series:
 
 
 def _relations(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """(missing segment, its stand-in) pairs of one lineage row (see `identity`)."""
+    """Return (missing segment, its stand-in) pairs of one lineage row (see `segments.fitting.identity`)."""
     olds, news, event = row["old_ids"], row["new_ids"], row["event"]
     if event == "split":
         return [(new, olds[0]) for new in news if new != olds[0]]

@@ -1,7 +1,10 @@
-"""What the segments of a day are: size, spend, what sets each apart. Clusters and rule segments alike.
+"""Describe the segments of a day: size, spend, and what sets each apart. Clusters and rule segments alike.
 
-Pure: frames in, a frame out. Money is summed in whole cents; means are sums in user order, on one thread, so that a day
-comes out the same whatever the machine. Everyone known on the day counts as "all users", bots and dormant too.
+Frames in, a frame out. Money is summed in whole cents; means are sums in user order, on one thread, so that a day comes
+out the same whatever the machine. Everyone known on the day counts as "all users", bots and dormant users too.
+
+Not here: which segment a user is in (`segments.daily.assign`), the names (`segments.fitting.naming`), and reading and
+publishing a day (`segments.daily.publish`).
 """
 
 import itertools
@@ -15,10 +18,10 @@ import pyarrow as pa
 from seg_assets.core.tables import TABLES
 from seg_assets.segments.algorithms.prototypes import by_columns
 from seg_assets.segments.daily.assign import CLUSTER, RULE, index_in, texts
-from seg_assets.segments.explaining.explain import Rule, surrogate_rules
 from seg_assets.segments.fitting import naming
-from seg_assets.segments.model import SegmentModel
-from seg_assets.segments.rules import segment_names
+from seg_assets.segments.fitting.surrogate import Rule, surrogate_rules
+from seg_assets.segments.model import SegmentModel, segment_names
+from seg_assets.segments.rules import deciding_columns
 from seg_assets.segments.space import numbers_of, text_of
 from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
 
@@ -26,7 +29,7 @@ TABLE = "segment_profiles"
 SPEND_WINDOWS = ("7d", "28d", "90d", "all")
 # Profile columns beside the strategy's own that a summary reads.
 EXTRA = tuple(f"monetary_{w}" for w in SPEND_WINDOWS)
-# A story of three statements is read; a longer one is not.
+# People read a story of three statements, and no longer one.
 STORY = 3
 
 SCHEMA = TABLES[TABLE].types
@@ -47,13 +50,13 @@ def profile_day(
     assigned: pd.DataFrame,
     champion: SegmentModel | None,
 ) -> pd.DataFrame:
-    """One row per segment, by segment_id, with the columns of SCHEMA.
+    """Return one row per segment, by segment_id, with the columns of SCHEMA.
 
     Args:
         strategy: for names of rules and, without a champion, the features.
         frame: features of the day with EXTRA, one row per user.
         assigned: the strategy's rows in user_segments of the day, same users in the same order.
-        champion: model of the day; it knows which of its segments are to be trusted.
+        champion: model of the day, which knows which of its segments are to be trusted.
     """
     if not frame["user_id"].reset_index(drop=True).equals(assigned["user_id"].reset_index(drop=True)):
         raise ValueError(f"{strategy.name}: the frame and user_segments do not hold the same users in the same order")
@@ -71,7 +74,7 @@ def profile_day(
     described = [_describe(c, order, bounds) for c in columns]
     spend = {w: _cents(frame[f"monetary_{w}"], members) for w in SPEND_WINDOWS}
     total = sum(spend["90d"])
-    rules, fidelity = told_rules(strategy, frame, assigned, champion)
+    rules, fidelity = rules_by_segment(strategy, frame, assigned, champion)
     confidence = assigned["confidence"].to_numpy(float)
     held = assigned["proposed_segment_id"].notna().to_numpy()
     rows = []
@@ -104,10 +107,10 @@ def profile_day(
     return _frame(rows)
 
 
-def told_rules(
+def rules_by_segment(
     strategy: Strategy, frame: pd.DataFrame, assigned: pd.DataFrame, champion: SegmentModel | None
 ) -> tuple[dict[str, Rule], float | None]:
-    """Surrogate rules by segment and their fidelity; none before there is a champion."""
+    """Return surrogate rules by segment and their fidelity; none without a champion."""
     if champion is None or assigned["segment_id"].nunique() < 2:
         return {}, None
     rules, fidelity = surrogate_rules(readable_columns(strategy, frame, champion), assigned["segment_id"])
@@ -115,19 +118,14 @@ def told_rules(
 
 
 def readable_columns(strategy: Strategy, frame: pd.DataFrame, champion: SegmentModel) -> pd.DataFrame:
-    """Columns that rules may speak of: the champion's own, and those that decide the rule segments."""
-    deciding = ["orders_all"] if strategy.eligibility.minimum_orders else []
-    deciding += ["active_days_all"] if strategy.eligibility.minimum_active_days else []
-    deciding += ["tenure_days"] if strategy.rules.new_within_days is not None else []
-    deciding += ["inactive_days"] if strategy.rules.dormant_after_days is not None else []
-    deciding += ["is_suspected_bot"] if strategy.rules.bots else []
-    wanted = dict.fromkeys([*champion.space.sources, *deciding, *strategy.eligibility.minimum])
+    """Return the columns that rules may speak of: the champion's own, and those that decide the rule segments."""
+    wanted = dict.fromkeys([*champion.space.sources, *deciding_columns(strategy)])
     return frame[[c for c in wanted if c in frame.columns]]
 
 
 def described_columns(strategy: Strategy, frame: pd.DataFrame, champion: SegmentModel | None) -> list[Column]:
-    """The champion's model-space columns; without one the strategy's plain columns, on their own scale."""
-    found = []
+    """Return the champion's model-space columns; without a champion the strategy's columns, on their own scale."""
+    columns = []
     if champion is not None:
         X = by_columns(champion.space.transform(frame))
         for j, axis in enumerate(champion.space.axes):
@@ -135,25 +133,25 @@ def described_columns(strategy: Strategy, frame: pd.DataFrame, champion: Segment
                 continue
             column = frame[axis.column]
             values = numbers_of(column, np.nan) if axis.level is None else (text_of(column) == axis.level).astype(float)
-            found.append(Column(axis.name, values, X[j]))
-        return found
+            columns.append(Column(axis.name, values, X[j]))
+        return columns
     plain = [f.column for f in strategy.features if f.column and not f.one_hot]
     shares = [c for c in frame.columns if c.startswith(CATEGORY_PREFIX)]
     for name in [*plain, *shares]:
         if name in frame.columns:
             values = numbers_of(frame[name], np.nan)
-            found.append(Column(name, values, np.where(np.isfinite(values), values, 0.0)))
-    return found
+            columns.append(Column(name, values, np.where(np.isfinite(values), values, 0.0)))
+    return columns
 
 
 def story(features: list[dict]) -> str:
-    """The strongest differences from all users, in words and numbers."""
+    """Say the strongest differences from all users, in words and numbers."""
     z = {f["feature"]: f["z"] for f in features if f["z"] is not None}
     by_name = {f["feature"]: f for f in features}
-    said = []
+    statements = []
     for phrase in naming.phrases(z)[:STORY]:
-        said.append(_statement(phrase, by_name[phrase.column]))
-    return "; ".join(said) + "." if said else "Close to the average of all users in everything."
+        statements.append(_statement(phrase, by_name[phrase.column]))
+    return "; ".join(statements) + "." if statements else "Close to the average of all users in everything."
 
 
 def _statement(phrase: naming.Phrase, feature: dict) -> str:
@@ -168,7 +166,7 @@ def _statement(phrase: naming.Phrase, feature: dict) -> str:
 
 
 def _describe(column: Column, order: np.ndarray, bounds: np.ndarray) -> list[dict]:
-    """One entry per segment; the users of segment j are `order[bounds[j]:bounds[j + 1]]`."""
+    """Return one entry per segment; the users of segment j are `order[bounds[j]:bounds[j + 1]]`."""
     everyone = _known(column.numbers)
     population_mean = _mean(everyone)
     population_median = float(np.median(everyone)) if len(everyone) else None
@@ -176,12 +174,12 @@ def _describe(column: Column, order: np.ndarray, bounds: np.ndarray) -> list[dic
     center = x.sum() / len(x) if len(x) else 0.0
     spread = float(np.sqrt(((x - center) ** 2).sum() / len(x))) if len(x) else 0.0
     numbers, coordinates = column.numbers[order], x[order]
-    found = []
+    entries = []
     for low, high in itertools.pairwise(bounds):
         mine = _known(numbers[low:high])
         mean = _mean(mine)
         z = (coordinates[low:high].sum() / (high - low) - center) / spread if high > low and spread > 1e-12 else None
-        found.append(
+        entries.append(
             {
                 "feature": column.name,
                 "mean": mean,
@@ -192,7 +190,7 @@ def _describe(column: Column, order: np.ndarray, bounds: np.ndarray) -> list[dic
                 "lift": mean / population_mean if mean is not None and population_mean else None,
             }
         )
-    return found
+    return entries
 
 
 def _known(values: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""segments/decisions."""
+"""Decisions: what is due on a day, what it is made from, the champion of each day, and rollbacks."""

@@ -1,14 +1,16 @@
-"""Decisions: which model was fitted when, why, and whether it was promoted. Nothing else says who is champion.
+"""Store decisions: which model was fitted when, why, and whether it was promoted. Nothing else says who is champion.
 
 A decision and the model it fitted are one row of `segment_model`, one file per day and strategy, so they are
-atomic. Everything read here is checked: a row's `decision_id` is the hash of what it holds.
+atomic. Every row that is read is checked: its `decision_id` is the hash of what it holds.
+
+Not here: making a decision (`decide`, `challenge`, `rollback`), and whether one still stands (`inputs`).
 """
 
 import datetime as dt
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -75,23 +77,25 @@ class Decision:
 
     @property
     def by_hand(self) -> bool:
-        """Whether someone asked for it, so that it is kept when the past changes."""
+        """Whether a person asked for it, so that it stays when the past changes."""
         return self.cause in BY_HAND
 
     @cached_property
     def decision_id(self) -> str:
-        """Hash of everything but the sequence."""
+        """Hash of all fields but the sequence."""
         return _hash(self._texts(), self.day)
 
     @cached_property
     def _parsed(self) -> SegmentModel:
+        """The model, read once."""
         return SegmentModel.from_document(self.model, f"{TABLE} of {self.day}, strategy {self.strategy}")
 
     def segment_model(self) -> SegmentModel:
-        """The fitted model, ready to assign. Checked by hash."""
+        """Return the fitted model, ready to assign. Checked by hash."""
         return self._parsed
 
     def _texts(self) -> dict[str, Any]:
+        """Return the columns of the row that the hash is taken of."""
         stored = self.reference
         reference = stored.text() if isinstance(stored, StoredReference) else _json(stored)
         return {
@@ -109,6 +113,7 @@ class Decision:
         }
 
     def _row(self) -> dict[str, Any]:
+        """Return the row of `segment_model`."""
         return {**self._texts(), "sequence": self.sequence, "decision_id": self.decision_id}
 
 
@@ -120,10 +125,11 @@ class StoredReference(Mapping[str, Any]):
         self._content: dict[str, Any] | None = None
 
     def text(self) -> str:
-        """The JSON as stored."""
+        """Return the JSON as stored."""
         return self._text
 
     def _load(self) -> dict[str, Any]:
+        """Parse the JSON, once."""
         if self._content is None:
             self._content = json.loads(self._text)
         return self._content or {}
@@ -144,7 +150,7 @@ _PARSED = 20
 
 
 def decisions(lake: Lake, strategy: str) -> list[Decision]:
-    """Every decision of a strategy, oldest first.
+    """Read every decision of a strategy, oldest first.
 
     Raises:
         DamagedFileError: naming the file that does not hold what it says.
@@ -153,19 +159,20 @@ def decisions(lake: Lake, strategy: str) -> list[Decision]:
 
 
 def decisions_of_day(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
-    """The decisions of one day, by sequence."""
+    """Read the decisions of one day, by sequence."""
     path = lake.path(TABLE, day, strategy)
     stamp = stamp_of(path)
     if stamp is None:
         return []
-    known = _PARTS.get(str(path), stamp)
-    if known is None:
-        known = _read(lake, path, day, strategy)
-        _PARTS.put(str(path), stamp, known, _PARSED * int(str(stamp[1])))
-    return list(known)
+    of_day = _PARTS.get(str(path), stamp)
+    if of_day is None:
+        of_day = _read(lake, path, day, strategy)
+        _PARTS.put(str(path), stamp, of_day, _PARSED * int(str(stamp[1])))
+    return list(of_day)
 
 
 def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]:
+    """Read one part file and check every row of it."""
     lake.check(TABLE, day, strategy)
     footer = lake.provenance(TABLE, day, strategy)
     try:
@@ -177,13 +184,13 @@ def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]
         raise DamagedFileError(f"{path}: cannot be read ({error}); {_remedy(day)}") from None
     if footer is None or footer.rows != len(rows):
         raise DamagedFileError(f"{path}: holds {len(rows)} decisions, its footer says otherwise; {_remedy(day)}")
-    found = []
+    of_day = []
     for row in sorted(rows, key=lambda r: r["sequence"]):
-        said = _hash_of(row, day)
-        if said != row["decision_id"] or row["strategy"] != strategy:
+        actual = _hash_of(row, day)
+        if actual != row["decision_id"] or row["strategy"] != strategy:
             raise DamagedFileError(
                 f"{path}: decision {row['decision_id']} (sequence {row['sequence']}): its content has the hash "
-                f"{said}; the file was changed after it was written; {_remedy(day)}"
+                f"{actual}; the file was changed after it was written; {_remedy(day)}"
             )
         model = json.loads(row["model"])
         decision = Decision(
@@ -204,12 +211,12 @@ def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]
         if row["model_id"] != model.get("model_id"):
             raise DamagedFileError(f"{path}: model_id = {row['model_id']}: not the model of this row; {_remedy(day)}")
         SegmentModel.from_document(model, str(path))
-        found.append(decision)
-    return found
+        of_day.append(decision)
+    return of_day
 
 
 def holds_all(lake: Lake, strategy: str, day: dt.date) -> bool:
-    """Whether every decision of a damaged part is what its hash says.
+    """Tell whether every decision of a damaged part is what its hash says.
 
     The damage is then beside the rows: in Parquet's first letters, in padding, in our footer.
     """
@@ -217,7 +224,7 @@ def holds_all(lake: Lake, strategy: str, day: dt.date) -> bool:
 
 
 def rescue(lake: Lake, strategy: str, day: dt.date) -> bool:
-    """Write a damaged part anew when every decision in it is what its hash says: whether it was."""
+    """Write a damaged part anew when every decision in it is what its hash says, and tell whether that was so."""
     rows = _good_rows(lake, strategy, day)
     if not rows:
         return False
@@ -229,7 +236,7 @@ def rescue(lake: Lake, strategy: str, day: dt.date) -> bool:
 
 
 def _good_rows(lake: Lake, strategy: str, day: dt.date) -> list[dict[str, Any]]:
-    """The rows of a part when all of them, and no fewer than there were, are what their hashes say."""
+    """Return the rows of a part when all of them, and as many as the footer says, are what their hashes say."""
     rows = _columns(lake.path(TABLE, day, strategy), list(SCHEMA)) or []
     footer = _readable_footer(lake, strategy, day)
     if footer is not None and footer.rows != len(rows):
@@ -239,6 +246,7 @@ def _good_rows(lake: Lake, strategy: str, day: dt.date) -> list[dict[str, Any]]:
 
 
 def _readable_footer(lake: Lake, strategy: str, day: dt.date) -> Provenance | None:
+    """Return the footer of a part, None where it cannot be read."""
     try:
         return lake.provenance(TABLE, day, strategy)
     except DamagedFileError:
@@ -246,7 +254,7 @@ def _readable_footer(lake: Lake, strategy: str, day: dt.date) -> Provenance | No
 
 
 def lost_by_hand(lake: Lake, strategy: str, day: dt.date) -> str:
-    """What a damaged part holds, or may hold, that someone decided by hand, in words; '' when it holds no such thing.
+    """Say what a damaged part holds, or may hold, that a person decided; '' when it holds no such decision.
 
     Such a decision is nowhere else: made anew, the day would come out without it.
     """
@@ -265,16 +273,16 @@ def lost_by_hand(lake: Lake, strategy: str, day: dt.date) -> str:
         return unknown if _mark(lake, strategy, day).exists() else ""
     if all(row["cause"] in CAUSES and row["cause"] not in BY_HAND for row in causes):
         return ""
-    told = [
+    by_hand = [
         f"{row['cause']} to model {row['model_id']} ({row['reason']})"
         for row in _columns(path, ["cause", "model_id", "reason"]) or []
         if row["cause"] in BY_HAND
     ]
-    return f"it holds decisions taken by hand: {'; '.join(told) or 'which ones cannot be read'}"
+    return f"it holds decisions taken by hand: {'; '.join(by_hand) or 'which ones cannot be read'}"
 
 
 def _columns(path: Path, names: list[str]) -> list[dict[str, Any]] | None:
-    """Columns of a part as they are, unchecked; None where they cannot be read."""
+    """Read columns of a part as they are, unchecked; None where they cannot be read."""
     try:
         with path.open("rb") as handle:
             return pq.ParquetFile(handle).read(columns=names).to_pylist()
@@ -283,29 +291,32 @@ def _columns(path: Path, names: list[str]) -> list[dict[str, Any]] | None:
 
 
 def _hash_of(row: Mapping[str, Any], day: dt.date) -> str:
+    """Return what the `decision_id` of a stored row should be."""
     return _hash({k: v for k, v in row.items() if k not in ("sequence", "decision_id")}, day)
 
 
 def _remedy(day: dt.date) -> str:
+    """Say what to do about a damaged file."""
     return f"remove the file and re-materialize {TABLE} for {day}, or restore it from a copy"
 
 
 def champion_as_of(lake: Lake, strategy: str, day: dt.date) -> Decision | None:
-    """The latest promoted decision on or before `day`; None before the first fit."""
+    """Return the latest promoted decision on or before `day`; None before the first fit."""
     return _latest(lake, strategy, lambda d: d <= day, promoted=True)
 
 
 def champion_before(lake: Lake, strategy: str, day: dt.date) -> Decision | None:
-    """The latest promoted decision strictly before `day`."""
+    """Return the latest promoted decision strictly before `day`."""
     return _latest(lake, strategy, lambda d: d < day, promoted=True)
 
 
 def baseline_before(lake: Lake, strategy: str, day: dt.date) -> Decision | None:
-    """The latest decision strictly before `day`, promoted or not: what drift of `day` is measured against."""
+    """Return the latest decision strictly before `day`, promoted or not: what drift of `day` is measured against."""
     return _latest(lake, strategy, lambda d: d < day, promoted=False)
 
 
-def _latest(lake: Lake, strategy: str, within, promoted: bool) -> Decision | None:
+def _latest(lake: Lake, strategy: str, within: Callable[[dt.date], bool], promoted: bool) -> Decision | None:
+    """Return the last decision on a day for which `within` holds; `promoted`: the last promoted one."""
     for day in reversed(lake.days(TABLE)):
         if within(day):
             for decision in reversed(decisions_of_day(lake, strategy, day)):
@@ -315,13 +326,13 @@ def _latest(lake: Lake, strategy: str, within, promoted: bool) -> Decision | Non
 
 
 def champion_digest(lake: Lake, strategies: Iterable[str], day: dt.date) -> str:
-    """The `champion` input of a footer: which model each strategy has as of `day`. `strategies`: their names."""
-    found = [(s, champion_as_of(lake, s, day)) for s in sorted(strategies)]
-    return digest([(s, d.model_id if d else NONE) for s, d in found])
+    """Return the `champion` input of a footer: which model each strategy has as of `day`. strategies: their names."""
+    champions = [(s, champion_as_of(lake, s, day)) for s in sorted(strategies)]
+    return digest([(s, d.model_id if d else NONE) for s, d in champions])
 
 
 def baseline_digest(lake: Lake, strategies: Iterable[str], day: dt.date) -> str:
-    """The `baseline` input of a footer: last decision and champion of each strategy strictly before `day`."""
+    """Return the `baseline` input of a footer: last decision and champion of each strategy strictly before `day`."""
     rows = []
     for name in sorted(strategies):
         last, champion = baseline_before(lake, name, day), champion_before(lake, name, day)
@@ -330,13 +341,13 @@ def baseline_digest(lake: Lake, strategies: Iterable[str], day: dt.date) -> str:
 
 
 def history_digest(lake: Lake, strategy: str, day: dt.date) -> str:
-    """The `to_yesterday` input of a decision: every decision strictly before `day`."""
+    """Return the `to_yesterday` input of a decision: every decision strictly before `day`."""
     before = [d.decision_id for d in decisions(lake, strategy) if d.day < day]
     return digest(before) if before else NONE
 
 
 def used_ids(lake: Lake, strategy: str, day: dt.date) -> set[str]:
-    """Every segment id that is taken on `day`: given before it, promoted or not, or by hand at any time.
+    """Return every segment id that is taken on `day`: given before that day, promoted or not, or by hand at any time.
 
     Decisions made by hand stay when the past is made anew, so their ids stay taken too.
     """
@@ -345,7 +356,7 @@ def used_ids(lake: Lake, strategy: str, day: dt.date) -> set[str]:
 
 
 def write_decision(lake: Lake, decision: Decision, extra: Mapping[str, Any] | None = None) -> bool:
-    """Write a decision; False when the lake holds just this one already, and nothing was done.
+    """Write a decision; return False when the lake holds just this one already, and nothing was done.
 
     A derived decision replaces the derived one of its day; one made by hand is added after those of its day.
     Derived decisions of later days rested on a past that is now another: they go first, newest first, so that a
@@ -356,64 +367,65 @@ def write_decision(lake: Lake, decision: Decision, extra: Mapping[str, Any] | No
         decision: its `sequence` is set here.
         extra: facts about the making (seconds) for the footer.
     """
-    there = decisions_of_day(lake, decision.strategy, decision.day)
-    if any(d.decision_id == decision.decision_id for d in there):
+    of_day = decisions_of_day(lake, decision.strategy, decision.day)
+    if any(d.decision_id == decision.decision_id for d in of_day):
         return False
     drop_after(lake, decision.strategy, decision.day)
-    kept = [d for d in there if d.by_hand]
-    derived = [d for d in there if not d.by_hand] if decision.by_hand else []
-    rows = [*derived, *kept, decision] if decision.by_hand else [decision, *kept]
+    by_hand = [d for d in of_day if d.by_hand]
+    derived = [d for d in of_day if not d.by_hand]
+    rows = [*derived, *by_hand, decision] if decision.by_hand else [decision, *by_hand]
     _publish(lake, decision.strategy, decision.day, rows, extra)
     return True
 
 
 def withdraw(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
-    """Remove the derived decision of a day, and with it the derived ones after it. Returns what went."""
-    there = decisions_of_day(lake, strategy, day)
-    derived = [d for d in there if not d.by_hand]
+    """Remove the derived decision of a day, and with it the derived ones after it. Return what was removed."""
+    of_day = decisions_of_day(lake, strategy, day)
+    derived = [d for d in of_day if not d.by_hand]
     if not derived:
         return []
-    gone = drop_after(lake, strategy, day)
-    _publish(lake, strategy, day, [d for d in there if d.by_hand], None)
-    return [*derived, *gone]
+    dropped = drop_after(lake, strategy, day)
+    _publish(lake, strategy, day, [d for d in of_day if d.by_hand], None)
+    return [*derived, *dropped]
 
 
 def drop_after(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
     """Drop every derived decision of a strategy on days after `day`; those made by hand stay. Newest first."""
-    gone: list[Decision] = []
+    dropped: list[Decision] = []
     for later in reversed([d for d in lake.days(TABLE) if d > day]):
-        there = decisions_of_day(lake, strategy, later)
-        derived = [d for d in there if not d.by_hand]
+        of_day = decisions_of_day(lake, strategy, later)
+        derived = [d for d in of_day if not d.by_hand]
         if derived:
-            _publish(lake, strategy, later, [d for d in there if d.by_hand], None)
-            gone += derived
-    return gone[::-1]
+            _publish(lake, strategy, later, [d for d in of_day if d.by_hand], None)
+            dropped += derived
+    return dropped[::-1]
 
 
 def refresh_footer(lake: Lake, strategy: str, day: dt.date) -> bool:
     """Write a day's rows again, unchanged, when its footer names other inputs than there are now.
 
-    For a day whose decisions were looked at and stand: it is not stale any more.
+    For a day whose decisions were looked at and stand: after that it is not stale any more.
     """
-    found = lake.provenance(TABLE, day, strategy)
-    if found is None:
+    footer = lake.provenance(TABLE, day, strategy)
+    if footer is None:
         return False
     now = {**lake.inputs_of(TABLE, day), f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)}
-    if dict(found.inputs) == now:
+    if dict(footer.inputs) == now:
         return False
-    _publish(lake, strategy, day, decisions_of_day(lake, strategy, day), found.extra)
+    _publish(lake, strategy, day, decisions_of_day(lake, strategy, day), footer.extra)
     return True
 
 
 def _mark(lake: Lake, strategy: str, day: dt.date) -> Path:
-    """An empty file beside a part that holds, or held, a decision taken by hand.
+    """Return the path of the mark beside a part: an empty file where the part holds, or held, a decision by hand.
 
-    Of a part that cannot be read any more it tells whether anything in it was made by a person.
+    When the part cannot be read any more, the mark still tells that a person decided something in it.
     """
     return lake.path(TABLE, day, strategy).with_suffix(".by_hand")
 
 
 def _publish(lake: Lake, strategy: str, day: dt.date, rows: list[Decision], extra: Mapping[str, Any] | None) -> None:
+    """Write the decisions of a day, in their order; without any, remove the part."""
     if not rows:
         lake.drop(TABLE, day, strategy)
         return
@@ -438,8 +450,10 @@ def _publish(lake: Lake, strategy: str, day: dt.date, rows: list[Decision], extr
 
 
 def _json(value: Any) -> str:
+    """Write a value as the JSON that a row holds."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, default=str)
 
 
 def _hash(texts: Mapping[str, Any], day: dt.date) -> str:
+    """Return the hash of a row's columns and its day, 16 hex digits."""
     return hashlib.sha256(_json({**texts, "day": day.isoformat()}).encode()).hexdigest()[:16]

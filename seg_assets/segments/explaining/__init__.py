@@ -1,1 +1,1 @@
-"""segments/explaining."""
+"""Explain one user: why this segment, what brought them, what would move them, in words."""

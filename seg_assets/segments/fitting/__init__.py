@@ -1,1 +1,1 @@
-"""segments/fitting."""
+"""Fitting: from a frame of profiles to a model that is named, measured and judged."""

@@ -1,4 +1,4 @@
-"""Permanent ids across re-clusterings: which new cluster is which old segment, and what became of the others.
+"""Give permanent ids across re-clusterings: which new cluster is which old segment, and what became of the others.
 
 The evidence is the users both clusterings label. n(i, j) users of old segment i are in new cluster j; their share of
 i is `share_of_old`, their share of j is `share_of_new`.
@@ -12,6 +12,8 @@ i is `share_of_old`, their share of j is `share_of_new`.
 
 Every old segment appears as survivor, as part of a merge, or as a death; every new one as survivor, as part of a
 split, or as a birth. A new id is one above the greatest ever used, so none is used twice.
+
+Not here: an id that comes back by a rollback (`decisions.rollback`).
 """
 
 import re
@@ -41,7 +43,7 @@ class Match:
 
 
 def new_ids(strategy: str, used: Iterable[str], count: int) -> list[str]:
-    """The next `count` ids of a strategy: `value-001` and on, above every id ever used."""
+    """Return the next `count` ids of a strategy: `value-001` and on, above every id ever used."""
     pattern = re.compile(rf"^{re.escape(strategy)}-(\d+)$")
     numbers = [int(m.group(1)) for m in map(pattern.match, used) if m]
     first = max(numbers, default=0) + 1
@@ -95,14 +97,38 @@ def match(
 
 
 def overlap_counts(old_labels: np.ndarray, new_labels: np.ndarray, n_old: int, n_new: int) -> np.ndarray:
-    """(n_old, n_new) shared users; a label of -1 is not counted."""
+    """Return (n_old, n_new) shared users; a label of -1 is not counted."""
     old, new = np.asarray(old_labels), np.asarray(new_labels)
     both = (old >= 0) & (new >= 0)
     flat = np.bincount(old[both] * n_new + new[both], minlength=n_old * n_new)
     return flat.reshape(n_old, n_new) if n_old else np.zeros((0, n_new), dtype=int)
 
 
+def lineage_row(
+    event: str,
+    old_ids: Sequence[str],
+    new_ids: Sequence[str],
+    counts: np.ndarray,
+    olds: list[int],
+    news: list[int],
+) -> dict[str, Any]:
+    """Return one lineage event: the segments in it by position, and the users that both sides share.
+
+    counts: (n_old, n_new) shared users, as of `overlap_counts`.
+    """
+    shared = int(counts[np.ix_(olds, news)].sum()) if olds and news else 0
+    return {
+        "event": event,
+        "old_ids": [old_ids[i] for i in olds],
+        "new_ids": [new_ids[j] for j in news],
+        "shared_users": shared,
+        "share_of_old": round(shared / max(int(counts[olds].sum()), 1), 6) if olds else 0.0,
+        "share_of_new": round(shared / max(int(counts[:, news].sum()), 1), 6) if news else 0.0,
+    }
+
+
 def _successors(counts: np.ndarray, of_old: np.ndarray, of_new: np.ndarray) -> dict[int, int]:
+    """Return the new cluster that carries each old segment's id on, by position."""
     if not counts.size:
         return {}
     from scipy.optimize import linear_sum_assignment
@@ -120,34 +146,26 @@ def _lineage(
     of_new: np.ndarray,
     successor: Mapping[int, int],
 ) -> Iterable[dict[str, Any]]:
+    """Yield what became of each old segment and where each new one is from (see above)."""
     n_old, n_new = counts.shape
-    old_size, new_size = counts.sum(axis=1), counts.sum(axis=0)
 
     def row(event: str, olds: list[int], news: list[int]) -> dict[str, Any]:
-        shared = int(counts[np.ix_(olds, news)].sum()) if olds and news else 0
-        return {
-            "event": event,
-            "old_ids": [old_ids[i] for i in olds],
-            "new_ids": [ids[j] for j in news],
-            "shared_users": shared,
-            "share_of_old": round(shared / max(int(old_size[olds].sum()), 1), 6) if olds else 0.0,
-            "share_of_new": round(shared / max(int(new_size[news].sum()), 1), 6) if news else 0.0,
-        }
+        return lineage_row(event, old_ids, ids, counts, olds, news)
 
     parts = {i: [j for j in range(n_new) if counts[i, j] and of_old[i, j] >= QUARTER] for i in range(n_old)}
     sources = {j: [i for i in range(n_old) if counts[i, j] and of_new[i, j] >= QUARTER] for j in range(n_new)}
     heirs = set(successor.values())
     # A part descends from an old segment when it is made of it to at least a half.
     splits = {
-        i: found
+        i: heirs_of
         for i in range(n_old)
-        if len(found := [j for j in parts[i] if of_new[i, j] >= HALF or successor.get(i) == j]) >= 2
+        if len(heirs_of := [j for j in parts[i] if of_new[i, j] >= HALF or successor.get(i) == j]) >= 2
     }
     # A source goes up in a new segment when at least a half of it does.
     merges = {
-        j: found
+        j: merged
         for j in range(n_new)
-        if len(found := [i for i in sources[j] if of_old[i, j] >= HALF or successor.get(i) == j]) >= 2
+        if len(merged := [i for i in sources[j] if of_old[i, j] >= HALF or successor.get(i) == j]) >= 2
     }
     for i, j in sorted(successor.items()):
         yield row("survive", [i], [j])
@@ -155,8 +173,8 @@ def _lineage(
         yield row("split", [i], splits[i])
     for j in sorted(merges):
         yield row("merge", merges[j], [j])
-    born_of_split = {j for found in splits.values() for j in found}
-    merged_away = {i for found in merges.values() for i in found}
+    born_of_split = {j for news in splits.values() for j in news}
+    merged_away = {i for olds in merges.values() for i in olds}
     for j in range(n_new):
         if j not in heirs and j not in born_of_split:
             yield row("birth", sources[j], [j])

@@ -1,22 +1,23 @@
-"""What a day looked like to a model: the frame of reference that later days are compared with.
+"""Describe what a day looked like to a model: the frame of reference that later days are compared with.
 
 A decision carries the reference of its day, so that drift is measured against data in the lake and not against
 users who have changed since. It is small whatever the number of users: exact quantiles per numeric column, exact
-shares per category, segment shares, and how much a refit would have gained on that very day. Nothing here decides.
+shares per category, segment shares, and how much a refit would have gained on that very day.
+
+Not here: whether a day has drifted (`drift.verdict`).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from seg_assets.core.numerics import one_thread
-from seg_assets.segments.algorithms.prototypes import CHUNK
-from seg_assets.segments.features import clustered_mask
-from seg_assets.segments.strategy import CATEGORY_PREFIX, Strategy
-
-if TYPE_CHECKING:
-    from seg_assets.segments.model import SegmentModel
+from seg_assets.core.columns import CATEGORY_PREFIX
+from seg_assets.core.numerics import draw_rows, one_thread
+from seg_assets.segments.algorithms.prototypes import CHUNK, lloyd_steps
+from seg_assets.segments.model import SegmentModel
+from seg_assets.segments.rules import OUTLIER, population
+from seg_assets.segments.strategy import Strategy
 
 MISSING = "(missing)"
 # A category beyond the most frequent ones is one of many small ones; a shop has thousands of them.
@@ -30,7 +31,7 @@ SHADOW_USERS_PER_SEGMENT = 10
 
 
 def make_reference(
-    strategy: Strategy, frame: pd.DataFrame, model: "SegmentModel | None", labels: np.ndarray | None = None
+    strategy: Strategy, frame: pd.DataFrame, model: SegmentModel | None, labels: np.ndarray | None = None
 ) -> dict[str, Any]:
     """Describe `frame` as `model` sees it, as JSON data.
 
@@ -38,7 +39,7 @@ def make_reference(
         strategy: names the columns to watch and the number of quantile positions.
         frame: as `load_features` gives it; only users that take part in clustering count.
         model: the model in force after the decision; None: columns are compared on a signed log scale.
-        labels: (n,) what `model.labels` says of those users, where it is known already.
+        labels: (n,) what `model.labels` says of those users, where that is known already.
 
     Returns:
         `users`, `model_id`, `numeric` (column to `quantiles` in model space and `missing` share), `categories` (column
@@ -51,15 +52,8 @@ def make_reference(
     return reference
 
 
-def population(strategy: Strategy, frame: pd.DataFrame) -> pd.DataFrame:
-    """The users that take part in clustering, index 0..n-1. Dormant users pile up day by day; that is not drift."""
-    keep = clustered_mask(strategy, frame) if len(frame) else np.ones(0, dtype=bool)
-    # Asked again of the population itself: the same frame, not a copy of 24 columns.
-    return frame if keep.all() else frame[keep].reset_index(drop=True)
-
-
 def watched_columns(strategy: Strategy, frame: pd.DataFrame) -> list[str]:
-    """The strategy's `drift.columns`, or its features when it names none. A column the frame lacks stays listed."""
+    """Return the strategy's `drift.columns`, or its features when it names none. A column the frame lacks is listed."""
     if strategy.drift.columns:
         return list(strategy.drift.columns)
     shares = [c for c in frame.columns if c.startswith(CATEGORY_PREFIX)]
@@ -68,9 +62,9 @@ def watched_columns(strategy: Strategy, frame: pd.DataFrame) -> list[str]:
 
 
 def describe(
-    strategy: Strategy, frame: pd.DataFrame, model: "SegmentModel | None", labels: np.ndarray | None = None
+    strategy: Strategy, frame: pd.DataFrame, model: SegmentModel | None, labels: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """The part of a reference that is made again for each later day: columns and segment shares.
+    """Make the part of a reference that is made again for each later day: columns and segment shares.
 
     `frame` holds the population only, `labels` what the model says of it where that is known.
     """
@@ -101,7 +95,7 @@ def describe(
 
 
 def as_numbers(column: pd.Series) -> np.ndarray | None:
-    """The column as float64 with NaN for null and infinite; None when it holds categories.
+    """Return a column as float64 with NaN for null and infinite; None when it holds categories.
 
     Unsigned, nullable and boolean columns are numbers too: Evidently skips them without a word when left as they are.
     """
@@ -118,7 +112,7 @@ def as_numbers(column: pd.Series) -> np.ndarray | None:
 
 
 def _holds_decimals(column: pd.Series) -> bool:
-    """An object column of Decimals, or of nothing at all, is numeric."""
+    """Tell whether an object column holds Decimals, or nothing at all: both count as numbers."""
     if column.dtype != object:
         return False
     known = column.dropna()
@@ -128,37 +122,35 @@ def _holds_decimals(column: pd.Series) -> bool:
 
 
 def signed_log(values: np.ndarray) -> np.ndarray:
-    """`log(1 + |x|)` with the sign of x: tames the tails of columns that are watched but not clustered on."""
+    """Return `log(1 + |x|)` with the sign of x: tames the tails of columns that are watched but not clustered on."""
     return np.sign(values) * np.log1p(np.abs(values))
 
 
 def quantiles(values: np.ndarray, positions: int) -> list[float]:
-    """Exact quantiles at the midpoints of `positions` equal shares; fewer values are kept as they are, sorted."""
+    """Return exact quantiles at the midpoints of `positions` equal shares; fewer values as they are, sorted."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     if len(ordered) > positions:
         at = np.floor((np.arange(positions) + 0.5) / positions * len(ordered)).astype(np.int64)
         ordered = ordered[at]
-    # Equal values, told apart by their bits, are rounded once: counts have a few among 2,000 positions.
+    # Values that are equal bit by bit are rounded once: counts have a few different ones among 2,000 positions.
     distinct, at = np.unique(ordered.view(np.int64), return_inverse=True)
     return np.array([_rounded(value) for value in distinct.view(np.float64)])[at].tolist()
 
 
 def segment_shares(
-    frame: pd.DataFrame, model: "SegmentModel | None", labels: np.ndarray | None = None
+    frame: pd.DataFrame, model: SegmentModel | None, labels: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Share of users per segment id that the model gives, without hysteresis."""
+    """Return the share of users per segment id that the model gives, without hysteresis."""
     if model is None or frame.empty:
         return {}
-    from seg_assets.segments.model import OUTLIER
-
     labels = model.labels(frame) if labels is None else labels
     counts = np.bincount(labels + 1, minlength=model.n_clusters + 1)
-    found = sorted(zip([OUTLIER, *model.segment_ids], counts.tolist(), strict=True))
-    return {name: _share(count, len(frame)) for name, count in found if count}
+    by_name = sorted(zip([OUTLIER, *model.segment_ids], counts.tolist(), strict=True))
+    return {name: _share(count, len(frame)) for name, count in by_name if count}
 
 
-def shadow_gain(frame: pd.DataFrame, model: "SegmentModel | None", seed: int) -> float | None:
-    """Share of the squared distance that regrouping the users would save out of sample.
+def shadow_gain(frame: pd.DataFrame, model: SegmentModel | None, seed: int) -> float | None:
+    """Measure what share of the squared distance regrouping the users would save out of sample.
 
     At most 20,000 users are split in halves. The mean of each of the model's labels is taken on one half, Lloyd steps
     from there give the regrouping; the other half is measured by its distance to the mean of its label and to the
@@ -175,33 +167,36 @@ def shadow_gain(frame: pd.DataFrame, model: "SegmentModel | None", seed: int) ->
         return None
     with one_thread():
         X, labels = _sampled(frame, model, seed)
-        found, codes = np.unique(labels, return_inverse=True)
+        names, codes = np.unique(labels, return_inverse=True)
         order = np.random.default_rng(seed).permutation(len(X))
         halves = order[: len(order) // 2], order[len(order) // 2 :]
         before = after = 0.0
-        for here, there in (halves, halves[::-1]):
-            everyone = X[here].mean(axis=0)
-            inside = [here[codes[here] == n] for n in range(len(found))]
-            means = np.array([X[rows].mean(axis=0) if len(rows) else everyone for rows in inside])
-            before += float(((X[there] - means[codes[there]]) ** 2).sum())
-            after += float(_squared_distances(X[there], _lloyd(X[here], means)).min(axis=1).sum())
+        for train, held_out in (halves, halves[::-1]):
+            everyone = X[train].mean(axis=0)
+            members = [train[codes[train] == n] for n in range(len(names))]
+            means = np.array([X[rows].mean(axis=0) if len(rows) else everyone for rows in members])
+            moved = lloyd_steps(X[train], means, SHADOW_STEPS, _nearest, _means)
+            before += float(((X[held_out] - means[codes[held_out]]) ** 2).sum())
+            after += float(_squared_distances(X[held_out], moved).min(axis=1).sum())
     return round(1 - after / before, 6) if before > 0 else 0.0
 
 
-def _lloyd(X: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    for _ in range(SHADOW_STEPS):
-        nearest = _squared_distances(X, centers).argmin(axis=1)
-        moved = np.array(
-            [X[nearest == n].mean(axis=0) if (nearest == n).any() else centers[n] for n in range(len(centers))]
-        )
-        if np.array_equal(moved, centers):
-            break
-        centers = moved
-    return centers
+def _nearest(X: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Return (n,) the nearest centre of each row."""
+    return _squared_distances(X, centers).argmin(axis=1)
+
+
+def _means(X: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Return (k, d) the mean of the rows of each label; a centre without rows stays."""
+    return np.array([X[labels == n].mean(axis=0) if (labels == n).any() else c for n, c in enumerate(centers)])
 
 
 def _squared_distances(X: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    found = np.empty((len(X), len(centers)))
+    """Return (n, k) squared distances, each summed along its row.
+
+    `Prototypes.scores` sums in another order, which differs in the last bits, and the gains of decisions are stored.
+    """
+    distances = np.empty((len(X), len(centers)))
     gaps = np.empty((min(len(X), CHUNK), X.shape[1]))
     for start in range(0, len(X), CHUNK):
         rows = X[start : start + CHUNK]
@@ -209,26 +204,26 @@ def _squared_distances(X: np.ndarray, centers: np.ndarray) -> np.ndarray:
         for j, center in enumerate(centers):
             np.subtract(rows, center, out=gap)
             np.square(gap, out=gap)
-            gap.sum(axis=1, out=found[start : start + CHUNK, j])
-    return found
+            gap.sum(axis=1, out=distances[start : start + CHUNK, j])
+    return distances
 
 
-def _sampled(frame: pd.DataFrame, model: "SegmentModel", seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows in model space, labels) of at most SHADOW_USERS users."""
+def _sampled(frame: pd.DataFrame, model: SegmentModel, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return at most SHADOW_USERS users: rows in model space, and labels."""
     if len(frame) > SHADOW_USERS:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(frame), SHADOW_USERS, replace=False))
-        frame = frame.iloc[chosen].reset_index(drop=True)
+        frame = frame.iloc[draw_rows(len(frame), SHADOW_USERS, seed)].reset_index(drop=True)
     return np.asarray(model.space.transform(frame)), model.labels(frame)
 
 
-def _model_space(frame: pd.DataFrame, model: "SegmentModel | None") -> dict[str, np.ndarray]:
-    """Tamed and scaled columns, without weight and projection: a column is compared by itself."""
+def _model_space(frame: pd.DataFrame, model: SegmentModel | None) -> dict[str, np.ndarray]:
+    """Return tamed and scaled columns, without weight and projection: a column is compared by itself."""
     if model is None or frame.empty:
         return {}
     return {axis.name: (axis.raw(frame) - axis.center) / axis.scale for axis in model.space.axes if axis.level is None}
 
 
 def _category_shares(column: pd.Series) -> dict[str, Any]:
+    """Return the exact share of each of the most frequent categories, of the others together, and of nulls."""
     known = column.dropna().astype(str)
     counts = known.value_counts()
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -240,9 +235,10 @@ def _category_shares(column: pd.Series) -> dict[str, Any]:
 
 
 def _share(part: int, whole: int) -> float:
+    """Return a share to nine digits, 0 of nothing."""
     return round(part / whole, 9) if whole else 0.0
 
 
 def _rounded(value: float) -> float:
-    # Seven digits are what float32 holds: enough for a distance, half the bytes in the lake.
+    """Round to seven digits, which float32 holds: enough for a distance, half the bytes in the lake."""
     return float(f"{value:.7g}")

@@ -10,9 +10,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from seg_assets.core.errors import ConfigError
 from seg_assets.segments import algorithms
-from seg_assets.segments.daily.assign import beats
+from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.fitting.fit import fit_challenger
-from seg_assets.segments.fitting.outcome import Observed
 from seg_assets.segments.strategy import parse_strategy
 from tests.segments.fit_shop import DAY, SPEC, strategy, users
 
@@ -21,7 +20,7 @@ GUIDED = ("outcome_tree", "outcome_kmeans")
 
 def told(X, **values):
     frame = pd.DataFrame({"user_id": [f"u{i:05d}" for i in range(len(X))]})
-    return Observed(day=dt.date(2024, 1, 1), frame=frame, values=pd.DataFrame(values), X=X, horizon_days=90)
+    return Outcome(day=dt.date(2024, 1, 1), frame=frame, values=pd.DataFrame(values), X=X, horizon_days=90)
 
 
 def planted(n=2000, seed=0):
@@ -138,7 +137,7 @@ def test_hysteresis_reads_a_tree_as_the_way_past_the_border():
         best = scores.argmin(axis=1)
         home = fitted.scores(np.array([[border - 0.1, 0, 0]])).argmin(axis=1)
         assert best != home
-        moved.append(bool(beats(fitted, home, best, scores[0, home], scores[0, best], 0.2)[0]))
+        moved.append(bool(fitted.beats(home, best, scores[0, home], scores[0, best], 0.2)[0]))
     assert moved == [False, True]
 
 
@@ -146,7 +145,7 @@ def test_hysteresis_reads_a_tree_as_the_way_past_the_border():
 def test_a_guided_strategy_makes_a_champion_with_ids_and_says_what_it_learned_from(name):
     frame = users(each=100)
     spend = frame["monetary_90d"].to_numpy() * np.exp(np.random.default_rng(0).normal(0, 0.2, len(frame)))
-    outcome = Observed(day=DAY, frame=frame, values=pd.DataFrame({"monetary": spend}), horizon_days=90, basis="b")
+    outcome = Outcome(day=DAY, frame=frame, values=pd.DataFrame({"monetary": spend}), horizon_days=90, basis="b")
     spec = strategy(algorithm=name, parameters={"outcome": ["monetary", "returned"]})
     model = fit_challenger(spec, frame, DAY, None, outcome=outcome).model
     assert model.segment_ids[0] == "value-001"

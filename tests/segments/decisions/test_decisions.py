@@ -12,8 +12,10 @@ import pytest
 
 from seg_assets.core.errors import ConfigError, DamagedFileError, MissingDaysError
 from seg_assets.segments.decisions import store as decisions
+from seg_assets.segments.decisions.decide import decide_day
+from seg_assets.segments.decisions.request import DecisionRequest
 from seg_assets.segments.decisions.store import Decision
-from seg_assets.segments.fitting.fit import Request, fit_challenger, settle_day
+from seg_assets.segments.fitting.fit import fit_challenger
 from seg_assets.segments.model import SegmentModel
 from tests.segments.fit_shop import DAY, START, lake_at, publish, publish_verdict, strategy, users
 
@@ -181,51 +183,51 @@ def test_the_first_fit_comes_on_the_first_day_with_enough_history_and_users(tmp_
     publish(lake, DAYS[0], users(each=5))
     publish(lake, DAYS[1], users().assign(tenure_days=20.0))
     publish(lake, DAYS[2], users())
-    few, young, ready = (settle_day(lake, strategy(), day, 0) for day in DAYS[:3])
+    few, young, ready = (decide_day(lake, strategy(), day, 0) for day in DAYS[:3])
     assert (few.action, young.action, ready.action) == ("none", "none", "written")
     assert "20 eligible users" in few.reason
     assert "21 days of history" in young.reason
     assert ready.decision.promoted
     assert ready.decision.cause == "bootstrap"
     publish(lake, DAYS[3], users())
-    assert settle_day(lake, strategy(), DAYS[3], 0).action == "none"
+    assert decide_day(lake, strategy(), DAYS[3], 0).action == "none"
 
 
 def test_promise_07_settling_a_day_again_changes_nothing(shop):
-    first = settle_day(shop, strategy(), DAY, 0)
+    first = decide_day(shop, strategy(), DAY, 0)
     seal = shop.path("segment_model", DAY, "value").stat()
-    again = settle_day(shop, strategy(), DAY, 0)
+    again = decide_day(shop, strategy(), DAY, 0)
     assert again.action == "kept"
     assert again.decision.decision_id == first.decision.decision_id
     assert shop.path("segment_model", DAY, "value").stat().st_mtime_ns == seal.st_mtime_ns
-    assert settle_day(shop, strategy(), DAY, 0, force=True).action == "kept", "made anew, it is the same"
+    assert decide_day(shop, strategy(), DAY, 0, force=True).action == "kept", "made anew, it is the same"
 
 
 def test_promise_01_first_fits_in_any_order_end_at_the_earliest_day(shop):
-    late = settle_day(shop, strategy(), DAYS[5], 0)
+    late = decide_day(shop, strategy(), DAYS[5], 0)
     assert late.action == "written"
-    early = settle_day(shop, strategy(), DAYS[2], 0)
+    early = decide_day(shop, strategy(), DAYS[2], 0)
     assert early.action == "written"
     assert early.dropped == (DAYS[5],)
-    assert settle_day(shop, strategy(), DAYS[5], 0).action == "none"
+    assert decide_day(shop, strategy(), DAYS[5], 0).action == "none"
     assert [d.day for d in decisions.decisions(shop, "value")] == [DAYS[2]]
 
 
 def test_promise_05_changed_profiles_or_another_strategy_make_the_decision_anew(shop):
-    first = settle_day(shop, strategy(), DAY, 0)
+    first = decide_day(shop, strategy(), DAY, 0)
     publish(shop, DAY, shift(users()))
-    changed = settle_day(shop, strategy(), DAY, 0)
+    changed = decide_day(shop, strategy(), DAY, 0)
     assert changed.action == "written"
     assert changed.decision.model_id != first.decision.model_id
-    assert settle_day(shop, strategy(), DAY, 0).action == "kept"
-    assert settle_day(shop, strategy(pca=2), DAY, 0).action == "written"
-    assert settle_day(shop, strategy(pca=2, title="Other words"), DAY, 0).action == "kept"
+    assert decide_day(shop, strategy(), DAY, 0).action == "kept"
+    assert decide_day(shop, strategy(pca=2), DAY, 0).action == "written"
+    assert decide_day(shop, strategy(pca=2, title="Other words"), DAY, 0).action == "kept"
 
 
 def test_a_first_fit_whose_users_vanish_is_withdrawn_and_said(shop):
-    settle_day(shop, strategy(), DAY, 0)
+    decide_day(shop, strategy(), DAY, 0)
     publish(shop, DAY, users(each=2))
-    gone = settle_day(shop, strategy(), DAY, 0)
+    gone = decide_day(shop, strategy(), DAY, 0)
     assert gone.action == "withdrawn"
     assert "8 eligible users" in gone.reason
     assert decisions.decisions(shop, "value") == []
@@ -233,26 +235,26 @@ def test_a_first_fit_whose_users_vanish_is_withdrawn_and_said(shop):
 
 
 def drifted(shop, day=DAYS[4], digest="v1"):
-    first = settle_day(shop, strategy(), DAY, 0).decision
+    first = decide_day(shop, strategy(), DAY, 0).decision
     publish(shop, day, shift(users()))
     publish_verdict(shop, day, "value", first.model_id, "drift", digest)
-    return first, Request("value", day, "drift", first.model_id)
+    return first, DecisionRequest("value", day, "drift", first.model_id)
 
 
 def test_promise_07_one_request_makes_one_decision_however_often_it_comes(shop):
     first, request = drifted(shop)
-    done = settle_day(shop, strategy(), DAYS[4], 0, request)
+    done = decide_day(shop, strategy(), DAYS[4], 0, request)
     assert done.action == "written"
     assert done.decision.against_model_id == first.model_id
     assert "gain" in done.decision.numbers
-    again = settle_day(shop, strategy(), DAYS[4], 0, replace(request, attempt=2))
+    again = decide_day(shop, strategy(), DAYS[4], 0, replace(request, attempt=2))
     assert again.action == "kept"
     assert len(decisions.decisions(shop, "value")) == 2
 
 
 def test_promise_08_after_a_recluster_unchanged_users_keep_their_ids(shop):
     first, request = drifted(shop)
-    done = settle_day(shop, strategy(k={"min": 5, "max": 5}), DAYS[4], 0, request).decision
+    done = decide_day(shop, strategy(k={"min": 5, "max": 5}), DAYS[4], 0, request).decision
     before = first.segment_model().assign(users())
     after = done.segment_model().assign(shift(users()))
     same = ~before["user_id"].str.startswith("regulars")
@@ -261,7 +263,7 @@ def test_promise_08_after_a_recluster_unchanged_users_keep_their_ids(shop):
 
 def test_a_request_against_a_model_that_is_champion_no_more_does_nothing(shop):
     _, request = drifted(shop)
-    stale = settle_day(shop, strategy(), DAYS[4], 0, replace(request, against_model_id="ffffffffffff"))
+    stale = decide_day(shop, strategy(), DAYS[4], 0, replace(request, against_model_id="ffffffffffff"))
     assert stale.action == "none"
     assert "ffffffffffff" in stale.reason
     assert len(decisions.decisions(shop, "value")) == 1
@@ -269,24 +271,24 @@ def test_a_request_against_a_model_that_is_champion_no_more_does_nothing(shop):
 
 def test_a_decision_whose_verdict_is_taken_back_is_withdrawn(shop):
     first, request = drifted(shop)
-    settle_day(shop, strategy(), DAYS[4], 0, request)
+    decide_day(shop, strategy(), DAYS[4], 0, request)
     publish_verdict(shop, DAYS[4], "value", first.model_id, "", "v2")
-    gone = settle_day(shop, strategy(), DAYS[4], 0)
+    gone = decide_day(shop, strategy(), DAYS[4], 0)
     assert gone.action == "withdrawn"
     assert [d.day for d in decisions.decisions(shop, "value")] == [DAY]
 
 
 def test_a_drift_request_without_a_verdict_is_not_believed(shop):
-    first = settle_day(shop, strategy(), DAY, 0).decision
-    unasked = settle_day(shop, strategy(), DAYS[4], 0, Request("value", DAYS[4], "drift", first.model_id))
+    first = decide_day(shop, strategy(), DAY, 0).decision
+    unasked = decide_day(shop, strategy(), DAYS[4], 0, DecisionRequest("value", DAYS[4], "drift", first.model_id))
     assert unasked.action == "none"
     assert "no verdict" in unasked.reason
 
 
 def test_a_challenger_that_is_not_promoted_is_still_a_decision_and_the_new_baseline(shop):
-    first = settle_day(shop, strategy(), DAY, 0).decision
+    first = decide_day(shop, strategy(), DAY, 0).decision
     publish_verdict(shop, DAYS[4], "value", first.model_id, "drift")
-    kept = settle_day(shop, strategy(), DAYS[4], 0, Request("value", DAYS[4], "drift", first.model_id))
+    kept = decide_day(shop, strategy(), DAYS[4], 0, DecisionRequest("value", DAYS[4], "drift", first.model_id))
     assert kept.action == "written"
     assert not kept.decision.promoted, "users did not change, so there is nothing to gain"
     assert decisions.champion_as_of(shop, "value", DAYS[9]).decision_id == first.decision_id
@@ -295,14 +297,14 @@ def test_a_challenger_that_is_not_promoted_is_still_a_decision_and_the_new_basel
 
 
 def test_a_manual_request_is_promoted_once_and_survives_a_changed_past(shop):
-    first = settle_day(shop, strategy(), DAY, 0).decision
-    asked = Request("value", DAYS[6], "manual", note="new catalogue")
-    made = settle_day(shop, strategy(), DAYS[6], 0, asked)
+    first = decide_day(shop, strategy(), DAY, 0).decision
+    asked = DecisionRequest("value", DAYS[6], "manual", note="new catalogue")
+    made = decide_day(shop, strategy(), DAYS[6], 0, asked)
     assert made.decision.promoted
     assert "new catalogue" in made.decision.reason
-    assert settle_day(shop, strategy(), DAYS[6], 0, asked).action == "kept"
+    assert decide_day(shop, strategy(), DAYS[6], 0, asked).action == "kept"
     publish(shop, DAY, shift(users()))
-    assert settle_day(shop, strategy(), DAY, 0).action == "written"
+    assert decide_day(shop, strategy(), DAY, 0).action == "written"
     left = decisions.decisions(shop, "value")
     assert [d.cause for d in left] == ["bootstrap", "manual"]
     assert left[0].model_id != first.model_id
@@ -313,6 +315,6 @@ def test_a_manual_request_is_promoted_once_and_survives_a_changed_past(shop):
 
 def test_promise_04_a_day_without_profiles_and_promise_11_an_unknown_cause_are_named(shop):
     with pytest.raises(MissingDaysError, match=str(DAYS[20])):
-        settle_day(shop, strategy(), DAYS[20], 0)
+        decide_day(shop, strategy(), DAYS[20], 0)
     with pytest.raises(ConfigError, match="whim"):
-        settle_day(shop, strategy(), DAY, 0, Request("value", DAY, "whim"))
+        decide_day(shop, strategy(), DAY, 0, DecisionRequest("value", DAY, "whim"))

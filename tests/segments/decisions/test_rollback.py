@@ -12,7 +12,9 @@ from seg_assets.lake.store import Lake
 from seg_assets.segments.daily import moves
 from seg_assets.segments.daily.assign import assign_day
 from seg_assets.segments.decisions import store as decisions
-from seg_assets.segments.fitting.fit import Request, check_rollback, rollback_request, settle_day
+from seg_assets.segments.decisions.decide import decide_day
+from seg_assets.segments.decisions.request import DecisionRequest
+from seg_assets.segments.decisions.rollback import check_rollback, rollback_request
 from tests.segments.fit_shop import DAY, lake_at, publish, strategy, users
 
 DAYS = [DAY + dt.timedelta(days=n) for n in range(10)]
@@ -32,7 +34,7 @@ def template(tmp_path_factory):
     for n, day in enumerate(DAYS):
         publish(lake, day, split(users()) if n >= 2 else users())
     for n, k in ((0, 4), (2, 5), (4, 3)):
-        settle_day(lake, strategy(k={"min": k, "max": k}), DAYS[n], 0, Request("value", DAYS[n], "manual"))
+        decide_day(lake, strategy(k={"min": k, "max": k}), DAYS[n], 0, DecisionRequest("value", DAYS[n], "manual"))
     return lake
 
 
@@ -44,7 +46,7 @@ def lake(tmp_path, template):
 
 def back(lake, n, again=False, note=""):
     request, done = rollback_request(lake, "value", DAYS[n], note, again)
-    return done or settle_day(lake, strategy(), DAYS[n], 0, request).decision
+    return done or decide_day(lake, strategy(), DAYS[n], 0, request).decision
 
 
 def ids(decision):
@@ -83,7 +85,9 @@ def test_promise_08_returning_ids_are_named_in_the_lineage_and_never_given_to_ot
         moves.stand_ins([r])[r["new_ids"][0]] == r["old_ids"][0] for r in told["revival"] if len(r["old_ids"]) == 1
     )
     every = set().union(*(ids(d) for d in decisions.decisions(lake, "value")))
-    new = settle_day(lake, strategy(k={"min": 6, "max": 6}), DAYS[8], 0, Request("value", DAYS[8], "manual")).decision
+    new = decide_day(
+        lake, strategy(k={"min": 6, "max": 6}), DAYS[8], 0, DecisionRequest("value", DAYS[8], "manual")
+    ).decision
     minted = ids(new) - ids(second)
     assert minted
     assert not minted & every
@@ -93,7 +97,7 @@ def test_asked_twice_on_a_day_it_is_done_once(lake):
     made = back(lake, 6)
     seal = lake.path("segment_model", DAYS[6], "value").stat().st_mtime_ns
     assert back(lake, 6).decision_id == made.decision_id
-    assert settle_day(lake, strategy(), DAYS[6], 0, Request("value", DAYS[6], "rollback")).action == "kept"
+    assert decide_day(lake, strategy(), DAYS[6], 0, DecisionRequest("value", DAYS[6], "rollback")).action == "kept"
     assert lake.path("segment_model", DAYS[6], "value").stat().st_mtime_ns == seal
 
 
@@ -118,19 +122,19 @@ def test_what_cannot_be_undone_is_refused_by_name(lake, tmp_path):
     with pytest.raises(ConfigError, match="it has no model yet"):
         check_rollback(lake, "behaviour", DAYS[3])
     with pytest.raises(ConfigError, match="no earlier champion"):
-        settle_day(lake, strategy(), DAYS[9], 0, _only_first(lake))
+        decide_day(lake, strategy(), DAYS[9], 0, _only_first(lake))
     assert second.model_id != third.model_id
 
 
 def _only_first(lake):
     for n in (2, 4):
         lake.drop("segment_model", DAYS[n], "value")
-    return Request("value", DAYS[9], "rollback")
+    return DecisionRequest("value", DAYS[9], "rollback")
 
 
 def test_a_new_champion_after_a_rollback_can_be_rolled_back_on_the_same_day(lake):
     made = back(lake, 6)
-    settle_day(lake, strategy(k={"min": 6, "max": 6}), DAYS[6], 0, Request("value", DAYS[6], "manual"))
+    decide_day(lake, strategy(k={"min": 6, "max": 6}), DAYS[6], 0, DecisionRequest("value", DAYS[6], "manual"))
     assert back(lake, 6).model_id == made.model_id
 
 
@@ -139,12 +143,11 @@ def test_a_new_champion_after_a_rollback_can_be_rolled_back_on_the_same_day(lake
 
 @pytest.fixture(scope="module")
 def without_evidently():
-    from seg_assets.drift import evidently_report, verdict
-    from tests.drift.small_shop import compare_without_evidently, page_without_evidently
+    from seg_assets.drift import verdict
+    from tests.drift.small_shop import compare_without_evidently
 
     patch = pytest.MonkeyPatch()
     patch.setattr(verdict, "compare", compare_without_evidently)
-    patch.setattr(evidently_report, "render_html", page_without_evidently)
     yield
     patch.undo()
 
@@ -157,7 +160,7 @@ def test_promise_07_the_loop_refreshes_what_a_rollback_made_stale_keeps_it_and_r
     shop.settle()
     assert [d.cause for d in decisions.decisions(shop.lake, "value")] == ["bootstrap", "drift"]
     request, _ = rollback_request(shop.lake, "value", day(9))
-    made = settle_day(shop.lake, shop.strategies["value"], day(9), shop.settings.seed, request).decision
+    made = decide_day(shop.lake, shop.strategies["value"], day(9), shop.settings.seed, request).decision
     shop.done.clear()
     shop.settle()
     refreshed = {(t, d) for r in shop.done for t in r.tables for d in (r.first, r.last)}

@@ -11,43 +11,18 @@ import pandas as pd
 import pytest
 
 from seg_assets.core.errors import ConfigError, MissingDaysError
+from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.decisions.decide import decide_day
+from seg_assets.segments.decisions.request import DecisionRequest
 from seg_assets.segments.fitting import choosing, tuning
 from seg_assets.segments.fitting.choosing import CRITERIA, choose_k, elect
-from seg_assets.segments.fitting.fit import Request, settle_day
-from seg_assets.segments.fitting.outcome import Observed
-from tests.segments.fit_shop import DAY, lake_at, publish, strategy, users
+from tests.segments.fit_shop import DAY, lake_at, publish, strategy, tune, users
 
 
 def blobs(each=100, seed=0):
     rng = np.random.default_rng(seed)
     centers = np.array([[0, 0, 0], [7, 0, 0], [0, 7, 0], [6, 6, 6]], dtype=float)
     return np.concatenate([rng.normal(c, 0.8, (each, 3)) for c in centers]), np.repeat(range(4), each)
-
-
-def test_the_compactness_criteria_equal_scikit_learns():
-    from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_samples
-
-    rng = np.random.default_rng(1)
-    X, labels = rng.normal(size=(200, 3)), rng.integers(0, 4, 200)
-    found = choosing.separation(X, labels)
-    assert found["calinski_harabasz"][0] == pytest.approx(calinski_harabasz_score(X, labels))
-    assert found["davies_bouldin"][0] == pytest.approx(davies_bouldin_score(X, labels))
-    each = choosing.silhouettes(choosing.pairwise(X), labels)
-    assert each == pytest.approx(silhouette_samples(X, labels), abs=1e-5)
-
-
-def test_the_stated_errors_are_those_of_other_samples_of_the_same_shop():
-    values = []
-    for seed in range(40):
-        X, labels = blobs(60, seed)
-        found = choosing.separation(X, labels)
-        each = choosing.silhouettes(choosing.pairwise(X), labels)
-        values.append(
-            [*found["calinski_harabasz"], *found["davies_bouldin"], each.mean(), each.std() / len(each) ** 0.5]
-        )
-    table = np.array(values)
-    for at in (0, 2, 4):
-        assert table[:, at + 1].mean() == pytest.approx(table[:, at].std(ddof=1), rel=0.6)
 
 
 def test_every_criterion_names_the_planted_number():
@@ -66,12 +41,12 @@ def test_every_criterion_names_the_planted_number():
 def test_validity_says_how_much_of_held_out_users_outcome_the_groups_explain():
     X, truth = blobs(200)
     y = pd.DataFrame({"monetary": np.array([0.0, 25.0, 100.0, 400.0])[truth]})
-    ahead = Observed(day=DAY, frame=pd.DataFrame({"user_id": [str(i) for i in range(800)]}), values=y, X=X)
+    ahead = Outcome(day=DAY, frame=pd.DataFrame({"user_id": [str(i) for i in range(800)]}), values=y, X=X)
     fit = choosing.refitter(strategy(), 4)
     assert choosing.validities(fit, 0, ahead) == [], "an outcome of the same day is none"
-    known = Observed(**{**vars(ahead), "horizon_days": 90})
+    known = Outcome(**{**vars(ahead), "horizon_days": 90})
     assert np.mean(choosing.validities(fit, 0, known)) > 0.99
-    noise = Observed(**{**vars(known), "values": y.sample(frac=1, random_state=0).reset_index(drop=True)})
+    noise = Outcome(**{**vars(known), "values": y.sample(frac=1, random_state=0).reset_index(drop=True)})
     assert np.mean(choosing.validities(fit, 0, noise)) < 0.02, "groups that say nothing of other users explain nothing"
 
 
@@ -113,7 +88,7 @@ def test_compactness_has_no_say_about_an_algorithm_that_learns_from_an_outcome()
     X, truth = blobs(60)
     y = pd.DataFrame({"monetary": np.array([0.0, 25.0, 100.0, 400.0])[truth]})
     frame = pd.DataFrame({"user_id": [str(i) for i in range(len(X))]})
-    told = Observed(day=DAY, frame=frame, values=y, X=X, horizon_days=90)
+    told = Outcome(day=DAY, frame=frame, values=y, X=X, horizon_days=90)
     found = choose_k(strategy(algorithm="outcome_tiers", k={"min": 3, "max": 5}), X, None, 0, told)
     assert set(found.voters) == set(choosing.GUIDED)
     assert all(r["gap"] is None and r["silhouette"] is not None for r in found.rows)
@@ -133,7 +108,7 @@ def test_a_noise_feature_adds_nothing_and_the_one_that_carries_the_groups_does()
     X = np.column_stack([X[:, 0] + X[:, 1] * 2, np.random.default_rng(3).normal(0, 0.5, len(X))])
     y = pd.DataFrame({"monetary": np.array([0.0, 25.0, 100.0, 400.0])[truth]})
     frame = pd.DataFrame({"user_id": [str(i) for i in range(len(X))]})
-    told = Observed(day=DAY, frame=frame, values=y, X=X, horizon_days=90)
+    told = Outcome(day=DAY, frame=frame, values=y, X=X, horizon_days=90)
     carries, noise = choosing.drop_one(strategy(), X, ["spend", "noise"], 4, 0, told)
     assert carries["validity_added"] > 10 * carries["validity_added_error"] > 0
     assert abs(noise["validity_added"]) < 0.02
@@ -152,37 +127,37 @@ def lake(tmp_path):
 
 def test_tune_chooses_what_a_fit_of_the_day_chooses_from_the_same_table(lake):
     spec = strategy(k={"min": 3, "max": 5})
-    tuned = tuning.tune(lake, spec, DAY, 0, features=False)
-    fitted = settle_day(lake, spec, DAY, 0).decision.segment_model()
+    tuned = tune(lake, spec, DAY, features=False)
+    fitted = decide_day(lake, spec, DAY, 0).decision.segment_model()
     assert tuned.choice.k == fitted.n_clusters == 4
     assert tuned.choice.rows == fitted.diagnostics["k_table"]
     assert tuned.choice.reason == fitted.diagnostics["k_reason"]
     later = DAY + dt.timedelta(days=9)
     publish(lake, later, users())
-    settled = settle_day(lake, spec, later, 0, Request("value", later, "manual")).decision.segment_model()
-    again = tuning.tune(lake, spec, later, 0, features=False)
+    settled = decide_day(lake, spec, later, 0, DecisionRequest("value", later, "manual")).decision.segment_model()
+    again = tune(lake, spec, later, features=False)
     assert again.champion_k == 4
     assert again.choice.reason == settled.diagnostics["k_reason"]
 
 
 def test_tune_measures_validity_when_a_horizon_before_the_day_is_in_the_lake(lake):
-    early = tuning.tune(lake, strategy(), DAY, 0, (4, 4), features=False)
+    early = tune(lake, strategy(), DAY, (4, 4), features=False)
     assert early.validity.startswith("not measured")
     first, day = DAY, DAY + dt.timedelta(days=90)
     frame = users().assign(tenure_days=200.0, monetary_all=0.0)
     publish(lake, first, frame.assign(tenure_days=110.0))
     publish(lake, day, frame.assign(monetary_all=frame["monetary_90d"]))
     spec = strategy(k={"min": 3, "max": 4})
-    found = tuning.tune(lake, spec, day, 0)
+    found = tune(lake, spec, day)
     assert "90 days" in found.validity
     assert all(r["validity"] > 0.5 for r in found.choice.rows)
     assert "validity" not in found.choice.voters, "these segments are not asked to say anything of spend"
     assert [row["feature"] for row in found.features] == ["monetary_90d", "orders_90d", "recency_days"]
-    assert tuning.tune(lake, spec, day, 0).to_dict() == found.to_dict()
+    assert tune(lake, spec, day).to_dict() == found.to_dict()
 
 
 def test_a_single_k_is_shown_beside_its_neighbours_and_kept(lake):
-    found = tuning.tune(lake, strategy(k={"min": 5, "max": 5}), DAY, 0, features=False)
+    found = tune(lake, strategy(k={"min": 5, "max": 5}), DAY, features=False)
     assert [r["k"] for r in found.choice.rows] == [3, 4, 5, 6, 7, 8]
     assert found.choice.k == 5
     assert "4 is named by" in found.choice.reason
@@ -190,14 +165,14 @@ def test_a_single_k_is_shown_beside_its_neighbours_and_kept(lake):
 
 def test_what_cannot_be_tuned_is_said(lake):
     with pytest.raises(MissingDaysError, match="2024-04-05"):
-        tuning.tune(lake, strategy(), dt.date(2024, 4, 5), 0)
+        tune(lake, strategy(), dt.date(2024, 4, 5))
     publish(lake, DAY, users(each=3))
     with pytest.raises(ConfigError, match="12 eligible users"):
-        tuning.tune(lake, strategy(), DAY, 0)
+        tune(lake, strategy(), DAY)
 
 
 def test_the_picture_and_page_are_whole_self_contained_and_safe(lake):
-    found = tuning.tune(lake, strategy(title="Value <script>", k={"min": 3, "max": 5}), DAY, 0)
+    found = tune(lake, strategy(title="Value <script>", k={"min": 3, "max": 5}), DAY)
     svg, page = tuning.picture(found), tuning.page(found)
     root = ElementTree.fromstring(svg)
     dots = root.findall(".//{http://www.w3.org/2000/svg}circle")

@@ -13,9 +13,10 @@ from seg_assets.segments.daily.assign import assign_day, load_for
 from seg_assets.segments.daily.moves import moves_of_day, worst_error
 from seg_assets.segments.daily.summaries import EXTRA, profile_day
 from seg_assets.segments.decisions import store as decisions
-from seg_assets.segments.explaining.explain import nearest_counterfactual
+from seg_assets.segments.decisions.decide import decide_day
+from seg_assets.segments.decisions.request import DecisionRequest
+from seg_assets.segments.explaining.counterfactual import nearest_counterfactual
 from seg_assets.segments.fitting import choosing
-from seg_assets.segments.fitting.fit import Request, settle_day
 from seg_assets.segments.fitting.gate import judge
 from tests.segments.fit_shop import DAY, complete, lake_at, publish, strategy
 from tests.segments.fitting.test_gate import model
@@ -90,9 +91,9 @@ def test_every_shop_is_settled_and_the_days_after_it_can_be_told(tmp_path, monke
     turned = frame.assign(**{c: np.roll(frame[c].to_numpy(), 1) for c in MONEY})
     publish(lake, LATER - dt.timedelta(days=30), turned.assign(monetary_all=0.0, tenure_days=45.0))
     publish(lake, LATER, turned.assign(tenure_days=75.0))
-    first = settle_day(lake, spec, DAY, 0)
+    first = decide_day(lake, spec, DAY, 0)
     assert first.decision is not None or "not fitted" in first.reason
-    settle_day(lake, spec, LATER, 0, Request(spec.name, LATER, "manual"))
+    decide_day(lake, spec, LATER, 0, DecisionRequest(spec.name, LATER, "manual"))
     old, new = (None if d is None else d.segment_model() for d in champions(lake, spec.name))
     models = [m for m in (old, new) if m is not None]
     before, after = (load_for(lake, spec, day, models, EXTRA) for day in (DAY, LATER))

@@ -7,7 +7,7 @@ import pytest
 from seg_assets.segments import algorithms
 from seg_assets.segments.algorithms import Outcome
 from seg_assets.segments.fitting.gate import audiences_changed, effective_dimension, judge
-from seg_assets.segments.model import Segment, SegmentModel, settled
+from seg_assets.segments.model import Segment, SegmentModel, as_stored
 from seg_assets.segments.space import FeatureSpace
 from tests.segments.fit_shop import DAY, GROUPS, complete, strategy, users
 
@@ -19,7 +19,7 @@ def model(one, frame, k=4, seed=0, ids=None) -> SegmentModel:
     space = FeatureSpace.fit(frame, one)
     fitted = algorithms.fit(one.algorithm, space.transform(frame), k, seed=seed, parameters=one.parameters)
     names = ids or [f"value-{n:03d}" for n in range(1, k + 1)]
-    return settled(SegmentModel(one.name, DAY, space, fitted, tuple(Segment(i, i, 0, 0.0) for i in names)))
+    return as_stored(SegmentModel(one.name, DAY, space, fitted, tuple(Segment(i, i, 0, 0.0) for i in names)))
 
 
 def aligned(one, frame, champion, k=4) -> SegmentModel:

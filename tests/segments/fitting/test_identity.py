@@ -167,7 +167,8 @@ def test_promise_08_a_history_of_a_birth_a_death_a_split_and_a_merge_has_the_rig
 
     import pandas as pd
 
-    from seg_assets.segments.fitting.fit import Request, settle_day
+    from seg_assets.segments.decisions.decide import decide_day
+    from seg_assets.segments.decisions.request import DecisionRequest
     from tests.segments.fit_shop import DAY, lake_at, publish, strategy, users
 
     lake = lake_at(tmp_path)
@@ -187,7 +188,7 @@ def test_promise_08_a_history_of_a_birth_a_death_a_split_and_a_merge_has_the_rig
         day = DAY + dt.timedelta(days=n)
         publish(lake, day, frame)
         spec = strategy(algorithm=algorithm, k={"min": k, "max": k})
-        made = settle_day(lake, spec, day, 0, Request("value", day, "manual")).decision
+        made = decide_day(lake, spec, day, 0, DecisionRequest("value", day, "manual")).decision
         labels = made.segment_model().assign(frame)["segment_id"]
         return made, {g: labels[group(frame) == g].mode()[0] for g in sorted(group(frame).unique())}, labels
 

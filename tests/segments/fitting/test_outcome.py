@@ -8,7 +8,8 @@ from sklearn.cluster import KMeans
 from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.lake import cache
 from seg_assets.segments import algorithms
-from seg_assets.segments.fitting.outcome import Observed, horizon_of, load_outcome
+from seg_assets.segments.algorithms import Outcome
+from seg_assets.segments.fitting.outcome import horizon_of, load_outcome
 from seg_assets.segments.space import FeatureSpace
 from seg_assets.segments.strategy import parse_strategy
 from studies import shops
@@ -60,7 +61,7 @@ def explained(tier, spend):
 def fitted_on(then, spend, now, k=5):
     """Tiers learned from `then` and the spend after it, and the tier of each user of `now`."""
     space = FeatureSpace.fit(now, strategy())
-    outcome = Observed(day(0), then, pd.DataFrame({"monetary": spend}), space.transform(then))
+    outcome = Outcome(day(0), then, pd.DataFrame({"monetary": spend}), space.transform(then))
     X = space.transform(now)
     fitted = algorithms.fit("outcome_tiers", X, k, seed=0, outcome=outcome)
     return fitted, fitted.scores(X).argmin(axis=1)
@@ -98,7 +99,7 @@ def test_a_column_of_noise_hardly_counts():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(800, 2))
     y = (3 + X[:, 0]) ** 2 * (X[:, 0] > -3)
-    outcome = Observed(START, pd.DataFrame(), pd.DataFrame({"monetary": y}), X)
+    outcome = Outcome(START, pd.DataFrame(), pd.DataFrame({"monetary": y}), X)
     weights = algorithms.fit("outcome_tiers", X, 4, seed=0, outcome=outcome).weights
     assert abs(weights[1]) < 0.05 * abs(weights[0])
 
@@ -160,7 +161,7 @@ def test_a_shop_too_young_for_an_outcome_gets_tiers_of_the_past_and_says_so(tmp_
     assert "no outcome to learn from yet" in outcome.basis
     space = FeatureSpace.fit(outcome.frame, strategy())
     X = space.transform(outcome.frame)
-    taught = Observed(**{**vars(outcome), "X": X})
+    taught = Outcome(**{**vars(outcome), "X": X})
     fitted = algorithms.fit("outcome_tiers", X, 4, seed=0, outcome=taught)
     tier = fitted.scores(X).argmin(axis=1)
     spend = outcome.frame["monetary_90d"].to_numpy()
@@ -193,5 +194,5 @@ def test_wrong_parameters_are_refused_with_what_is_allowed(parameters, named):
 
 def test_an_outcome_that_no_feature_tells_anything_about_makes_one_tier():
     X = np.random.default_rng(0).normal(size=(200, 3))
-    outcome = Observed(START, pd.DataFrame(), pd.DataFrame({"monetary": np.full(200, 7.0)}), X)
+    outcome = Outcome(START, pd.DataFrame(), pd.DataFrame({"monetary": np.full(200, 7.0)}), X)
     assert algorithms.fit("outcome_tiers", X, 5, seed=0, outcome=outcome).n_clusters == 1

@@ -7,11 +7,13 @@ import pytest
 from seg_assets.segments.assets import assign_lake_day, profile_lake_day
 from seg_assets.segments.daily import summaries
 from seg_assets.segments.daily.assign import assign_day
+from seg_assets.segments.decisions.decide import decide_day
 from seg_assets.segments.decisions.store import champion_as_of
-from seg_assets.segments.explaining import explain
+from seg_assets.segments.explaining.text import say
+from seg_assets.segments.explaining.user import explain_user
 from seg_assets.segments.fitting import stability
-from seg_assets.segments.fitting.fit import fit_challenger, settle_day
-from seg_assets.segments.rules import marked_names
+from seg_assets.segments.fitting.fit import fit_challenger
+from seg_assets.segments.model import marked_names
 from tests.segments.fit_shop import DAY, strategy, users
 
 
@@ -95,7 +97,7 @@ def test_the_lake_shows_it_and_evaluation_reads_the_same_number(tmp_path):
         frame[f"monetary_{window}"] = frame["monetary_90d"]
     publish_day(lake, DAY, frame)
     spec = strategy(**SPLIT)
-    assert settle_day(lake, spec, DAY, 0).action == "written"
+    assert decide_day(lake, spec, DAY, 0).action == "written"
     model = champion_as_of(lake, "value", DAY).segment_model()
     assign_lake_day(lake, {"value": spec}, DAY)
     told = profile_lake_day(lake, {"value": spec}, DAY)
@@ -106,9 +108,9 @@ def test_the_lake_shows_it_and_evaluation_reads_the_same_number(tmp_path):
     assert "**no**" in told.metadata["value_profiles"].value
     assert dict(measure_model(lake, spec, model, 0).by_segment) == model.jaccard
     there = lake.read("user_segments", DAY).set_index("segment_id")["user_id"]
-    said = explain.say(explain.explain_user(lake, spec, str(there[[doubted[0]]].iloc[0]), DAY))
+    said = say(explain_user(lake, spec, str(there[[doubted[0]]].iloc[0]), DAY))
     assert "(untrusted)" in said
     assert "do not rely on this segment" in said
     fine = next(s for s in model.segment_ids if s not in doubted)
-    said = explain.say(explain.explain_user(lake, spec, str(there[[fine]].iloc[0]), DAY))
+    said = say(explain_user(lake, spec, str(there[[fine]].iloc[0]), DAY))
     assert "do not rely" not in said
