@@ -79,6 +79,7 @@ VERBS = LazyGroup(
         "demo": Verb("seg_assets.commands", "demo", "Take a real shop through every room, and print a summary."),
         "ui": Verb("seg_assets.commands", "ui", "Start the Dagster UI and daemon of this shop."),
         "doctor": Verb("seg_assets.loop.cli", "doctor", "Name what is missing, stale, damaged or undecided."),
+        "rehash": Verb("seg_assets.loop.cli", "rehash_files", "Hash files of an earlier DuckDB anew; make no day."),
         "gc": Verb("seg_assets.loop.cli", "gc", "Remove old leftovers, never a file in use."),
         "views": Verb("seg_assets.commands", "views", "Print SQL with one view per lake table, for any DuckDB."),
         "source": SOURCE,

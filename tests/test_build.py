@@ -11,7 +11,7 @@ from seg_assets.build import build_defs
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.loop.replay import failures
-from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
 from studies import tables_doc
 
@@ -113,7 +113,7 @@ def test_a_user_merges_the_code_location_into_definitions_of_their_own(settings)
     """Their assets read ours; the daily run does not take them along, whatever partitions they have."""
 
     @dg.asset(deps=["user_segments"])
-    def mailing_list(shop: Shop) -> dg.MaterializeResult:
+    def mailing_list(shop: ShopResource) -> dg.MaterializeResult:
         return dg.MaterializeResult(metadata={"lake": str(shop.lake().root)})
 
     mine = dg.Definitions(
@@ -143,7 +143,7 @@ def test_a_user_with_an_executor_of_their_own_leaves_ours_out(settings):
 def test_a_resource_that_is_given_wins_over_ours(settings, tmp_path):
     """A run writes into the shop of the resource, not into the one that the location was built for."""
     other = settings.model_copy(update={"lake": tmp_path / "elsewhere"})
-    shop = Shop(environment=other.environment())
+    shop = ShopResource(environment=other.environment())
     job = build_defs(settings, resources={"shop": shop}).resolve_job_def("daily")
     for home in (settings.landing, other.landing):
         (home / "users").mkdir(parents=True, exist_ok=True)

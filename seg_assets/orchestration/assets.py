@@ -34,7 +34,7 @@ HEAVY_POOL = "seg_heavy"
 EVENTS_AT_ONCE = 100
 
 
-class Shop(dg.ConfigurableResource):
+class ShopResource(dg.ConfigurableResource):
     """The settings as a Dagster resource: each run reads them when it starts, never at import.
 
     The fields are the settings as environment variables, so that tests override them in one place.
@@ -75,7 +75,7 @@ class DayResult:
     data_version: str | None = None
 
 
-def report_days(
+def record_days(
     context: dg.AssetExecutionContext, asset_key: dg.AssetKey, results: Sequence[DayResult]
 ) -> dg.MaterializeResult:
     """Attach each day's metadata and check status to its own partition, and return the run's result.

@@ -7,13 +7,13 @@ import pytest
 
 from seg_assets.core.errors import DamagedFileError, HashKindError
 from seg_assets.core.tables import TABLES
-from seg_assets.drift import evidently_report, verdict
+from seg_assets.drift import verdict
 from seg_assets.lake import content_hash
 from seg_assets.loop import doctor
 from seg_assets.loop.rehash import rehash
 from seg_assets.loop.staleness import stale
 from seg_assets.segments.decisions.store import MANUAL, decisions, write_decision
-from tests.drift.small_shop import Shop, compare_without_evidently, day, page_without_evidently
+from tests.drift.small_shop import Shop, compare_without_evidently, day
 
 LAST = 13
 
@@ -22,7 +22,6 @@ LAST = 13
 def without_evidently():
     patch = pytest.MonkeyPatch()
     patch.setattr(verdict, "compare", compare_without_evidently)
-    patch.setattr(evidently_report, "render_html", page_without_evidently)
     yield
     patch.undo()
 
