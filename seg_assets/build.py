@@ -27,7 +27,7 @@ from seg_assets.events import sensor as landing_sensor
 from seg_assets.loop import sensor as drift_sensor
 from seg_assets.loop.planner import is_behind, say_behind
 from seg_assets.orchestration.ahead import Importer, import_ahead
-from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.profiles import assets as profiles_assets
 from seg_assets.profiles import runner as dbt_runner
@@ -66,7 +66,7 @@ IMPORTERS = (
 )
 
 
-class ImportingShop(Shop):
+class ImportingShop(ShopResource):
     """The shop's settings; a run that asks for them begins to import what its later steps need."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:

@@ -7,11 +7,11 @@ import sys
 import dagster as dg
 import pytest
 
-from seg_assets.build import build_assets, build_defs
+from seg_assets.build import build_defs
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.loop.replay import failures
-from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
 from studies import tables_doc
 
@@ -19,12 +19,8 @@ HEAVY = ("sklearn", "evidently", "dbt", "dagster_dbt", "scipy", "statsmodels", "
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    return Settings.from_env({}, home=tmp_path_factory.mktemp("home"), end_day=dt.date(2024, 3, 31))
-
-
-@pytest.fixture(scope="module")
-def repository(settings):
+def repository(tmp_path_factory):
+    settings = Settings.from_env({}, home=tmp_path_factory.mktemp("home"), end_day=dt.date(2024, 3, 31))
     return build_defs(settings).get_repository_def()
 
 
@@ -79,15 +75,6 @@ def test_automation_switches_everything_on(tmp_path):
         assert item.default_status.value == "RUNNING", item.name
 
 
-def test_a_backfill_of_five_days_is_five_days_in_every_room(settings):
-    """A mapping that reaches back on another table made it six, and the sixth had no inputs."""
-    partitions = daily_partitions(settings)
-    for asset in build_assets(settings, partitions):
-        for spec in asset.specs:
-            assert spec.partitions_def == partitions, spec.key
-            assert [dep.partition_mapping for dep in spec.deps] == [None] * len(list(spec.deps)), spec.key
-
-
 def test_loading_the_code_location_imports_nothing_heavy(repository, tmp_path):
     """With the dbt manifest prepared, as it is from the second load on."""
     code = (
@@ -121,7 +108,7 @@ def test_a_user_merges_the_code_location_into_definitions_of_their_own(settings)
     """Their assets read ours; the daily run does not take them along, whatever partitions they have."""
 
     @dg.asset(deps=["user_segments"])
-    def mailing_list(shop: Shop) -> dg.MaterializeResult:
+    def mailing_list(shop: ShopResource) -> dg.MaterializeResult:
         return dg.MaterializeResult(metadata={"lake": str(shop.lake().root)})
 
     mine = dg.Definitions(
@@ -151,7 +138,7 @@ def test_a_user_with_an_executor_of_their_own_leaves_ours_out(settings):
 def test_a_resource_that_is_given_wins_over_ours(settings, tmp_path):
     """A run writes into the shop of the resource, not into the one that the location was built for."""
     other = settings.model_copy(update={"lake": tmp_path / "elsewhere"})
-    shop = Shop(environment=other.environment())
+    shop = ShopResource(environment=other.environment())
     job = build_defs(settings, resources={"shop": shop}).resolve_job_def("daily")
     for home in (settings.landing, other.landing):
         (home / "users").mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,11 @@
 import contextlib
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 
 
 @contextlib.contextmanager
-def quick_imports(module: str) -> Iterator[None]:
+def quick_imports(module: str) -> Generator[None, None, None]:
     """Turn the garbage collector off while `module` is first imported.
 
     Evidently and dbt allocate a million objects that live as long as the process. Without the collector their import

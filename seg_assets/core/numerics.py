@@ -3,11 +3,12 @@
 Not here: any statistic of a room, and anything that reads a file.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ _LIMITED: ContextVar[bool] = ContextVar("limited", default=False)
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> Generator[None, None, None]:
     """BLAS and OpenMP on one thread. Nested it is free."""
     if _LIMITED.get():
         yield
@@ -42,11 +43,9 @@ def libraries() -> Any:
     """The libraries of this process, looked up once: that takes as long as a small fit."""
     # Loaded first: a library that comes later would not be limited.
     with quick_imports("sklearn.cluster"):
-        import scipy.linalg  # noqa: F401
-        import sklearn.cluster  # noqa: F401
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
+        import_module("scipy.linalg")
+        import_module("sklearn.cluster")
+    return import_module("threadpoolctl").ThreadpoolController()
 
 
 def fit_seed(seed: int, strategy: str) -> int:
@@ -78,16 +77,16 @@ def draw_rows(count: int, size: int, seed: int | Sequence[int]) -> np.ndarray:
 
 def rounded(values: Any) -> Any:
     """Numbers of a JSON value at 12 significant digits; everything else as it is."""
-    if isinstance(values, np.ndarray):
-        return rounded(values.tolist())
-    if isinstance(values, bool) or values is None or isinstance(values, str | int):
+    if values is None or isinstance(values, bool | str | int):
         return values
     if isinstance(values, float | np.floating):
-        return float(f"{float(values):.{SIGNIFICANT_DIGITS}g}") + 0.0
+        return float(f"{float(cast(float, values)):.{SIGNIFICANT_DIGITS}g}") + 0.0
     if isinstance(values, np.integer):
-        return int(values)
+        return int(cast(int, values))
+    if isinstance(values, np.ndarray):
+        return rounded(cast(Any, values).tolist())
     if isinstance(values, Mapping):
-        return {str(k): rounded(v) for k, v in values.items()}
+        return {str(k): rounded(v) for k, v in cast(Mapping[object, object], values).items()}
     return [rounded(v) for v in values]
 
 

@@ -19,7 +19,8 @@ from seg_assets.core.errors import ConfigError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Day(click.ParamType):
+# Older releases of click that dbt allows have no type argument.
+class Day(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
     """A day, written as YYYY-MM-DD."""
 
     name = "day"
@@ -29,7 +30,7 @@ class Day(click.ParamType):
         return value if isinstance(value, dt.date) else parse_day(value, _option(param))
 
 
-class Number(click.ParamType):
+class Number(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
     """A number between two bounds, both included; whole, or with a fraction."""
 
     name = "number"

@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
@@ -118,7 +118,7 @@ class Settings(BaseModel):
                 continue
             if not isinstance(path, UPath) or path.protocol in ("", "file"):
                 try:
-                    object.__setattr__(self, name, Path(path).expanduser().resolve())
+                    object.__setattr__(self, name, Path(str(path)).expanduser().resolve())
                 except (RuntimeError, OSError, ValueError) as error:  # no such user, a loop of links, a null byte
                     raise ValueError(f"{name} = {str(path)!r}: no path: {error}") from None
         if self.end_day is not None and self.end_day < self.start_day:
@@ -146,7 +146,7 @@ class Settings(BaseModel):
         env = os.environ if env is None else env
         values = _read_settings_file(path, cls.model_fields) if path else {}
         origins: dict[str, str | None] = dict.fromkeys(values, str(path))
-        secrets = []
+        secrets: list[str] = []
         for name, text in env.items():
             word = name.removeprefix(PREFIX)
             if word == name or word in NO_FIELDS or text == "":
@@ -205,7 +205,7 @@ def _is_ours(path: Path) -> bool:
         raise ConfigError(f"{error}. {NOT_OURS}") from None
     if loaded is None:
         return True
-    keys = [str(key) for key in loaded] if isinstance(loaded, dict) else []
+    keys = [str(key) for key in cast(dict[Any, Any], loaded)] if isinstance(loaded, dict) else []
     if any(key in Settings.model_fields or did_you_mean(key, Settings.model_fields) for key in keys):
         return True
     _warn_once(f"{path}: ignored, since none of its keys is a setting of seg-assets. {NOT_OURS}")
@@ -224,14 +224,15 @@ def _read_settings_file(path: Path, known: Iterable[str]) -> dict[str, Any]:
         loaded = {}
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, found {type(loaded).__name__}")
-    for key, value in loaded.items():
+    values = cast(dict[Any, Any], loaded)
+    for key, value in values.items():
         _refuse_secret(path, str(key), value)
         if key not in known:
             hint = did_you_mean(str(key), known)
             raise ConfigError(
                 f"{path}: {key} = {shown(value)}: no such setting{hint}; there are: {', '.join(known)}. {NOT_OURS}"
             )
-    return {"home": path.parent / ".seg_assets", **{key: _beside(path, key, loaded[key]) for key in loaded}}
+    return {"home": path.parent / ".seg_assets", **{key: _beside(path, key, value) for key, value in values.items()}}
 
 
 def _beside(path: Path, field: str, value: Any) -> Any:
@@ -307,7 +308,7 @@ def describe_validation(
 
     The values of the fields in `secrets` are not shown.
     """
-    lines = []
+    lines: list[str] = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"]) or "(whole)"
         top = str(item["loc"][0]) if item["loc"] else ""

@@ -8,6 +8,7 @@ and Markdown images (`core.text.picture`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -66,7 +67,7 @@ def document(
 def drawing(width: float, height: float, parts: Iterable[object], *, title: str, font_size: int = 12) -> Markup:
     """Return a picture that stands alone: of its own size, on white, with its own font."""
     ground = rect(0, 0, width, height, fill=WHITE)
-    style: dict[str, Attribute] = {"font_family": "sans-serif", "font_size": font_size, "fill": INK}
+    style: dict[str, Any] = {"font_family": "sans-serif", "font_size": font_size, "fill": INK}
     style["xmlns"] = "http://www.w3.org/2000/svg"
     return document(width, height, [ground, *parts], title=title, width=width, height=height, **style)
 

@@ -98,7 +98,7 @@ class TableSpec:
     code_version: str = "1"
     per_strategy_parts: bool = False
     required: bool = True
-    edges: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    edges: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     notes: str = field(default="", compare=False)
 
     @cached_property

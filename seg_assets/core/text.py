@@ -63,7 +63,8 @@ def markdown_cell(value: Any) -> str:
     """
     if isinstance(value, Markup):
         return str(value)
-    text = f"{value:,}" if isinstance(value, Integral) and not isinstance(value, bool) else str(value)
+    is_number = not isinstance(value, bool) and isinstance(value, Integral)
+    text = f"{value:,}" if is_number else str(value)
     return _TAG.sub("&lt;", " ".join(text.split()).replace("|", "\\|"))
 
 

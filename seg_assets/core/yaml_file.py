@@ -119,7 +119,7 @@ def _check_node(loader: Any, node: yaml.Node, level: int, known: dict[int, tuple
 
 def _check_keys(loader: Any, node: yaml.MappingNode) -> None:
     """Refuse a key written twice, of which YAML would silently keep the last, and keys that are no plain values."""
-    seen = set()
+    seen: set[Any] = set()
     for key_node, _ in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
             raise _error(key_node, "a key must be a plain text or number")
@@ -130,4 +130,6 @@ def _check_keys(loader: Any, node: yaml.MappingNode) -> None:
 
 
 def _error(at: yaml.Node | yaml.Event, problem: str) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
+    # The stubs have two types for the mark of one thing.
+    mark: Any = at.start_mark
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)

@@ -19,11 +19,11 @@ from seg_assets.orchestration.assets import (
     SINGLE_RUN,
     Check,
     DayResult,
-    Shop,
+    ShopResource,
     columns_of,
     deps_of,
     log_progress,
-    report_days,
+    record_days,
     user_errors,
 )
 from seg_assets.orchestration.partitions import days_of_run
@@ -57,7 +57,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         ],
         metadata={"dagster/column_schema": columns_of(TABLE), "docs": "docs/drift.md"},
     )
-    def drift_report(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+    def drift_report(context: dg.AssetExecutionContext, shop: ShopResource) -> dg.MaterializeResult:
         """Verdicts: whether the day's users still look like those of the last decision, and what that asks for.
 
         Evidently compares every watched column in the strategy's own transforms; missing shares and segment shares
@@ -68,12 +68,12 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
     return [drift_report]
 
 
-def _run(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+def _run(context: dg.AssetExecutionContext, shop: ShopResource) -> dg.MaterializeResult:
     settings, lake = shop.settings(), shop.lake()
     strategies = strategies_of(settings)
     run = [publish_day(lake, strategies, settings, day) for day in log_progress(context, days_of_run(context))]
     leave_latest_pages(lake, settings, run)
-    return report_days(context, context.asset_key, [day_result(verdicts) for verdicts in run])
+    return record_days(context, context.asset_key, [day_result(verdicts) for verdicts in run])
 
 
 def day_result(verdicts: DayOfVerdicts) -> DayResult:

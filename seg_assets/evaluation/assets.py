@@ -22,11 +22,11 @@ from seg_assets.orchestration.assets import (
     SINGLE_RUN,
     Check,
     DayResult,
-    Shop,
+    ShopResource,
     columns_of,
     deps_of,
     log_progress,
-    report_days,
+    record_days,
     user_errors,
 )
 from seg_assets.orchestration.partitions import days_of_run
@@ -101,7 +101,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         ],
         metadata={"dagster/column_schema": columns_of(TABLE), "docs": "docs/evaluation.md"},
     )
-    def segment_evaluation(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+    def segment_evaluation(context: dg.AssetExecutionContext, shop: ShopResource) -> dg.MaterializeResult:
         """How good the segments of a day are: compact, real, stable, balanced, steady.
 
         Silhouette (sampled, with its error), Davies-Bouldin and Calinski-Harabasz beside data without groups; bootstrap
@@ -128,7 +128,7 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
         fitted_today = {name for name, champion in champions.items() if champion is not None and champion.day == day}
         metadata = {"day": day.isoformat(), "dagster/partition_row_count": published.rows, **day_metadata(frame)}
         results.append(DayResult(day, metadata, checks_of(frame, strategies, fitted_today), published.content_hash))
-    return report_days(context, dg.AssetKey(TABLE), results)
+    return record_days(context, dg.AssetKey(TABLE), results)
 
 
 def day_metadata(frame: pd.DataFrame) -> dict[str, Any]:

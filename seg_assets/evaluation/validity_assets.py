@@ -13,7 +13,13 @@ import pandas as pd
 from seg_assets.core.numerics import one_thread
 from seg_assets.core.settings import Settings
 from seg_assets.core.text import markdown_table
-from seg_assets.evaluation.validity_lake import HORIZON_DAYS, SCHEMA, TABLE, beside_rivals, validity_of_day
+from seg_assets.evaluation.validity_lake import (
+    HORIZON_DAYS,
+    SCHEMA,
+    TABLE,
+    beside_rivals,
+    validity_of_day,
+)
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     HEAVY_POOL,
@@ -22,11 +28,11 @@ from seg_assets.orchestration.assets import (
     SINGLE_RUN,
     Check,
     DayResult,
-    Shop,
+    ShopResource,
     columns_of,
     deps_of,
     log_progress,
-    report_days,
+    record_days,
     user_errors,
 )
 from seg_assets.orchestration.partitions import days_of_run
@@ -60,7 +66,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         ],
         metadata={"dagster/column_schema": columns_of(TABLE)},
     )
-    def segment_validity(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+    def segment_validity(context: dg.AssetExecutionContext, shop: ShopResource) -> dg.MaterializeResult:
         """What the segments of 90 days ago said about what users have done since, beside what others segment with."""
         return user_errors(lambda: run_days(context, shop.settings()))()
 
@@ -77,7 +83,7 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
             table = validity_of_day(lake, strategies, day, settings.seed)
         lake.publish_frame(TABLE, day, table, SCHEMA)
         results.append(day_result(day, table, strategies))
-    return report_days(context, dg.AssetKey(TABLE), results)
+    return record_days(context, dg.AssetKey(TABLE), results)
 
 
 def day_result(day: dt.date, table: pd.DataFrame, strategies: Mapping[str, Strategy]) -> DayResult:

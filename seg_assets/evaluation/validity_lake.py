@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.numerics import fit_seed, one_thread, sample_rows
+from seg_assets.core.tables import TABLES
 from seg_assets.evaluation import baselines
 from seg_assets.evaluation.validity import Outcomes, judge, outcomes_between
 from seg_assets.lake.store import Lake
@@ -29,26 +30,7 @@ from seg_assets.segments.rules import population
 from seg_assets.segments.strategy import PROFILE_COLUMNS, Clusters, Strategy
 
 TABLE = "segment_validity"
-SCHEMA = {
-    "strategy": "VARCHAR",
-    "predictor": "VARCHAR",
-    "groups": "INTEGER",
-    "outcome": "VARCHAR",
-    "metric": "VARCHAR",
-    "value": "DOUBLE",
-    "lower": "DOUBLE",
-    "upper": "DOUBLE",
-}
-DESCRIPTIONS = {
-    "strategy": "Strategy whose segments of 90 days ago are judged",
-    "predictor": "The strategy's own name, or a baseline; docs/validity.md describes each",
-    "groups": "Number of groups of the predictor; 0: a number per user",
-    "outcome": "What users did in the 90 days since: spend, activity, lapse, category_mix or coupon",
-    "metric": "r2, r2_crossfit, spearman, auc or explained",
-    "value": "The number; null where it means nothing (nobody lapsed)",
-    "lower": "Lower end of its 95 % interval",
-    "upper": "Upper end of its 95 % interval",
-}
+SCHEMA = TABLES[TABLE].types
 # Metric of `evaluation.validity` to (outcome, metric) of the table.
 PLACES = {
     "r2": ("spend", "r2"),

@@ -36,10 +36,10 @@ from seg_assets.orchestration.assets import (
     SINGLE_RUN,
     Check,
     DayResult,
-    Shop,
+    ShopResource,
     columns_of,
     log_progress,
-    report_days,
+    record_days,
     user_errors,
 )
 from seg_assets.orchestration.partitions import days_of_run
@@ -105,14 +105,14 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         retry_policy=IO_RETRY,
     )  # fmt: skip
     @user_errors
-    def landing_to_events(context: dg.AssetExecutionContext, config: LandingConfig, shop: Shop):
+    def landing_to_events(context: dg.AssetExecutionContext, config: LandingConfig, shop: ShopResource):
         lake = shop.lake()
         by_table: dict[str, list[DayResult]] = {"landed_files": [], "rejected_events": [], "raw_events": []}
         with Reader.of(shop.settings()) as reader, connect_to_lake_only(lake) as con:
             for day in log_progress(context, days_of_run(context)):
                 for table, result in read_and_publish(reader, lake, day, con, config.forget_vanished).items():
                     by_table[table].append(result)
-        return tuple(report_days(context, dg.AssetKey(t), results) for t, results in by_table.items())
+        return tuple(record_days(context, dg.AssetKey(t), results) for t, results in by_table.items())
 
     return landing_to_events
 
@@ -222,7 +222,7 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
         retry_policy=IO_RETRY,
     )
     @user_errors
-    def raw_table(context: dg.AssetExecutionContext, config: LandingConfig, shop: Shop) -> dg.MaterializeResult:
+    def raw_table(context: dg.AssetExecutionContext, config: LandingConfig, shop: ShopResource) -> dg.MaterializeResult:
         lake = shop.lake()
         results = []
         with Reader.of(shop.settings()) as reader, connect_to_lake_only(lake) as con:
@@ -230,7 +230,7 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
                 if not config.forget_vanished:
                     refuse_lost_table(reader, lake, kind, day, name)
                 results.append(publish_table_day(reader, lake, name, kind, day, con))
-        return report_days(context, dg.AssetKey(name), results)
+        return record_days(context, dg.AssetKey(name), results)
 
     return raw_table
 

@@ -7,7 +7,6 @@ import contextlib
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import duckdb
 
@@ -20,7 +19,7 @@ from seg_assets.events.mapping import FeedMapping
 from seg_assets.events.records import read_records
 from seg_assets.events.source import EventFeed
 from seg_assets.events.store import MAPPED, close_file_access, column_names, column_types, insert_rows, map_records
-from seg_assets.lake.store import Lake
+from seg_assets.lake.connections import connect
 
 _LINES = "seg_lines_of_files"
 
@@ -152,8 +151,7 @@ class ManyDayFiles:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         if self._con is None:
-            lake = Lake(Path("unused"), self._first_day, self._threads, self._memory_limit)
-            self._con = self._stack.enter_context(lake.connect(private=True))
+            self._con = self._stack.enter_context(connect(self._threads, self._memory_limit, private=True))
             close_file_access(self._con)
             self._con.execute(
                 f"create temp table {_LINES} (file_no integer, day date, line bigint, line_hash ubigint, "

@@ -8,6 +8,7 @@ Not here: what a strategy makes of columns (`segments.features`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +34,7 @@ class Columns:
     kinds: Mapping[str, str]
     users: pa.Array
     in_order: bool
-    by_name: Mapping[object, Column] = field(default_factory=dict)
+    by_name: Mapping[object, Column] = field(default_factory=dict[object, Column])
 
     @property
     def nbytes(self) -> int:
@@ -75,4 +76,5 @@ def text_array(column: pa.ChunkedArray) -> pa.Array:
 
 def is_increasing(users: pa.Array) -> bool:
     """Return whether no id is null and each is greater than the one before: sorted, and nobody twice."""
-    return not users.null_count and pc.all(pc.less(users[:-1], users[1:])).as_py() is not False
+    increasing: Any = pc.call_function("all", [pc.call_function("less", [users[:-1], users[1:]])])
+    return not users.null_count and increasing.as_py() is not False

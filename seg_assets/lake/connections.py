@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _SHARED_LOCK = threading.Lock()
 @contextlib.contextmanager
 def connect(
     threads: int, memory_limit: str, store: Any = None, *, private: bool = False
-) -> Iterator[duckdb.DuckDBPyConnection]:
+) -> Generator[duckdb.DuckDBPyConnection, None, None]:
     """Yield a connection to an in-memory database; what it spilled to disk is removed on leaving.
 
     Opening a database costs 30 ms of CPU, so the connections of a process share one. Temporary tables, variables and

@@ -52,7 +52,7 @@ def write_day(
 
 def stage_path(root: Path | UPath) -> Path:
     """Return a fresh local path outside of every table, on the lake's own file system where the lake is a folder."""
-    folder = Path(tempfile.gettempdir()) / "seg_assets_staging" if is_remote(root) else Path(root) / STAGING
+    folder = Path(tempfile.gettempdir()) / "seg_assets_staging" if is_remote(root) else Path(str(root)) / STAGING
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{uuid.uuid4().hex}.parquet"
 

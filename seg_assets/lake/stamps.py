@@ -52,7 +52,7 @@ def part_of(name: str) -> str | None:
     return match[1] if match else None
 
 
-def is_remote(path: Path | UPath) -> bool:
+def is_remote(path: object) -> bool:
     """Return whether a path is an object store's URL."""
     return isinstance(path, UPath) and path.protocol not in ("", "file")
 
@@ -64,7 +64,7 @@ def stamp_of(path: str | Path | UPath) -> FileStamp | None:
         DamagedFileError: see `file_stamp`.
     """
     if not isinstance(path, UPath) or not is_remote(path):
-        return file_stamp(path)
+        return file_stamp(str(path))
     try:
         return _object_stamp(path.fs.info(str(path), refresh=True))
     except FileNotFoundError:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pandas as pd
@@ -53,13 +53,16 @@ class Lake:
     def __init__(self, root: Path | UPath, start_day: dt.date, threads: int = 2, memory_limit: str = "8GB") -> None:
         if re.search(r"[*?\[\]]", str(root)):
             raise ConfigError(f"lake = {root}: a path with * ? [ or ] would be read as a pattern; choose another")
-        self.root = root
+        # The UPath of an object store has every method of a Path that is called on it.
+        self.root = cast(Path, root)
         self.start_day = start_day
         self.threads = threads
         self.memory_limit = memory_limit
         self.remote = is_remote(root)
         # By table, digests of the shop's own files that its days are computed with.
         self.shop_inputs: Mapping[str, Mapping[str, str]] = {}
+        # The object store's file system, None for a folder.
+        self.store: Any = root.fs if isinstance(root, UPath) and self.remote else None
 
     @classmethod
     def of(cls, settings: Settings) -> "Lake":
@@ -72,13 +75,12 @@ class Lake:
 
     def connect(self, *, private: bool = False) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """Return a context that gives a DuckDB connection which can read this lake; see `connections.connect`."""
-        store = self.root.fs if self.remote else None
-        return connect(self.threads, self.memory_limit, store, private=private)
+        return connect(self.threads, self.memory_limit, self.store, private=private)
 
     def attach(self, con: duckdb.DuckDBPyConnection) -> None:
         """Let a DuckDB connection read this lake's object store; nothing to do for a folder."""
-        if self.remote:
-            con.register_filesystem(self.root.fs)
+        if self.store is not None:
+            con.register_filesystem(self.store)
 
     # ---- where things are -------------------------------------------------------------------------------------
 
@@ -223,7 +225,7 @@ class Lake:
     ) -> Provenance:
         """Replace one day, like `publish`, by a table of `con` that is already in row order.
 
-        `measured`: rows and content hash, where the caller has them already.
+        `measured` is its number of rows and content hash where the caller has them.
         """
         read = {**self.inputs_of(table, day, inputs or ()), **(inputs or {})}
         rows, content = measured or content_hash.content_of(con, source)
@@ -299,7 +301,7 @@ class Lake:
         return published
 
     def inputs_of(self, table: str, day: dt.date, except_keys: Container[str] = ()) -> dict[str, str]:
-        """Return the digest of every input of this day that is a window of lake days.
+        """Return the digest of every input of this day that is a window of lake days, or a file of the shop's own.
 
         Args:
             table: the reader.
@@ -309,11 +311,13 @@ class Lake:
         Raises:
             MissingDaysError: when one of them was never materialized.
         """
-        return {
+        windows = {
             i.key: self.input_digest(i, table, day)
             for i in TABLES[table].inputs
             if i.is_of_days and i.key not in except_keys
-        } | {key: now for key, now in self.shop_inputs.get(table, {}).items() if key not in except_keys}
+        }
+        files = self.shop_inputs.get(table, {})
+        return windows | {key: now for key, now in files.items() if key not in except_keys}
 
     def input_digest(self, source: Input, reader: str, day: dt.date) -> str:
         """Return the digest of one lake input as it is now.

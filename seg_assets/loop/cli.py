@@ -1,4 +1,4 @@
-"""Commands that look at the whole lake: `seg-assets doctor`, `gc`, `rehash` and `drift plan`.
+"""Commands that look at the whole lake: `seg-assets doctor`, `rehash`, `gc` and `drift plan`.
 
 Not here: commands that run Dagster jobs (`seg_assets.commands`), and what is examined and planned (`loop.doctor`,
 `loop.planner`).
@@ -15,7 +15,7 @@ from seg_assets.lake.store import Lake
 from seg_assets.loop.doctor import examine
 from seg_assets.loop.mending import collect_garbage, set_aside
 from seg_assets.loop.planner import plan
-from seg_assets.loop.rehash import rehash as rehash_lake
+from seg_assets.loop.rehash import rehash
 from seg_assets.segments.strategy import strategies_of
 
 # Leftovers that are listed by name; the rest is counted.
@@ -49,6 +49,18 @@ def doctor(verify: bool, mend: bool, as_json: bool) -> int:
 
 
 @click.command()
+def rehash_files() -> int:
+    """Hash the rows of lake files anew whose hashes are of another kind, without making a day again.
+
+    Needed once after DuckDB was upgraded to a release whose hashes differ; doctor then names the files. No row
+    changes and nothing becomes stale. Let no run be under way; after an interruption, run it again.
+    """
+    written = rehash(Lake.of(Settings.from_env()))
+    print(f"wrote {written} files anew" if written else "every file has a hash of today's kind")
+    return 0
+
+
+@click.command()
 @click.option(
     "--older-than-hours",
     "hours",
@@ -64,18 +76,6 @@ def gc(hours: float, dry_run: bool) -> int:
     print(f"{'would remove' if dry_run else 'removed'} {len(removed)} leftovers, {size / 1e6:.1f} MB")
     for path in removed[:MOST_NAMED]:
         print(f"  {path}")
-    return 0
-
-
-@click.command()
-def rehash() -> int:
-    """Hash the rows of files anew whose content hash is of another kind.
-
-    No day is made again: rows stay as they are, and nothing becomes stale. Needed once after a release whose content
-    hashes are of another kind; `seg-assets doctor` says when.
-    """
-    files = rehash_lake(Lake.of(Settings.from_env()))
-    print(f"{files} files were hashed anew" if files else "every file has a content hash of today's kind")
     return 0
 
 

@@ -171,8 +171,8 @@ def _put_aside(lake: Lake, path: Path, name: str) -> Path:
     target = lake.root / DAMAGED / name
     if lake.remote:
         # An object store has no rename: copied whole, then removed.
-        lake.root.fs.copy(str(path), str(target))
-        lake.root.fs.rm_file(str(path))
+        lake.store.copy(str(path), str(target))
+        lake.store.rm_file(str(path))
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     path.replace(target)

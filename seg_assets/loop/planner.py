@@ -279,7 +279,7 @@ def _recluster(
     ]
     if derived is not None:
         # An outcome-guided decision learned from an earlier day: a late event of that day asks anew.
-        state += sorted(f"{k} {v}" for k, v in outcome_inputs_now(derived, now.content).items())
+        state += sorted(f"{key} {content}" for key, content in outcome_inputs_now(derived, now.content).items())
     state += version_input(strategy).values()
     return PlannedRun(
         kind="recluster",

@@ -13,7 +13,7 @@ Not here: what is compared with these hashes (`loop.staleness`, `loop.planner`).
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 import duckdb
@@ -130,7 +130,7 @@ def _rehashed_inputs(lake: Lake, hashes: _Hashes, day: dt.date, strategy: str) -
 
 
 @contextlib.contextmanager
-def _rows_of(lake: Lake, table: str, day: dt.date, part: str) -> Iterator[duckdb.DuckDBPyConnection]:
+def _rows_of(lake: Lake, table: str, day: dt.date, part: str) -> Generator[duckdb.DuckDBPyConnection, None, None]:
     """Yield a connection with the rows of a file, in their order, as the table ROWS.
 
     Raises:

@@ -193,10 +193,10 @@ class Snapshot:
         return items
 
     def _changed(self, footer: Provenance, expected: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the inputs that are not what they were: those that the table lists, and its strategies."""
+        """Return the inputs that are not what they were: those that the table lists, the shop's files, strategies."""
         changed = [key for key, now in expected.items() if footer.inputs.get(key) != now]
-        # The shop has no features any more.
-        changed += [key for key in (FEATURES_KEY,) if key in footer.inputs and key not in expected]
+        if FEATURES_KEY in footer.inputs and FEATURES_KEY not in expected:
+            changed.append(FEATURES_KEY)  # the shop has no features any more
         if footer.inputs.get(STRATEGIES_KEY, self._strategies) != self._strategies:
             changed.append(STRATEGIES_KEY)
         return tuple(changed)

@@ -17,7 +17,7 @@ import dagster as dg
 
 from seg_assets.core.errors import LakeWriteError, SegAssetsError
 from seg_assets.core.settings import Settings
-from seg_assets.core.table_spec import TableSpec
+from seg_assets.core.table_spec import Column
 from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
 
@@ -34,7 +34,7 @@ HEAVY_POOL = "seg_heavy"
 EVENTS_AT_ONCE = 100
 
 
-class Shop(dg.ConfigurableResource):
+class ShopResource(dg.ConfigurableResource):
     """The settings as a Dagster resource: each run reads them when it starts, never at import.
 
     The fields are the settings as environment variables, so that tests override them in one place.
@@ -75,7 +75,7 @@ class DayResult:
     data_version: str | None = None
 
 
-def report_days(
+def record_days(
     context: dg.AssetExecutionContext, asset_key: dg.AssetKey, results: Sequence[DayResult]
 ) -> dg.MaterializeResult:
     """Attach each day's metadata and check status to its own partition, and return the run's result.
@@ -183,7 +183,7 @@ def deps_of(table: str) -> list[dg.AssetDep]:
     return [dg.AssetDep(name) for name in TABLES[table].tables_read]
 
 
-def columns_of(table: str | TableSpec) -> dg.TableSchema:
-    """Return names, types and descriptions of a table's columns for the UI."""
-    spec = TABLES[table] if isinstance(table, str) else table
-    return dg.TableSchema(columns=[dg.TableColumn(c.name, c.kind, description=c.description) for c in spec.columns])
+def columns_of(table: str | Sequence[Column]) -> dg.TableSchema:
+    """Return names, types and descriptions of a table's columns, or of the columns given, for the UI."""
+    columns = TABLES[table].columns if isinstance(table, str) else table
+    return dg.TableSchema(columns=[dg.TableColumn(c.name, c.kind, description=c.description) for c in columns])

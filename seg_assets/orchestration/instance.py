@@ -39,7 +39,7 @@ def prepare_instance(settings: Settings) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not config.exists():
-            shutil.copyfile(_template(), config)
+            shutil.copyfile(packed_or_beside("deploy") / "dagster.yaml", config)
     except OSError as error:
         raise ConfigError(
             f"home = {settings.home}: the Dagster instance {folder} cannot be made: {error}; "
@@ -69,7 +69,7 @@ def _from_config(folder: Path) -> dg.DagsterInstance:
     before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(folder)
     try:
-        renew_config(folder / "dagster.yaml", _template())
+        renew_config(folder / "dagster.yaml", packed_or_beside("deploy") / "dagster.yaml")
         return dg.DagsterInstance.from_config(str(folder))
     except (yaml.YAMLError, dg.DagsterError, OSError) as error:
         raise InstanceError(
@@ -81,11 +81,6 @@ def _from_config(folder: Path) -> dg.DagsterInstance:
             del os.environ["DAGSTER_HOME"]
         else:
             os.environ["DAGSTER_HOME"] = before
-
-
-def _template() -> Path:
-    """Return the `dagster.yaml` of a new home."""
-    return packed_or_beside("deploy") / "dagster.yaml"
 
 
 def _one_line(error: object) -> str:

@@ -9,7 +9,6 @@ Not here: running dbt (`profiles.runner`), the numbers of a day (`profiles.facts
 import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import dagster as dg
 
@@ -24,10 +23,10 @@ from seg_assets.orchestration.assets import (
     SINGLE_RUN,
     Check,
     DayResult,
-    Shop,
+    ShopResource,
     columns_of,
     deps_of,
-    report_days,
+    record_days,
     user_errors,
 )
 from seg_assets.orchestration.partitions import days_of_run
@@ -79,7 +78,7 @@ def build_assets(
         backfill_policy=SINGLE_RUN,
         retry_policy=IO_RETRY,
     )
-    def dbt_profiles(context: dg.AssetExecutionContext, shop: Shop) -> Iterator[dg.MaterializeResult]:
+    def dbt_profiles(context: dg.AssetExecutionContext, shop: ShopResource) -> Iterator[dg.MaterializeResult]:
         """Activity of the day, lifetimes, identity links and profiles as of the day, by dbt."""
         now = shop.settings()
         chosen = {key.to_user_string() for key in context.selected_asset_keys}
@@ -107,7 +106,7 @@ def asset_spec(model: runner.DbtModel, doc: ModelDoc, partitions: dg.DailyPartit
         description=doc.description,
         code_version=TABLES[model.name].code_version,
         metadata={
-            "dagster/column_schema": columns_of(replace(TABLES[model.name], columns=doc.columns)),
+            "dagster/column_schema": columns_of(doc.columns),
             "dagster/table_name": model.name,
             "seg/key": facts.key_of(model.name),
             "seg/sql": dg.MetadataValue.md(f"```sql\n{model.sql}\n```"),
@@ -155,7 +154,7 @@ def run_days(
             break
     for model in models:
         if by_day[model]:
-            yield report_days(context, dg.AssetKey(model), by_day[model])
+            yield record_days(context, dg.AssetKey(model), by_day[model])
     if blocking_failures:
         before = days[0] - ONE_DAY
         likely = backlog(lake, settings, before) if before >= lake.start_day else ""

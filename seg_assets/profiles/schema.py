@@ -34,7 +34,7 @@ class Schemas:
 
 @dataclass(frozen=True)
 class ModelColumn(Column):
-    """A column of a dbt model, with what its YAML says beyond name, type and description.
+    """A column of a table that dbt makes.
 
     window_days: the length in days of the window that it looks back on, "all" for every day up to the day, "none" for
         a column that is computed anew for everybody each day; None when the YAML does not say.

@@ -15,9 +15,9 @@ from seg_assets.orchestration.assets import (
     OWNER,
     SINGLE_RUN,
     DayResult,
-    Shop,
+    ShopResource,
     log_progress,
-    report_days,
+    record_days,
     user_errors,
 )
 from seg_assets.orchestration.partitions import days_of_run
@@ -54,7 +54,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         ],
         metadata={"docs": "docs/evaluation.md"},
     )
-    def segment_report(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+    def segment_report(context: dg.AssetExecutionContext, shop: ShopResource) -> dg.MaterializeResult:
         """Pages a marketer can read: segments, sizes, moves, drift, models, and how far to trust them.
 
         One self-contained HTML page per day and strategy under `reports/segments`, and `reports/index.html`. They need
@@ -99,7 +99,7 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
                 metadata[f"{report.strategy}_value_at_risk"] = float(report.week.at_risk)
         results.append(DayResult(day, metadata, data_version=digest(hashes)))
     write_index(settings, {name: s.title for name, s in strategies.items()})
-    return report_days(context, dg.AssetKey(KEY), results)
+    return record_days(context, dg.AssetKey(KEY), results)
 
 
 def overview(reports: list[Report]) -> str:

@@ -15,7 +15,7 @@ from seg_assets.core.errors import ConfigError, did_you_mean
 VARIABLE = "SEG_ASSETS_SEAMS"
 SEAMS = {
     "dagster_storage": "keep the connections of Dagster's SQLite event log open (a home opts in: deploy/dagster.yaml)",
-    "dbt": "read the prepared manifest of the dbt project instead of parsing the project in each process",
+    "dbt": "read the manifest that an earlier parse of the dbt project left",
     "parquet_footer": "read our JSON out of a Parquet footer without parsing the rest of it",
 }
 

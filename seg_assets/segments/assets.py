@@ -24,11 +24,11 @@ from seg_assets.orchestration.assets import (
     SINGLE_RUN,
     Check,
     DayResult,
-    Shop,
+    ShopResource,
     columns_of,
     deps_of,
     log_progress,
-    report_days,
+    record_days,
     user_errors,
 )
 from seg_assets.orchestration.partitions import days_of_run
@@ -59,7 +59,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
     """Build the three daily segment tables."""
 
     def table(name: str, checks: Sequence):
-
         return dg.asset(
             key=dg.AssetKey(name),
             partitions_def=partitions,
@@ -91,7 +90,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
             check(MINIMUM, assign.TABLE, "No cluster holds less than the strategy's minimum_share of clustered users."),
         ],
     )
-    def user_segments(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+    def user_segments(context: dg.AssetExecutionContext, shop: ShopResource) -> dg.MaterializeResult:
         """One segment per known user and strategy, with confidence, since when, and what hysteresis holds back."""
         return _run(context, assign.TABLE, shop, assign_lake_day)
 
@@ -99,7 +98,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         summaries.TABLE,
         [],
     )
-    def segment_profiles(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+    def segment_profiles(context: dg.AssetExecutionContext, shop: ShopResource) -> dg.MaterializeResult:
         """What each segment of the day is: size, spend, features beside all users, a story, a rule."""
         return _run(context, summaries.TABLE, shop, profile_lake_day)
 
@@ -110,7 +109,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
             check(STILL, moves.TABLE, "Few users moved between clusters since yesterday."),
         ],
     )
-    def segment_moves(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+    def segment_moves(context: dg.AssetExecutionContext, shop: ShopResource) -> dg.MaterializeResult:
         """Users who entered, left or moved since yesterday, and why: by feature, by user and by model."""
         return _run(context, moves.TABLE, shop, move_lake_day)
 
@@ -120,14 +119,14 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
 def _run(
     context: dg.AssetExecutionContext,
     table: str,
-    shop: Shop,
+    shop: ShopResource,
     day_of: Callable[[Lake, Mapping[str, Strategy], dt.date], DayResult],
 ) -> dg.MaterializeResult:
     def compute() -> dg.MaterializeResult:
         settings = shop.settings()
         lake, strategies = Lake.of(settings), strategies_of(settings)
         days = log_progress(context, days_of_run(context))
-        return report_days(context, dg.AssetKey(table), [day_of(lake, strategies, day) for day in days])
+        return record_days(context, dg.AssetKey(table), [day_of(lake, strategies, day) for day in days])
 
     return user_errors(compute)()
 

@@ -23,11 +23,11 @@ from seg_assets.orchestration.assets import (
     SINGLE_RUN,
     Check,
     DayResult,
-    Shop,
+    ShopResource,
     columns_of,
     deps_of,
     log_progress,
-    report_days,
+    record_days,
     user_errors,
 )
 from seg_assets.orchestration.partitions import days_of_run
@@ -89,7 +89,7 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         },
     )
     def segment_model(
-        context: dg.AssetExecutionContext, config: SegmentModelConfig, shop: Shop
+        context: dg.AssetExecutionContext, config: SegmentModelConfig, shop: ShopResource
     ) -> dg.MaterializeResult:
         """Decisions: models fitted on the day, why, what became of each segment, and whether they were promoted."""
         return user_errors(lambda: run_days(context, shop.settings(), config))()
@@ -110,7 +110,7 @@ def run_days(context: dg.AssetExecutionContext, settings: Settings, config: Segm
             if result.action != "none":
                 context.log.info(f"{result.strategy} on {day}: {result.action}. {result.reason}")
         results.append(DayResult(day, day_metadata(decided), [champion_check(lake, strategies, day)]))
-    return report_days(context, KEY, results)
+    return record_days(context, KEY, results)
 
 
 def decide_strategies(

@@ -24,7 +24,7 @@ from seg_assets.drift.daily import (
 from seg_assets.drift.evidently_report import read_snapshot, scores_of
 from seg_assets.drift.verdict import SCHEMA
 from seg_assets.lake.store import Lake
-from seg_assets.orchestration.assets import Shop as ShopResource
+from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
 from tests.drift.small_shop import SPEC, Shop, day, decide_order, strategy
 

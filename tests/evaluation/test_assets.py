@@ -11,7 +11,7 @@ from seg_assets.core.settings import Settings
 from seg_assets.evaluation import assets, daily
 from seg_assets.evaluation.daily import SCHEMA, TABLE, evaluate_day, model_quality
 from seg_assets.lake.store import Lake
-from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.orchestration.tags import of_range
 from seg_assets.segments.decisions.store import champion_as_of
@@ -55,7 +55,7 @@ def materialize(settings, instance, first, last=None):
     return dg.materialize(
         made,
         instance=instance,
-        resources={"shop": Shop(environment=settings.environment())},
+        resources={"shop": ShopResource(environment=settings.environment())},
         **({"tags": tags} if last else {"partition_key": str(first)}),
     )
 

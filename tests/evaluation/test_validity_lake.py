@@ -13,7 +13,7 @@ from seg_assets.evaluation.baselines import monetary_tiers
 from seg_assets.evaluation.cli import validate
 from seg_assets.evaluation.validity_lake import SCHEMA, validity_of_day
 from seg_assets.lake.store import Lake
-from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.segments.strategy import parse_strategy, strategies_of
 from studies import shops
@@ -102,7 +102,9 @@ def test_the_asset_publishes_the_day_with_numbers_the_ui_can_plot(shop, monkeypa
     monkeypatch.setattr(Lake, "inputs_of", lambda self, table, day, known=(): {})
     (asset,) = validity_assets.build_assets(settings, daily_partitions(settings))
     result = dg.materialize(
-        [asset], partition_key=day(240).isoformat(), resources={"shop": Shop(environment=settings.environment())}
+        [asset],
+        partition_key=day(240).isoformat(),
+        resources={"shop": ShopResource(environment=settings.environment())},
     )
     assert result.success
     metadata = result.asset_materializations_for_node("segment_validity")[0].metadata

@@ -12,7 +12,7 @@ from seg_assets.core.settings import Settings
 from seg_assets.events import assets, changes, contract, sensor
 from seg_assets.lake.store import Lake
 from seg_assets.loop.staleness import Snapshot
-from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.orchestration.tags import RANGE_END, RANGE_START, of_range
 from tests.events.landing_zone import ORDERS
@@ -48,7 +48,7 @@ class World:
             assets=assets.build_assets(self.settings, partitions),
             jobs=[job],
             sensors=[self.sensor],
-            resources={"shop": Shop(environment=self.settings.environment())},
+            resources={"shop": ShopResource(environment=self.settings.environment())},
             executor=dg.in_process_executor,
         )
         self.put("products.csv", "id,category\np,books\n")

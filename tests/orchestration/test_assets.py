@@ -7,7 +7,15 @@ import pytest
 
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.settings import Settings
-from seg_assets.orchestration.assets import SINGLE_RUN, Check, DayResult, Shop, log_progress, report_days, user_errors
+from seg_assets.orchestration.assets import (
+    SINGLE_RUN,
+    Check,
+    DayResult,
+    ShopResource,
+    log_progress,
+    record_days,
+    user_errors,
+)
 from seg_assets.orchestration.partitions import daily_partitions, days_of_run
 from seg_assets.orchestration.tags import of_range
 
@@ -30,7 +38,7 @@ def job():
             DayResult(day, {"rows": day.day}, [Check("day_is_good", day != BAD_DAY, {"rows": day.day, "on": day})])
             for day in log_progress(context, days_of_run(context))
         ]
-        return report_days(context, KEY, results)
+        return record_days(context, KEY, results)
 
     return dg.Definitions(assets=[numbers], jobs=[dg.define_asset_job("job")]).resolve_job_def("job")
 
@@ -83,7 +91,7 @@ def test_the_run_says_which_days_of_a_range_failed(job):
 
 
 def test_the_shop_resource_reads_its_settings_when_asked(monkeypatch):
-    shop = Shop(environment={"SEG_ASSETS_SEED": "7"})
+    shop = ShopResource(environment={"SEG_ASSETS_SEED": "7"})
     monkeypatch.setenv("SEG_ASSETS_START_DAY", "2023-05-01")
     assert (shop.settings().seed, shop.settings().start_day) == (7, dt.date(2023, 5, 1))
 
@@ -94,11 +102,11 @@ def test_what_a_user_must_mend_is_not_retried_and_an_io_error_is(error, attempts
 
     @dg.asset(retry_policy=dg.RetryPolicy(max_retries=2))
     @user_errors
-    def broken(context: dg.AssetExecutionContext, shop: Shop) -> dg.MaterializeResult:
+    def broken(context: dg.AssetExecutionContext, shop: ShopResource) -> dg.MaterializeResult:
         calls.append(shop.settings().seed)
         raise error
 
-    result = dg.materialize([broken], resources={"shop": Shop()}, raise_on_error=False)
+    result = dg.materialize([broken], resources={"shop": ShopResource()}, raise_on_error=False)
     assert not result.success
     assert len(calls) == attempts
     assert str(error) in str(result.all_events)
@@ -117,7 +125,7 @@ def test_a_check_that_is_not_per_day_is_one_result_of_the_run_that_names_the_day
         results = [
             DayResult(day, {}, [Check("day_is_good", day != BAD_DAY, per_day=False)]) for day in days_of_run(context)
         ]
-        return report_days(context, KEY, results)
+        return record_days(context, KEY, results)
 
     job = dg.Definitions(assets=[numbers], jobs=[dg.define_asset_job("job")]).resolve_job_def("job")
     instance = dg.DagsterInstance.ephemeral()

@@ -9,7 +9,7 @@ import pytest
 
 from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
-from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.profiles import assets, facts, runner
 from seg_assets.profiles.engine.days import DayBuilder
@@ -21,7 +21,7 @@ from tests.profiles.shop import START, History, day_of, put_day, settings_of
 def definitions(settings) -> dg.Definitions:
     return dg.Definitions(
         assets=assets.build_assets(settings, daily_partitions(settings)),
-        resources={"shop": Shop(environment=settings.environment())},
+        resources={"shop": ShopResource(environment=settings.environment())},
     )
 
 

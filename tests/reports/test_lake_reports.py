@@ -9,7 +9,7 @@ from seg_assets.core.settings import Settings
 from seg_assets.evaluation.validity_lake import SCHEMA as VALIDITY
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
-from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.orchestration.tags import of_range
 from seg_assets.reports import assets
@@ -145,7 +145,7 @@ def materialize(settings, first, last=None):
         result = dg.materialize(
             assets.build_assets(settings, daily_partitions(settings)),
             instance=instance,
-            resources={"shop": Shop(environment=settings.environment())},
+            resources={"shop": ShopResource(environment=settings.environment())},
             raise_on_error=False,
             **({"tags": tags} if last else {"partition_key": str(first)}),
         )

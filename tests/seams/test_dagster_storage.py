@@ -17,7 +17,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from seg_assets.core.errors import InstanceError
 from seg_assets.core.settings import Settings
-from seg_assets.orchestration.assets import Check, DayResult, report_days
+from seg_assets.orchestration.assets import Check, DayResult, record_days
 from seg_assets.orchestration.instance import open_instance, prepare_instance
 from seg_assets.seams import dagster_storage
 from seg_assets.seams.dagster_storage import MOST_OPEN, KeptEventLogStorage
@@ -179,7 +179,7 @@ def test_the_days_of_a_range_are_one_transaction_and_each_has_its_event_and_its_
     )
     def many(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         days = [dt.date.fromisoformat(key) for key in context.partition_keys]
-        return report_days(
+        return record_days(
             context,
             dg.AssetKey("many"),
             [DayResult(day, {"day": str(day)}, [Check("fine", day.day != 2, per_day=True)]) for day in days],

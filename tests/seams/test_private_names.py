@@ -42,6 +42,7 @@ SEAMS = {
     "tests/seams/test_dagster_storage.py",
     "tests/seams/test_private_names.py",
 }
+
 FILES = sorted(str(path.relative_to(ROOT)) for top in OURS for path in (ROOT / top).rglob("*.py"))
 # Modules as they are reached through a module of ours: `publish.os`.
 MODULES = sys.stdlib_module_names | {"dg", "duckdb", "evidently", "np", "pa", "pd", "pq", "yaml"}

@@ -14,7 +14,7 @@ import yaml
 
 from seg_assets.core.settings import Settings
 from seg_assets.lake.store import Lake
-from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.segments import assets as room
 from seg_assets.segments.decisions.store import champion_digest
@@ -102,7 +102,7 @@ def run(settings, days, selection=OURS, instance=None, raise_on_error=True):
     }
     keys = [dg.AssetKey(name) for name in selection]
     job = dg.define_asset_job("daily", selection=keys)
-    defs = dg.Definitions(assets, jobs=[job], resources={"shop": Shop(environment=settings.environment())})
+    defs = dg.Definitions(assets, jobs=[job], resources={"shop": ShopResource(environment=settings.environment())})
     with dg.DagsterInstance.ephemeral() as fresh:
         return defs.get_job_def("daily").execute_in_process(
             instance=instance or fresh, tags=tags, raise_on_error=raise_on_error

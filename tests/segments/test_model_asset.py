@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from seg_assets.core.settings import Settings
-from seg_assets.orchestration.assets import Shop
+from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.orchestration.tags import of_range
 from seg_assets.segments.decisions import store as decisions
@@ -36,7 +36,7 @@ def run(settings, instance, first, last=None, requests=(), force=False):
     """A run of the asset for a day or a range, as the UI launches it."""
     (asset,) = build_assets(settings, daily_partitions(settings))
     tags = of_range(first, last)
-    definitions = dg.Definitions([asset], resources={"shop": Shop(environment=settings.environment())})
+    definitions = dg.Definitions([asset], resources={"shop": ShopResource(environment=settings.environment())})
     job = definitions.get_implicit_global_asset_job_def()
     config = {"ops": {"segment_model": {"config": {"requests": list(requests), "force": force}}}}
     return job.execute_in_process(

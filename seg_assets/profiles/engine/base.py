@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
-from seg_assets.core.tables import Input
+from seg_assets.core.table_spec import Input
 from seg_assets.lake.provenance import Provenance
 
 # Name by which SQL reads who acted on a day that entered or left a window since yesterday.

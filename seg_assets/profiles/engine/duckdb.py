@@ -12,7 +12,7 @@ import duckdb
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.sql import identifier, literal
 from seg_assets.core.tables import TABLES
-from seg_assets.lake.content_hash import content_of
+from seg_assets.lake import content_hash
 from seg_assets.lake.provenance import Provenance
 from seg_assets.lake.store import Lake
 from seg_assets.profiles.engine.base import EDGES, DayInputs, Days, Engine, Measured, carried_name, view_name
@@ -111,7 +111,7 @@ class DuckDBEngine(Engine[str]):
 
     def measure(self, staged: str) -> Measured:
         """See `Engine.measure`."""
-        return Measured(*content_of(self.con, staged))
+        return Measured(*content_hash.content_of(self.con, staged))
 
     def publish(
         self,

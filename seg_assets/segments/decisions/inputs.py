@@ -7,10 +7,8 @@ Not here: the inputs of a day table, which are in its footer (`lake`).
 """
 
 import datetime as dt
-import re
 from collections.abc import Callable
 
-from seg_assets.core.days import ONE_DAY
 from seg_assets.lake.provenance import NONE
 from seg_assets.lake.store import Lake
 from seg_assets.segments import algorithms
@@ -20,8 +18,6 @@ from seg_assets.segments.fitting.fit import FIT_VERSION
 from seg_assets.segments.strategy import Strategy
 
 ALGORITHM_VERSION = "algorithm_version"
-# Input key of an earlier day that an outcome was taken from.
-_HORIZON = re.compile(r"(\w+):horizon-(\d+)")
 
 # (table, day) -> content hash of that day, NONE where there is none.
 ContentOf = Callable[[str, dt.date], str]
@@ -59,10 +55,7 @@ def version_input(strategy: Strategy) -> dict[str, str]:
 
 def outcome_inputs_now(decision: Decision, content_of: ContentOf) -> dict[str, str]:
     """Return the content, as it is now, of the earlier days that an outcome-guided decision learned from."""
-    matches = [(key, _HORIZON.fullmatch(key)) for key in decision.inputs]
-    return {
-        key: content_of(match[1], decision.day - ONE_DAY * int(match[2])) for key, match in matches if match is not None
-    }
+    return {key: content_of(*place) for key, place in decision.days_read().items() if place[1] != decision.day}
 
 
 def changed_inputs(
@@ -74,8 +67,8 @@ def changed_inputs(
     """
     now = inputs_now(lake, strategy, decision.day, seed, verdict_digest, content_of)
     now |= outcome_inputs_now(decision, content_of)
-    current = decision.current_inputs
-    return sorted(key for key, digest in now.items() if current.get(key) != digest)
+    stored = decision.current_inputs
+    return sorted(key for key, digest in now.items() if stored.get(key) != digest)
 
 
 def content_in(lake: Lake) -> ContentOf:

@@ -164,11 +164,11 @@ def decisions_of_day(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
     stamp = stamp_of(path)
     if stamp is None:
         return []
-    known = _PARTS.get(str(path), stamp)
-    if known is None:
-        known = _read(lake, path, day, strategy)
-        _PARTS.put(str(path), stamp, known, _PARSED * int(str(stamp[1])))
-    return list(known)
+    of_day = _PARTS.get(str(path), stamp)
+    if of_day is None:
+        of_day = _read(lake, path, day, strategy)
+        _PARTS.put(str(path), stamp, of_day, _PARSED * int(str(stamp[1])))
+    return list(of_day)
 
 
 def _read(lake: Lake, path: Path, day: dt.date, strategy: str) -> list[Decision]:

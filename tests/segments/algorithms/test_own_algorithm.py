@@ -153,15 +153,15 @@ def test_promise_07_the_loop_sees_another_version_makes_the_decision_anew_and_re
     shop = Shop(tmp_path, drift_strategy(algorithm="stripes", fit={"minimum_users": 60}, minimum_share=0.0))
     shop.daily(0, 7)
     shop.settle()
-    assert shop.plan().requests == []
+    assert shop.plan().runs == []
     package.install(version="2")
-    (request,) = shop.plan().requests
+    (request,) = shop.plan().runs
     assert (request.kind, request.strategy) == ("recluster", "value")
     assert request.reason.endswith("rests on what has changed: algorithm_version")
     package.install(version="3")
-    assert shop.plan().requests[0].key != request.key, "a version that mends a failed one is asked for again"
+    assert shop.plan().runs[0].key != request.key, "a version that mends a failed one is asked for again"
     shop.settle()
-    assert shop.plan().requests == []
+    assert shop.plan().runs == []
 
 
 def test_a_model_whose_algorithm_is_gone_is_refused_by_name(package, tmp_path):
