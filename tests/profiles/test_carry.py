@@ -11,7 +11,7 @@ from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
 from seg_assets.profiles import runner
 from seg_assets.profiles.engine.days import SQL_KEY, DayBuilder
-from seg_assets.profiles.schema import Column
+from seg_assets.profiles.schema import ModelColumn
 from tests.profiles.shop import History, day_of, event, put_day, settings_of
 
 PROFILES = ["user_category_profiles", "user_profiles"]
@@ -119,7 +119,7 @@ def test_a_window_that_has_no_edge_or_is_not_declared_carries_nothing(built, tab
     made_by = lake.provenance(table, day_of(3)).extra[SQL_KEY]
     assert builder.carries(table, day_of(3), made_by)
     doc = builder.docs[table]
-    more = tuple(Column(f"views_14d_{n}", "BIGINT", "", window) for n, window in enumerate(column))
+    more = tuple(ModelColumn(f"views_14d_{n}", "BIGINT", "", window) for n, window in enumerate(column))
     builder.docs = {**builder.docs, table: replace(doc, columns=doc.columns + more)}
     covered = {28, 90} <= {age for ages in TABLES[table].edges.values() for age in ages}
     assert builder.carries(table, day_of(3), made_by) == (covered if carries is None else carries)
