@@ -8,6 +8,7 @@ Not here: commands of one room (its `cli` module) and those that look at the lak
 import datetime as dt
 import os
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -154,6 +155,9 @@ def ui(port: int, host: str) -> int:
     environment = {**os.environ, **shop, "DAGSTER_HOME": str(folder)}
     sys.stderr.flush()
     # This process becomes `dagster dev`, so whoever stops it stops all.
+    # A shell that starts a command in the background has it ignore SIGINT, and Dagster stops on SIGTERM by way of that
+    # signal: without this line nothing but SIGKILL would end it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execve(sys.executable, command, environment)  # noqa: S606  our own words only
 
 
