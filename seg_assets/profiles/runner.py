@@ -32,6 +32,7 @@ from seg_assets.core.imports import quick_imports
 from seg_assets.core.settings import Settings
 from seg_assets.profiles.project import project_of
 from seg_assets.profiles.schema import project_files
+from seg_assets.seams.dbt_database import close_database
 from seg_assets.seams.dbt_manifest import read_manifest
 
 SUMMARY = "project.json"
@@ -480,7 +481,10 @@ def _exclusive_dbt(
     # A fresh manifest for each run: dbt marks its nodes as compiled.
     manifest = read_manifest(prepare(settings) / MANIFEST) if settings else None
     with _one_run_at_a_time:
-        yield dbtRunner(manifest=manifest, callbacks=[listen] if listen else []).invoke
+        try:
+            yield dbtRunner(manifest=manifest, callbacks=[listen] if listen else []).invoke
+        finally:
+            close_database()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from seg_assets.core.errors import ConfigError, did_you_mean
 VARIABLE = "SEG_ASSETS_SEAMS"
 SEAMS = {
     "dagster_storage": "keep the connections of Dagster's SQLite event log open (a home opts in: deploy/dagster.yaml)",
-    "dbt": "read the manifest that an earlier parse of the dbt project left",
+    "dbt": "read the manifest that an earlier parse of the dbt project left, and close its database afterwards",
     "parquet_footer": "read our JSON out of a Parquet footer without parsing the rest of it",
 }
 
