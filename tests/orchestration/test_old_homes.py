@@ -10,6 +10,10 @@ from seg_assets.orchestration.instance import open_instance, prepare_instance
 
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "dagster.yaml"
 # What versions before 0.2.0 wrote into every home.
+FIRST_LINE = (
+    "# A Dagster instance for one machine. "
+    "Copied to DAGSTER_HOME by `make ui`, `make demo` and `seg-assets instance`.\n"
+)
 COMMENT = """\
 # Dagster's own SQLite files, with the connections of the event log kept open: an event costs half. Remove this block
 # and Dagster opens the same files with its own class.
@@ -56,7 +60,8 @@ def test_a_dagster_yaml_that_nobody_edited_becomes_todays_and_its_history_stays(
     config = home / "dagster" / "dagster.yaml"
     today = TEMPLATE.read_text()
     at = today.index("# Runs and events lie in SQLite")
-    config.write_text(today[:at] + COMMENT + STORAGE + today[today.index("\n\n", at) + 1 :])
+    before = today[:at].partition("\n")[2]
+    config.write_text(FIRST_LINE + before + COMMENT + STORAGE + today[today.index("\n\n", at) + 1 :])
     assert runs(config.parent) == 1
     assert config.read_text() == today
     assert runs(config.parent) == 2

@@ -141,7 +141,7 @@ def test_the_example_of_a_new_shop_is_a_feature_once_it_is_named_sql(home, tmp_p
     write_shop(folder)
     settings = Settings.from_env({}, file=folder / "settings.yaml")
     assert project_of(settings) == settings.dbt_project, "as it stands, the example is none"
-    (folder / "features" / "example.sql.txt").rename(folder / "features" / "loyalty.sql")
+    (folder / "features" / "loyalty.sql.txt").rename(folder / "features" / "loyalty.sql")
     assert profile_types(settings)["loyalty_points"] == "BIGINT"
 
 
