@@ -13,16 +13,16 @@ from pydantic import AfterValidator, BeforeValidator
 
 from seg_assets.core.errors import ConfigError
 
-# No shop's history leaves them, every day before and after exists, and nanoseconds since 1970 hold each (to 2262).
+# No shop's history leaves these years. A day before and after each exists, and nanoseconds since 1970 reach to 2262.
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 ONE_DAY = dt.timedelta(days=1)
 
-# Files of the time zone folder that name no place: what they say differs from machine to machine, or is no time.
+# Files of the time zone folder that name no place: their content differs from machine to machine, or is no time.
 NO_ZONES = {"localtime", "posixrules", "Factory"}
 
 
 def _only_days(value: Any) -> dt.date:
-    """A date, or its `YYYY-MM-DD` text: no number of seconds, no time of day, no other way to write it."""
+    """Return a date from a date or its `YYYY-MM-DD` text; refuse seconds, times of day and other ways to write it."""
     day = None
     if type(value) is dt.date:
         day = value
@@ -63,12 +63,12 @@ def check_order(first: dt.date, last: dt.date) -> None:
 
 
 def day_range(first: dt.date, last: dt.date) -> list[dt.date]:
-    """Every day from `first` to `last`, both included; empty when `last` is before `first`."""
+    """Return every day from `first` to `last`, both included; none when `last` is before `first`."""
     return [first + ONE_DAY * n for n in range((last - first).days + 1)]
 
 
 def contiguous(days: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
-    """Sorted (first, last) ranges that cover `days` and nothing else."""
+    """Return sorted (first, last) ranges that cover `days` and nothing else."""
     ranges: list[tuple[dt.date, dt.date]] = []
     for day in sorted(set(days)):
         if ranges and ranges[-1][1] + ONE_DAY == day:
@@ -79,14 +79,14 @@ def contiguous(days: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
 
 
 def say_days(days: Sequence[dt.date]) -> str:
-    """Days as text for a message: ranges, at most five of them."""
+    """Return days as text for a message: ranges, at most five of them."""
     parts = [f"{a}" if a == b else f"{a} .. {b}" for a, b in contiguous(days)]
     return ", ".join(parts[:5]) + (f" and {len(parts) - 5} more ranges" if len(parts) > 5 else "")
 
 
 @cache
 def zone_names() -> frozenset[str]:
-    """The IANA names this machine knows. Looked up once in a process: each time walks a folder of 500 files."""
+    """Return the IANA names that this machine knows; looked up once in a process, a walk through 500 files."""
     return frozenset(available_timezones()) - NO_ZONES
 
 

@@ -6,6 +6,6 @@ from typing import Any
 
 
 def digest(value: Any) -> str:
-    """Short stable hash of a JSON value (16 hex digits of SHA-256)."""
+    """Return a short stable hash of a JSON value (16 hex digits of SHA-256)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,7 @@
-"""Errors a user can act on. Each message names the file or table, the field, the value and the remedy."""
+"""Errors that a user can act on. Each message names the file or table, the field, the value and the remedy.
+
+Not here: defects of our own, which are raised as Python's own errors.
+"""
 
 import difflib
 from collections.abc import Iterable
@@ -37,6 +40,6 @@ class InstanceError(SegAssetsError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """', did you mean X?' when one of `known` is near, else ''."""
+    """Return ', did you mean X?' when one of `known` is near, else ''."""
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return f", did you mean {near[0]!r}?" if near else ""

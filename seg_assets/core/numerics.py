@@ -16,7 +16,7 @@ import pandas as pd
 from seg_assets.core.digests import digest
 from seg_assets.core.imports import quick_imports
 
-# Digits kept of every number of a model. BLAS kernels differ in the last bits between machines; data must not.
+# Digits of every number of a model. BLAS kernels differ in the last bits between machines; data must not.
 SIGNIFICANT_DIGITS = 12
 # Spread below which numbers count as equal, relative to their size: what is left of equal ones is rounding.
 FLAT = 1e-9
@@ -26,7 +26,7 @@ _LIMITED: ContextVar[bool] = ContextVar("limited", default=False)
 
 @contextmanager
 def one_thread() -> Generator[None, None, None]:
-    """BLAS and OpenMP on one thread. Nested it is free."""
+    """Hold BLAS and OpenMP to one thread. Inside another one this costs nothing."""
     if _LIMITED.get():
         yield
         return
@@ -40,7 +40,7 @@ def one_thread() -> Generator[None, None, None]:
 
 @cache
 def libraries() -> Any:
-    """The libraries of this process, looked up once: that takes as long as a small fit."""
+    """Return what limits the threads of this process's libraries; looked up once: that takes as long as a small fit."""
     # Loaded first: a library that comes later would not be limited.
     with quick_imports("sklearn.cluster"):
         import_module("scipy.linalg")
@@ -49,7 +49,7 @@ def libraries() -> Any:
 
 
 def fit_seed(seed: int, strategy: str) -> int:
-    """The seed of a strategy's fits: the same on every day, so that fits differ by what users did."""
+    """Return the seed of a strategy's fits: the same on every day, so that fits differ by what users did."""
     return int(digest([seed, strategy]), 16) % 2**31
 
 
@@ -76,7 +76,7 @@ def draw_rows(count: int, size: int, seed: int | Sequence[int]) -> np.ndarray:
 
 
 def rounded(values: Any) -> Any:
-    """Numbers of a JSON value at 12 significant digits; everything else as it is."""
+    """Return a JSON value with its numbers at 12 significant digits; everything else as it is."""
     if values is None or isinstance(values, bool | str | int):
         return values
     if isinstance(values, float | np.floating):
@@ -91,20 +91,20 @@ def rounded(values: Any) -> Any:
 
 
 def spreads(values: np.ndarray) -> np.ndarray:
-    """Standard deviation along the first axis, 0 where numbers are equal but for rounding (FLAT)."""
+    """Return standard deviations along the first axis, 0 where numbers are equal but for rounding (FLAT)."""
     reach = values.max(axis=0) - values.min(axis=0)
     flat = reach <= FLAT * np.maximum(1.0, np.abs(values).max(axis=0))
     return np.where(flat, 0.0, values.std(axis=0))
 
 
 def reading_order(centroids: np.ndarray) -> np.ndarray:
-    """Order of clusters: by the first column, greatest first, then the next column. Free of chance."""
+    """Return an order of clusters free of chance: by the first column, greatest first, then the next column."""
     keys = np.round(centroids, 9)
     return np.lexsort(tuple(-keys[:, j] for j in range(keys.shape[1] - 1, -1, -1)))
 
 
 def distinct_rows(X: np.ndarray) -> int:
-    """Number of distinct rows, counted up to 1,000."""
+    """Return the number of distinct rows, counted up to 1,000."""
     most, seen = 1000, set[bytes]()
     for start in range(0, len(X), most):
         for row in np.round(X[start : start + most], 9) + 0.0:

@@ -1,4 +1,7 @@
-"""Quote names and texts for SQL. Every identifier and literal that reaches SQL passes through this module."""
+"""Quote names and texts for SQL. Every identifier and literal that reaches SQL passes through this module.
+
+Not here: SQL that a shop writes in its YAML (`events.expressions`).
+"""
 
 import re
 
@@ -8,7 +11,7 @@ _IDENTIFIER = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
 
 
 def identifier(name: str) -> str:
-    """`name` quoted for SQL.
+    """Return `name` quoted for SQL.
 
     Raises:
         ConfigError: when it is not a plain identifier (letters, digits, underscore, at most 63).
@@ -19,5 +22,5 @@ def identifier(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """`text` as a SQL string literal."""
+    """Return `text` as a SQL string literal."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,8 +1,10 @@
-"""A checksum of a Parquet file inside the file: between its last column and its footer, where no reader looks.
+"""Put a checksum into a Parquet file, between its last column and its footer, where no reader looks.
 
 Columns are found by their place from the start and the footer by its place from the end, so the file stays what it is
 for every reader of Parquet, and one rename publishes data and checksum together. A byte that flipped in a column often
 still decodes, to another number.
+
+Not here: the hash of the rows (`lake.content_hash`), which says nothing about bytes.
 """
 
 import hashlib
@@ -34,7 +36,7 @@ def add(path: Path) -> None:
 
 
 def holds(path: Path) -> bool:
-    """Whether a file has a checksum and its bytes are those that were written."""
+    """Return whether a file has a checksum and its bytes are those that were written."""
     with path.open("rb") as handle:
         footer_start = _footer_start(handle)
         start = -1 if footer_start is None else footer_start - len(MARK) - _SIZE
@@ -43,8 +45,8 @@ def holds(path: Path) -> bool:
         handle.seek(start)
         if handle.read(len(MARK)) != MARK:
             return False
-        told, footer = handle.read(_SIZE), handle.read()
-        return told == _sum(handle, start, footer)
+        written, footer = handle.read(_SIZE), handle.read()
+        return written == _sum(handle, start, footer)
 
 
 def _footer_start(handle: BinaryIO) -> int | None:
@@ -58,15 +60,15 @@ def _footer_start(handle: BinaryIO) -> int | None:
 
 
 def _sum(handle: BinaryIO, end: int, footer: bytes) -> bytes:
-    """Of the bytes up to `end` and of the footer (BLAKE2b: a gigabyte a second)."""
-    found = hashlib.blake2b(digest_size=_SIZE)
+    """Return the checksum of the bytes up to `end` and of the footer (BLAKE2b: a gigabyte a second)."""
+    total = hashlib.blake2b(digest_size=_SIZE)
     handle.seek(0)
     left = end
     while left > 0:
         block = handle.read(min(_BLOCK, left))
         if not block:
             break
-        found.update(block)
+        total.update(block)
         left -= len(block)
-    found.update(footer)
-    return found.digest()
+    total.update(footer)
+    return total.digest()

@@ -115,7 +115,7 @@ def _local_files(root: Path | UPath, table: str) -> Iterator[tuple[dt.date, str,
 
 
 def _objects(root: UPath, table: str) -> Iterator[tuple[dt.date, str, FileStamp]]:
-    """List a table once, instead of a request per day."""
+    """Yield the same of an object store, by one listing instead of a request per day."""
     store: Any = root.fs
     store.invalidate_cache()
     for name, info in sorted(store.find(str(root / table), detail=True).items()):

@@ -86,10 +86,10 @@ class _Hashes:
     def of_input(self, source: Input, day: dt.date) -> tuple[str, str] | None:
         """Return the digest of an input by the hashes in footers, and by those of today's kind."""
         pairs = [self.of(source.table, d) for d in self._lake.input_days(source, day)]
-        there = [pair for pair in pairs if pair is not None]
-        if len(there) < len(pairs):
+        known = [pair for pair in pairs if pair is not None]
+        if len(known) < len(pairs):
             return None
-        return input_digest([old for old, _ in there]), input_digest([new for _, new in there])
+        return input_digest([old for old, _ in known]), input_digest([new for _, new in known])
 
 
 def _rehash_file(lake: Lake, hashes: _Hashes, table: str, day: dt.date, part: str) -> bool:

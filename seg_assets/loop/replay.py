@@ -62,7 +62,7 @@ class Replayed:
     resting_because: str = ""
 
     def count(self, job: str) -> int:
-        """Number of runs of one job."""
+        """Return the number of runs of one job."""
         return sum(step.job == job for step in self.steps)
 
 

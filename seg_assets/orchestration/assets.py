@@ -1,7 +1,9 @@
-"""What every room's Dagster face shares: resources, per-day metadata and check status, tags, retries.
+"""Make what the Dagster faces of all rooms share: the shop's resource, metadata and check status by day, specs.
 
-Rooms take a contiguous range of days in one run. Dagster then stores an asset check without a partition, so the
+Rooms take a contiguous range of days in one run. Dagster then stores an asset check without a partition, so that the
 status of each day is logged as an event of its own (measured on Dagster 1.13; see docs/architecture.md).
+
+Not here: partitions and the days of a run (`orchestration.partitions`), run tags (`orchestration.tags`).
 """
 
 import contextlib
@@ -30,7 +32,7 @@ SINGLE_RUN = dg.BackfillPolicy.single_run()
 IO_RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 # One slot protects memory: two rooms of a million users at once do not fit in a small machine.
 HEAVY_POOL = "seg_heavy"
-# Events of one transaction where the storage can (seg_assets.seams.dagster_storage): others wait 3 ms for each.
+# Events of one transaction where the storage can write many at once: other processes wait 3 ms for each.
 EVENTS_AT_ONCE = 100
 
 
@@ -43,11 +45,11 @@ class ShopResource(dg.ConfigurableResource):
     environment: dict[str, str] = {}  # noqa: RUF012  a pydantic field
 
     def settings(self) -> Settings:
-        """The settings of this shop."""
+        """Return the settings of this shop."""
         return Settings.from_env({**os.environ, **self.environment})
 
     def lake(self) -> Lake:
-        """The lake of this shop."""
+        """Return the lake of this shop."""
         return Lake.of(self.settings())
 
 
@@ -104,7 +106,7 @@ def record_days(
                 )
     # Events of this run, not runless ones: Dagster stores a second runless event of the same check and day as a
     # duplicate key, so that a range could be run only once.
-    # Asked for by name: importing our storage here would load SQLAlchemy with the code location, 0.6 CPU s.
+    # A home may have opted in to a storage that can write many events at once (seams.dagster_storage).
     at_once = getattr(context.instance.event_log_storage, "at_once", contextlib.nullcontext)
     for start in range(0, len(events), EVENTS_AT_ONCE):
         with at_once():

@@ -17,7 +17,7 @@ from seg_assets.core.settings import Settings
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """The shop's calendar: one partition a day, in the shop's time zone."""
+    """Return the shop's calendar: one partition a day, in the shop's time zone."""
     end = settings.end_day + ONE_DAY if settings.end_day else None
     return dg.DailyPartitionsDefinition(
         start_date=settings.start_day.isoformat(),
@@ -27,5 +27,5 @@ def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
 
 
 def days_of_run(context: dg.AssetExecutionContext) -> list[dt.date]:
-    """The days a run was asked for, oldest first: one, or a contiguous range."""
+    """Return the days that a run was asked for, oldest first: one, or a contiguous range."""
     return sorted(parse_day(key) for key in context.partition_keys)

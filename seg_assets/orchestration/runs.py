@@ -1,4 +1,7 @@
-"""Runs of our tables in a Dagster instance."""
+"""Look up which runs of our tables a Dagster instance has under way.
+
+Not here: asking for a run (`events.sensor`, `loop.sensor`), and the tags of one (`orchestration.tags`).
+"""
 
 import dagster as dg
 
@@ -16,7 +19,7 @@ NEWEST_BACKFILLS = 50
 
 
 def in_flight(instance: dg.DagsterInstance) -> str:
-    """What is materializing our tables right now, '' when nothing is.
+    """Say what is materializing our tables right now, '' when nothing is.
 
     Deciding in the middle of a run or a backfill would see half of what it makes.
     """

@@ -8,6 +8,8 @@ Dagster's own, in the same places, so that a home may be opened either way.
 Private names of the pinned Dagster: three modules of `dagster._core.storage`, and the methods `_connect`, `_initdb`,
 `_has_asset_key_index_cols_on_connection` and attributes `_db_lock`, `_initialized_dbs`, `_event_log_storage` of its
 classes. The plain way is Dagster's own class: no `storage` in dagster.yaml, or the seam `dagster_storage` switched off.
+
+Not here: a `dagster.yaml` that names an older place of this module (`orchestration.old_homes`).
 """
 
 import os
