@@ -104,6 +104,11 @@ def test_a_backfill_of_five_days_is_one_run_of_the_same_five_days_in_every_room(
             assert mapping == dg.TimeWindowPartitionMapping(), (node.key, parent)
 
 
+@pytest.fixture
+def settings(tmp_path):
+    return Settings.from_env({}, home=tmp_path / "shop", end_day=dt.date(2024, 3, 31))
+
+
 def test_a_user_merges_the_code_location_into_definitions_of_their_own(settings):
     """Their assets read ours; the daily run does not take them along, whatever partitions they have."""
 
