@@ -20,10 +20,7 @@ from seg_assets.core.settings import Settings
 from seg_assets.core.text import markdown_table
 from seg_assets.events.accounts import DayRead, FileAccount, Rejections
 from seg_assets.events.archived import refuse_losses, refuse_lost_table
-from seg_assets.events.contract import (
-    RAW_EVENTS,
-    REJECTED_EVENTS,
-)
+from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
 from seg_assets.events.landing import KINDS_OF_TABLE, LANDING_KEY, REFUSED_KEY, STAT_KEY
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import KEYED_TABLES, PRODUCTS, USERS

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, LandingError
+from seg_assets.core.table_spec import Input
 from seg_assets.events.file_pattern import FilePattern
 from seg_assets.events.source import IGNORED_ENDINGS, PRODUCTS, USERS, EventFeed, Source
 
 EVENTS = "events"
-# The key of the landing files in a footer; Input("landing", "files").key.
-LANDING_KEY = "landing:files"
+# The key of the landing files in a footer.
+LANDING_KEY = Input("landing", "files").key
 # The cheap fingerprint of the files a day was read from, in the footer's `extra`.
 STAT_KEY = "landing_stat"
 # Why no other room may read a day of raw_events, in the footer's `extra`; absent when they may.

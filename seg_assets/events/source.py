@@ -20,8 +20,9 @@ from seg_assets.core.days import Zone
 from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.settings import describe_validation
+from seg_assets.core.tables import TABLES
 from seg_assets.core.yaml_file import read_yaml
-from seg_assets.events.contract import EVENT_TYPES, RAW_EVENTS, RAW_PRODUCTS, RAW_USERS
+from seg_assets.events.contract import EVENT_TYPES, RAW_EVENTS
 from seg_assets.events.expressions import Expression, ExpressionError, check_time_format
 from seg_assets.events.file_pattern import FilePattern
 
@@ -30,7 +31,7 @@ SHIPPED = Path(__file__).parent.parent / "sources"
 CSV_NULLS = ("", "NULL", "null", "\\N", "NaN", "nan", "None", "N/A", "n/a")
 USERS, PRODUCTS = "users", "products"
 # Contract and key of the tables that are no events.
-KEYED_TABLES = {USERS: (RAW_USERS, "user_id"), PRODUCTS: (RAW_PRODUCTS, "product_id")}
+KEYED_TABLES = {kind: (TABLES[f"raw_{kind}"].types, TABLES[f"raw_{kind}"].key[0]) for kind in (USERS, PRODUCTS)}
 # Endings of files that are still being written or are no data; never read.
 IGNORED_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")
 
