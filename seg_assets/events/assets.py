@@ -64,7 +64,7 @@ class LandingConfig(dg.Config):
 
 
 def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The assets of this room."""
+    """Build the assets of this room."""
     return [_events(partitions), _table("raw_users", USERS, partitions), _table("raw_products", PRODUCTS, partitions)]
 
 
