@@ -7,6 +7,7 @@ PORT ?= 3000
 SIZE ?= full
 FAULTS ?= 200
 BASE ?=
+DAEMON ?=
 
 # Tests that are run without measuring coverage, which costs a third more CPU time: what they reach, others reach too.
 UNCOVERED := $(wildcard $(addprefix tests/,benchmarks end_to_end golden package soak studies))
@@ -52,8 +53,8 @@ golden: env  ## Prove that no content changed (BASE=<commit>: record anew first,
 	$(if $(BASE),$(BIN)/python -m tests.golden --base "$(BASE)")
 	$(BIN)/python -m tests.golden
 
-soak: env  ## Kill, fill, damage and race a small shop FAULTS=200 times; each must heal (docs/operations.md)
-	$(BIN)/python -m tests.soak --faults $(FAULTS) --json "$(HOME_DIR)/soak.json"
+soak: env  ## Kill, fill, damage and race a small shop FAULTS=200 times; each must heal (DAEMON=1: by the daemon alone)
+	$(BIN)/python -m tests.soak --faults $(FAULTS) $(if $(DAEMON),--daemon) --json "$(HOME_DIR)/soak.json"
 
 shared: env  ## Two workers on a real Postgres and S3 server give the lake that one gives on a folder (minutes)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,shared]'

@@ -10,6 +10,7 @@ import pytest
 from seg_assets.build import build_defs
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
+from seg_assets.events.contract import RAW_USERS
 from seg_assets.loop.replay import failures
 from seg_assets.orchestration.assets import ShopResource
 from seg_assets.orchestration.partitions import daily_partitions
@@ -140,6 +141,9 @@ def test_a_user_with_an_executor_of_their_own_leaves_ours_out(settings):
     assert dg.Definitions.merge(build_defs(settings, executor=None), mine).executor is dg.multiprocess_executor
 
 
+HEAD = ",".join(c for c in RAW_USERS if c != "extra")
+
+
 def test_a_resource_that_is_given_wins_over_ours(settings, tmp_path):
     """A run writes into the shop of the resource, not into the one that the location was built for."""
     other = settings.model_copy(update={"lake": tmp_path / "elsewhere"})
@@ -147,7 +151,7 @@ def test_a_resource_that_is_given_wins_over_ours(settings, tmp_path):
     job = build_defs(settings, resources={"shop": shop}).resolve_job_def("daily")
     for home in (settings.landing, other.landing):
         (home / "users").mkdir(parents=True, exist_ok=True)
-        (home / "users" / "2024-01-01.csv").write_text("user_id\nu1\n")
+        (home / "users" / "2024-01-01.csv").write_text(f"{HEAD}\nu1{',' * HEAD.count(',')}\n")
     result = job.execute_in_process(
         instance=dg.DagsterInstance.ephemeral(),
         partition_key="2024-01-01",

@@ -22,12 +22,18 @@ def check_in_calendar(day: dt.date, settings: Settings) -> dt.date:
     if day < settings.start_day or (settings.end_day and day > settings.end_day):
         last = settings.end_day or "yesterday"
         raise ConfigError(f"day = {day}: outside the calendar {settings.start_day} .. {last} (start_day, end_day)")
-    if not settings.end_day and day >= (today := _now().astimezone(settings.zone).date()):
+    closed = last_closed_day(settings)
+    if day > closed:
         raise ConfigError(
-            f"day = {day}: has not closed yet, today is {today} in {settings.time_zone} (time_zone); "
-            f"the last closed day is {today - ONE_DAY}"
+            f"day = {day}: has not closed yet, today is {closed + ONE_DAY} in {settings.time_zone} (time_zone); "
+            f"the last closed day is {closed}"
         )
     return day
+
+
+def last_closed_day(settings: Settings) -> dt.date:
+    """Return the last day that may be read: `end_day` where it is set, else yesterday in the shop's time zone."""
+    return settings.end_day or _now().astimezone(settings.zone).date() - ONE_DAY
 
 
 def check_range(first: dt.date, last: dt.date, settings: Settings) -> tuple[dt.date, dt.date]:

@@ -35,6 +35,10 @@ class LakeWriteError(SegAssetsError, OSError):
     """A day could not be written (full disk, no permission, store away). The old day stays; a retry may help."""
 
 
+class ChangedMeanwhileError(SegAssetsError):
+    """Somebody else changed what a decision was made from before it was written; nothing was written."""
+
+
 class InstanceError(SegAssetsError):
     """Dagster's instance (its dagster.yaml, its storage) cannot be used. The lake does not depend on it."""
 

@@ -17,7 +17,10 @@ ON_PURPOSE = ("ignored_event_type",)
 
 @dataclass
 class FileAccount:
-    """What became of the lines of one file; of one day of it, for a file of many days."""
+    """What became of the lines of one file; of one day of it, for a file of many days.
+
+    left_out: those of the rejected lines that were left out on purpose.
+    """
 
     source_file: str
     feed: str
@@ -27,6 +30,7 @@ class FileAccount:
     accepted: int = 0
     rejected: int = 0
     duplicates: int = 0
+    left_out: int = 0
     unmapped: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
 
@@ -51,12 +55,14 @@ class DayRead:
     """One day, read into the tables ACCEPTED, REJECTED and FILES (`events.store`) of the connection.
 
     rejections: most frequent first. digests: landing digest per kind of feed; stats: the cheap fingerprint per kind.
+    refused: event feeds of which not one line of the day can be used, and why, in words.
     """
 
     files: list[FileAccount]
     rejections: list[Rejections]
     digests: dict[str, str]
     stats: dict[str, str]
+    refused: dict[str, str]
 
     def digest_of(self, kinds: Sequence[str]) -> str:
         """Return the landing digest over several kinds of feed."""
@@ -75,17 +81,12 @@ class DayRead:
     @property
     def bad(self) -> int:
         """Rejected event lines, without those left out on purpose."""
-        return self.total("rejected") - sum(r.lines for r in self.rejections if r.reason in ON_PURPOSE)
+        return self.total("rejected") - self.total("left_out")
 
     @property
     def unusable(self) -> str:
-        """Why no room may go on with the day: lines were rejected and not one accepted. '' when rooms may."""
-        if not self.bad or self.total("accepted"):
-            return ""
-        first = next(r for r in self.rejections if r.reason not in ON_PURPOSE)
-        column = f" of {first.column}" if first.column else ""
-        place = f"first in {first.first_file}:{first.first_line}"
-        return f"not one of {self.total('lines_read')} lines was accepted ({first.reason}{column}, {place})"
+        """Why no room may go on with the day: a feed whose lines all were refused. '' when rooms may."""
+        return "; ".join(self.refused.values())
 
 
 @dataclass
@@ -97,6 +98,42 @@ class TableRead:
     digest: str
     stat: str
     rejections: list[Rejections]
+
+
+@dataclass(frozen=True)
+class FeedLines:
+    """What became of the lines of one feed on a day, over all its files."""
+
+    feed: str
+    lines: int
+    accepted: int
+    bad: int
+    duplicates: int
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether every line was refused; what was left out on purpose and what was read before is not."""
+        return self.bad > 0 and not self.accepted and not self.duplicates
+
+    @property
+    def bad_share(self) -> float:
+        """Share of the lines that were refused, without those left out on purpose."""
+        return self.bad / self.lines if self.lines else 0.0
+
+
+def lines_of_feeds(files: Sequence[FileAccount]) -> list[FeedLines]:
+    """Return what became of the lines of each feed, by name."""
+    return [
+        FeedLines(
+            feed,
+            sum(f.lines_read for f in those),
+            sum(f.accepted for f in those),
+            sum(f.rejected - f.left_out for f in those),
+            sum(f.duplicates for f in those),
+        )
+        for feed in sorted({f.feed for f in files})
+        for those in [[f for f in files if f.feed == feed]]
+    ]
 
 
 def _over(by_kind: Mapping[str, str], kinds: Sequence[str]) -> str:

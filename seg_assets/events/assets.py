@@ -18,9 +18,18 @@ from pydantic import Field
 from seg_assets.core.days import ONE_DAY
 from seg_assets.core.settings import Settings
 from seg_assets.core.text import markdown_table
-from seg_assets.events.accounts import DayRead, FileAccount, Rejections
+from seg_assets.events.accounts import DayRead, FeedLines, FileAccount, Rejections, lines_of_feeds
 from seg_assets.events.archived import refuse_losses, refuse_lost_table
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
+from seg_assets.events.judging import (
+    MAX_REJECTED_SHARE,
+    MIN_ROWS_SHARE,
+    UsualLines,
+    over_rejected,
+    refuse_bad_table,
+    refuse_worse_day,
+    rows_before,
+)
 from seg_assets.events.landing import KINDS_OF_TABLE, LANDING_KEY, REFUSED_KEY, STAT_KEY
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import KEYED_TABLES, PRODUCTS, USERS
@@ -50,8 +59,6 @@ READERS = {
     "raw_users": "raw_users",
     "raw_products": "raw_products",
 }
-# Above this share of refused lines a mapping or an export is likely wrong. The simulator's planted noise is 0.5 %.
-MAX_REJECTED_SHARE = 0.02
 
 
 class LandingConfig(dg.Config):
@@ -93,8 +100,10 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
             dg.AssetCheckSpec("lines_reconcile", asset="raw_events", blocking=True, partitions_def=partitions,
                               description="Per file, lines read = accepted + rejected + duplicates"),
             dg.AssetCheckSpec("rejected_share_is_small", asset="raw_events", blocking=True, partitions_def=partitions,
-                              description=f"At most {MAX_REJECTED_SHARE:.0%} of lines are refused; "
-                              "an error, and blocking, when not one line is accepted"),
+                              description=f"At most {MAX_REJECTED_SHARE:.0%} of a feed's lines are refused; "
+                              "an error, and blocking, when not one line of a feed is accepted"),
+            dg.AssetCheckSpec("feeds_have_their_usual_lines", asset="raw_events", partitions_def=partitions,
+                              description="No feed has under a tenth of the median of its weekday in four weeks"),
             dg.AssetCheckSpec("day_is_not_empty", asset="raw_events", partitions_def=partitions,
                               description="The day has events"),
         ],
@@ -105,9 +114,10 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     def landing_to_events(context: dg.AssetExecutionContext, config: LandingConfig, shop: ShopResource):
         lake = shop.lake()
         by_table: dict[str, list[DayResult]] = {"landed_files": [], "rejected_events": [], "raw_events": []}
+        usual = UsualLines(lake)
         with Reader.of(shop.settings()) as reader, connect_to_lake_only(lake) as con:
             for day in log_progress(context, days_of_run(context)):
-                for table, result in read_and_publish(reader, lake, day, con, config.forget_vanished).items():
+                for table, result in read_and_publish(reader, lake, day, con, usual, config.forget_vanished).items():
                     by_table[table].append(result)
         return tuple(record_days(context, dg.AssetKey(t), results) for t, results in by_table.items())
 
@@ -124,10 +134,21 @@ def connect_to_lake_only(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def read_and_publish(
-    reader: Reader, lake: Lake, day: dt.date, con: duckdb.DuckDBPyConnection, forget_vanished: bool = False
+    reader: Reader,
+    lake: Lake,
+    day: dt.date,
+    con: duckdb.DuckDBPyConnection,
+    usual: UsualLines,
+    forget_vanished: bool = False,
 ) -> dict[str, DayResult]:
-    """Read one day and replace it in landed_files, rejected_events and, last, raw_events."""
+    """Read one day and replace it in landed_files, rejected_events and, last, raw_events.
+
+    Raises:
+        LandingError: nothing was read; or a feed was refused whole and the lake holds the day as it was read before,
+            which stays in all three tables.
+    """
     read = reader.read_day(day, con)
+    refuse_worse_day(lake, day, read)
     if not forget_vanished:
         refuse_losses(reader, lake, day, con)
     files = dg.MetadataValue.md(_files_table(read.files))
@@ -160,7 +181,7 @@ def read_and_publish(
         if table == "raw_events" and read.unusable:
             origin["extra"][REFUSED_KEY] = read.unusable
         published = lake.publish(con, table, day, f"select * from {relation}", **origin)
-        results[table] = _result(day, published, metadata, _checks(read) if table == "raw_events" else ())
+        results[table] = _result(day, published, metadata, _checks(read, usual, day) if table == "raw_events" else ())
     return results
 
 
@@ -178,26 +199,49 @@ def _result(
     return DayResult(day, {**always, **metadata}, checks, content)
 
 
-def _checks(read: DayRead) -> list[Check]:
-    lines, accepted = read.total("lines_read"), read.total("accepted")
-    off = [f.source_file for f in read.files if not f.reconciles]
-    share = read.bad / lines if lines else 0.0
-    remedy = "try the source on one of the files: seg-assets source check FILE.yaml SAMPLE"
+def _checks(read: DayRead, usual: UsualLines, day: dt.date) -> list[Check]:
+    feeds = lines_of_feeds([f for f in read.files if f.feed not in KEYED_TABLES])
+    low = usual.far_below(day, lines_of_feeds(read.files))
     return [
+        _lines_reconcile(read.files),
+        _share_is_small(feeds, refused=bool(read.refused)),
         Check(
-            "lines_reconcile",
-            not off,
-            {"files_that_do_not": ", ".join(off[:10]) or "none", "lines_read": lines},
-            dg.AssetCheckSeverity.ERROR,
+            "feeds_have_their_usual_lines",
+            not low,
+            {"far_below": ", ".join(low) or "none", "remedy": "look whether the delivery was cut short"},
         ),
         Check(
-            "rejected_share_is_small",
-            share <= MAX_REJECTED_SHARE,
-            {"rejected_share": share, "limit": MAX_REJECTED_SHARE, "remedy": remedy},
-            dg.AssetCheckSeverity.ERROR if read.unusable else dg.AssetCheckSeverity.WARN,
+            "day_is_not_empty",
+            read.total("accepted") > 0,
+            {"events": read.total("accepted"), "files": len(read.files)},
         ),
-        Check("day_is_not_empty", accepted > 0, {"events": accepted, "files": len(read.files)}),
     ]
+
+
+def _lines_reconcile(files: Sequence[FileAccount]) -> Check:
+    off = [f.source_file for f in files if not f.reconciles]
+    return Check(
+        "lines_reconcile",
+        not off,
+        {"files_that_do_not": ", ".join(off[:10]) or "none", "lines_read": sum(f.lines_read for f in files)},
+        dg.AssetCheckSeverity.ERROR,
+    )
+
+
+def _share_is_small(feeds: Sequence[FeedLines], *, refused: bool = False) -> Check:
+    """Return the check of refused lines, by the feed with most of them."""
+    over = over_rejected(feeds)
+    return Check(
+        "rejected_share_is_small",
+        not over and not refused,
+        {
+            "rejected_share": max((f.bad_share for f in feeds), default=0.0),
+            "limit": MAX_REJECTED_SHARE,
+            "feeds_above_it": ", ".join(over) or "none",
+            "remedy": "try the source on one of the files: seg-assets source check FILE.yaml SAMPLE",
+        },
+        dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
+    )
 
 
 def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -214,10 +258,16 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
         owners=[OWNER],
         kinds={"duckdb", "parquet"},
         metadata={"dagster/column_schema": columns_of(name)},
+        check_specs=[
+            dg.AssetCheckSpec("rejected_share_is_small", asset=name, partitions_def=partitions,
+                              description=f"At most {MAX_REJECTED_SHARE:.0%} of the lines are refused"),
+            dg.AssetCheckSpec("rows_have_not_halved", asset=name, partitions_def=partitions,
+                              description="At least half as many rows as the day before"),
+        ],
         # A range is one run: with the dependency on yesterday, anything else is one run after the other.
         backfill_policy=SINGLE_RUN,
         retry_policy=IO_RETRY,
-    )
+    )  # fmt: skip
     @user_errors
     def raw_table(context: dg.AssetExecutionContext, config: LandingConfig, shop: ShopResource) -> dg.MaterializeResult:
         lake = shop.lake()
@@ -241,6 +291,9 @@ def publish_table_day(
         lake.require(name, [day - ONE_DAY], f"{name} of {day}")
         yesterday = f"select * exclude (day) from {lake.scan(name, [day - ONE_DAY])}"
     read = reader.read_table(kind, day, con, yesterday)
+    feed = getattr(reader.source, kind)
+    refuse_bad_table(lake, name, day, read, dated=feed is None or feed.dated)
+    before = rows_before(lake, name, day)
     published = lake.publish(con, name, day, read.query, **_origin(read.digest, read.stat, read.files))
     # The first rows of the file are the first by key.
     rows = con.execute(f"select * exclude (day) from {lake.scan(name, [day])} limit 5").fetchall()
@@ -253,7 +306,15 @@ def publish_table_day(
         metadata["files"] = dg.MetadataValue.md(_files_table(read.files))
     if read.rejections:
         metadata["rejection_reasons"] = dg.MetadataValue.md(_reasons_table(read.rejections))
-    return _result(day, published, metadata)
+    checks = (
+        _share_is_small(lines_of_feeds(read.files)),
+        Check(
+            "rows_have_not_halved",
+            published.rows >= MIN_ROWS_SHARE * before,
+            {"rows": published.rows, "rows_before": before, "remedy": "look whether the file was cut short"},
+        ),
+    )
+    return _result(day, published, metadata, checks)
 
 
 # ---- tables for people ----------------------------------------------------------------------------------------

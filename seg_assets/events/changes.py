@@ -1,9 +1,11 @@
 """Decide which days to read anew from landing files, and in which runs.
 
-Level-triggered: the landing zone is compared with what the lake's footers say was read. No clock decides whether a file
-is complete: a day is taken when its files look the same (names, sizes, times) on two ticks in a row.
+Level-triggered: the landing zone is compared with what the lake's footers say was read, and by which version of the
+code. Nothing is remembered of what was asked for before. No clock decides whether a file is complete: a day is taken
+when its files look the same (names, sizes, times) on two ticks in a row.
 
-Not here: the sensor that asks (`events.sensor`), and what becomes stale once a day was read anew (`loop.staleness`).
+Not here: the sensor that asks (`events.sensor`), when a run that failed is asked for again (`orchestration.runs`), and
+what becomes stale once a day was read anew (`loop.staleness`).
 """
 
 import datetime as dt
@@ -33,10 +35,13 @@ from seg_assets.events.landing import (
 )
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import Source, load_source
+from seg_assets.lake.provenance import Provenance
 from seg_assets.lake.store import Lake
 
 # A range is one run; a run of a quarter is long enough to show progress and short enough to repeat.
 MAX_DAYS_OF_A_RUN = 92
+# With nothing new in sight the footers are still compared at every fifth tick: a lake can be changed by hand.
+IDLE_TICKS = 5
 
 _TABLES = (("raw_events", EVENTS), ("raw_users", USERS), ("raw_products", PRODUCTS))
 # Tables whose rows carry over from the day before.
@@ -45,10 +50,29 @@ _CARRIED = {table for table, kind in _TABLES if kind != EVENTS}
 LANDED = tuple(t.name for t in TABLES.values() if t.room == "events")
 
 
+@dataclass(frozen=True)
+class Change:
+    """What to read anew of a day.
+
+    tables: those to read, in the order in which they are made.
+    reasons: why, in words, by the table that is not as it should be.
+    state: digest of what the lake has of the day; a run that changes anything leads to another one.
+    """
+
+    tables: tuple[str, ...]
+    reasons: Mapping[str, str]
+    state: str
+
+    @property
+    def why(self) -> str:
+        """The reasons in words, each once."""
+        return "; ".join(dict.fromkeys(self.reasons.values()))
+
+
 def changed_days(
     settings: Settings, lake: Lake, days: Sequence[dt.date], source: Source | None = None
-) -> dict[dt.date, tuple[str, ...]]:
-    """Return those of `days` never read from landing, or whose landing files or mapping changed since they were read.
+) -> dict[dt.date, Change]:
+    """Return those of `days` that lack a landed table, or that were read from other files or by another version.
 
     Files with the same name, size and time are taken as unchanged; any other difference is decided by content. Files
     that are gone (archived after they were read) are no change. Users and products that carry over from a changed day
@@ -62,24 +86,73 @@ def changed_days(
         LandingError: the landing folder, or a file that must be compared, cannot be read.
         ConfigError: the source is wrong.
     """
-    source = source or load_source(settings.source)
-    changed: dict[dt.date, tuple[str, ...]] = {}
-    with Reader.of(settings, source) as reader:
-        for day in days:
-            absent = {table for table in LANDED if not lake.has(table, day)}
-            differ = {table for table, kind in _TABLES if table in absent or _differs(reader, lake, table, kind, day)}
-            if not absent and not differ:
-                continue
-            archived = (absent | differ) <= _CARRIED and EVENTS in vanished(reader, lake, day)
-            changed[day] = tuple(t for t in LANDED if t in absent | differ) if archived else LANDED
-    return changed
+    with Reader.of(settings, source or load_source(settings.source)) as reader:
+        changes = {day: _change(reader, lake, day) for day in days}
+    return {day: change for day, change in changes.items() if change is not None}
 
 
-def _differs(reader: Reader, lake: Lake, table: str, kind: str, day: dt.date) -> bool:
+def days_without_data(settings: Settings, lake: Lake, days: Sequence[dt.date]) -> dict[dt.date, str]:
+    """Return those of `days` never read that cannot be read yet, and which feed has nothing of them, in words."""
+    unread = [day for day in days if not lake.has("raw_events", day)]
+    if not unread:
+        return {}
+    with Reader.of(settings) as reader:
+        check_landing(reader.landing)
+        return {day: why for day in unread if (why := reader.no_data_yet(day))}
+
+
+def outdated_days(lake: Lake) -> dict[str, list[dt.date]]:
+    """Return, by landed table, the days that another version of the code has read."""
+    days = {
+        table: sorted(d for d, footer in lake.provenances(table).items() if _is_outdated(table, footer))
+        for table in LANDED
+    }
+    return {table: those for table, those in days.items() if those}
+
+
+def _change(reader: Reader, lake: Lake, day: dt.date) -> Change | None:
+    footers = {table: lake.provenance(table, day) for table in LANDED}
+    why = _by_footers(footers)
+    for table, kind in _TABLES:
+        footer = footers[table]
+        if table not in why and footer is not None and _differs(reader, lake, footer, kind, day):
+            why[table] = "landing files changed after they were read"
+    if not why:
+        return None
+    tables = LANDED
+    if EVENTS in vanished(reader, lake, day):
+        # Its events cannot be read again: users and products can, and an older version's events are brought forward.
+        outdated = {t for t, footer in footers.items() if footer is not None and _is_outdated(t, footer)}
+        if why.keys() <= _CARRIED | outdated:
+            tables = tuple(t for t in LANDED if t in why and t in _CARRIED)
+    if not tables:
+        return None
+    reasons = {t: why[t] for t in LANDED if t in why}
+    has = [[t, f.content_hash, f.code_version, f.inputs.get(LANDING_KEY)] for t, f in footers.items() if f is not None]
+    return Change(tables, reasons, digest([has, sorted(reasons.items())]))
+
+
+def _by_footers(footers: Mapping[str, Provenance | None]) -> dict[str, str]:
+    """Return the tables of a day that are not there or that another version of the code has read, and why, in words."""
+    why: dict[str, str] = {}
+    for table, footer in footers.items():
+        if footer is None:
+            why[table] = "new" if not any(footers.values()) else f"{table} is missing"
+        elif _is_outdated(table, footer):
+            why[table] = f"read by version {footer.code_version} of the code of {table}, now {_version(table)}"
+    return why
+
+
+def _version(table: str) -> str:
+    return TABLES[table].code_version
+
+
+def _is_outdated(table: str, footer: Provenance) -> bool:
+    return footer.code_version != _version(table)
+
+
+def _differs(reader: Reader, lake: Lake, footer: Provenance, kind: str, day: dt.date) -> bool:
     """Whether the files of a kind are others than a table's day was read from."""
-    footer = lake.provenance(table, day)
-    if footer is None:
-        return True
     check_landing(reader.landing)
     if reader.stat(day, (kind,)) == footer.extra.get(STAT_KEY):
         return False
@@ -97,16 +170,26 @@ def _differs(reader: Reader, lake: Lake, table: str, kind: str, day: dt.date) ->
     return not contents.items() <= read_before(lake, day).items()
 
 
+def _looks_changed(reader: Reader, lake: Lake, day: dt.date) -> bool:
+    """Whether a day may have to be read anew, without a look into files."""
+    footers = {table: lake.provenance(table, day) for table in LANDED}
+    return bool(_by_footers(footers)) or any(
+        footer is not None and reader.stat(day, (kind,)) != footer.extra.get(STAT_KEY)
+        for footer, kind in ((footers[table], kind) for table, kind in _TABLES)
+    )
+
+
 @dataclass(frozen=True)
 class Range:
-    """Days to ask for in one run of `tables`, with the fingerprint of their files and why.
+    """Days to ask for in one run of `tables`, and why.
 
+    key: hash of the state of the lake and of the landing files that asks; equal state, equal key.
     whole: whether every room can be made, when nothing else is at work or waits.
     """
 
     first: dt.date
     last: dt.date
-    fingerprint: str
+    key: str
     why: str
     tables: tuple[str, ...]
     whole: bool
@@ -114,11 +197,15 @@ class Range:
 
 @dataclass
 class Tick:
-    """What one tick decided: ranges to run, reasons for what it left, the next cursor."""
+    """What one tick decided: ranges to run, reasons for what it left, the next cursor.
+
+    still: what the last tick that looked said, where nothing has changed since.
+    """
 
     ranges: list[Range] = field(default_factory=list)
     waiting: dict[str, list[dt.date]] = field(default_factory=dict)
     cursor: dict[str, Any] = field(default_factory=dict)
+    still: str = ""
 
     def wait(self, reason: str, day: dt.date) -> None:
         """Leave a day for a stated reason."""
@@ -127,56 +214,69 @@ class Tick:
     def why(self) -> str:
         """Return the reasons in words."""
         if not self.waiting:
-            return "every landed day has been read, and no landing file changed since"
+            return self.still or "every landed day has been read, and no landing file changed since"
         return "; ".join(f"{reason}: {say_days(days)}" for reason, days in self.waiting.items())
 
 
-def plan_tick(settings: Settings, lake: Lake, source: Source, cursor: dict[str, Any], days: set[dt.date]) -> Tick:
+def plan_tick(
+    settings: Settings,
+    lake: Lake,
+    source: Source,
+    cursor: Mapping[str, Any],
+    days: set[dt.date],
+    at_work: Mapping[dt.date, str],
+) -> Tick:
     """Decide which days to ask for.
 
     Args:
         settings: the shop.
         lake: what was read.
         source: the mapping.
-        cursor: of the last tick: the fingerprints of days `seen`, `asked` for, and `done` (read as they are).
+        cursor: of the last tick: `seen`, the fingerprints of days whose files may still be changing; `rested`, what
+            landing zone and lake looked like when nothing was left to ask; `idle`, the ticks since; `why`.
         days: the calendar's days that may be materialized now.
+        at_work: days that are being read, and by what.
     """
     assert settings.landing is not None
     tick = Tick()
-    have = set(lake.days("raw_events"))
-    state = _state(settings, source, have)
-    seen: dict[str, str] = cursor.get("seen", {})
-    asked: dict[str, str] = cursor.get("asked", {})
-    fingerprints = {day.isoformat(): stat for day, stat in state.items()}
-    unchanging = []
-    for day in sorted(state):
-        key = day.isoformat()
-        if day not in days:
-            # Not an error: today's file before the day has closed.
-            tick.wait("outside the calendar's closed days", day)
-        elif cursor.get("done", {}).get(key) == fingerprints[key] and day in have:
-            continue
-        elif day not in have and (missing := missing_feeds(source, settings.landing, day)):
-            tick.wait(f"no data yet from feed {', '.join(missing)}", day)
-        elif seen.get(key) != fingerprints[key]:
-            tick.wait("files are new or still changing, taken when they look the same at the next tick", day)
-        else:
-            unchanging.append(day)
-    done = {k: v for k, v in cursor.get("done", {}).items() if fingerprints.get(k) == v}
-    changed = changed_days(settings, lake, unchanging, source)
-    done.update({d.isoformat(): fingerprints[d.isoformat()] for d in unchanging if d not in changed})
-    wanted: dict[dt.date, tuple[str, ...]] = {}
-    for day in sorted(changed):
-        key = day.isoformat()
+    files = all_files(source, settings.landing)
+    tables = {table: lake.days(table) for table in LANDED}
+    look = _look(settings, source, files, tables, days)
+    idle = cursor.get("idle", 0)
+    if cursor.get("rested") == look and idle < IDLE_TICKS:
+        tick.still = str(cursor.get("why", ""))
+        tick.cursor = {**cursor, "idle": idle + 1}
+        return tick
+    have = set(tables["raw_events"])
+    known = set[dt.date]().union(*tables.values())
+    seen: Mapping[str, str] = cursor.get("seen", {})
+    fingerprints = _state(settings, source, files, known, max(days, default=settings.start_day))
+    settled: list[dt.date] = []
+    changing: dict[str, str] = {}
+    with Reader.of(settings, source) as reader:
+        for day in sorted(fingerprints):
+            key = day.isoformat()
+            if day not in days:
+                # Not an error: today's file before the day has closed.
+                tick.wait("outside the calendar's closed days", day)
+            elif day in at_work:
+                tick.wait(f"read by {at_work[day]} now", day)
+            elif day not in have and (missing := missing_feeds(source, settings.landing, day)):
+                tick.wait(f"no data yet from feed {', '.join(missing)}", day)
+            elif _looks_changed(reader, lake, day):
+                changing[key] = fingerprints[day]
+                if seen.get(key) == fingerprints[day]:
+                    settled.append(day)
+                else:
+                    tick.wait("files are new or still changing, taken when they look the same at the next tick", day)
+    wanted: dict[dt.date, Change] = {}
+    for day, change in changed_days(settings, lake, settled, source).items():
         before = day - ONE_DAY
-        if asked.get(key) == fingerprints[key]:
-            tick.wait("asked for already with these files; a failed run is not repeated by the sensor", day)
-        elif day > settings.start_day and before not in have and before not in wanted:
+        if day > settings.start_day and before not in have and before not in wanted:
             tick.wait("waits for the day before it, which was never read (start_day sets the first)", day)
         else:
-            wanted[day] = changed[day]
-    asked = {k: v for k, v in asked.items() if fingerprints.get(k) == v}
-    for first, last, tables in runs_of(wanted):
+            wanted[day] = change
+    for first, last, those in runs_of(wanted):
         while first <= last:
             end = min(last, first + ONE_DAY * (MAX_DAYS_OF_A_RUN - 1))
             span = day_range(first, end)
@@ -185,57 +285,73 @@ def plan_tick(settings: Settings, lake: Lake, source: Source, cursor: dict[str, 
                     tick.wait("waits for the run of the days before it", day)
                 break
             # Rooms of a day read their own yesterday, which the first range makes stale: the drift sensor's part.
-            whole = tables == LANDED and not tick.ranges
-            stats = [fingerprints[d.isoformat()] for d in span]
-            tick.ranges.append(Range(first, end, digest(stats), _why(span, have), tables, whole))
-            asked.update({d.isoformat(): fingerprints[d.isoformat()] for d in span})
+            whole = those == LANDED and not tick.ranges
+            key = digest([[str(d), fingerprints[d], wanted[d].state] for d in span])
+            tick.ranges.append(Range(first, end, key, _why(wanted, span), those, whole))
             first = end + ONE_DAY
-    tick.cursor = {"seen": fingerprints, "asked": asked, "done": done}
+    tick.cursor = {"seen": changing}
+    if not tick.ranges and not at_work and dict(seen) == changing:
+        tick.cursor |= {"rested": look, "idle": 0, "why": tick.why()[:2000]}
     return tick
 
 
-def runs_of(changed: Mapping[dt.date, tuple[str, ...]]) -> list[tuple[dt.date, dt.date, tuple[str, ...]]]:
+def runs_of(changed: Mapping[dt.date, Change]) -> list[tuple[dt.date, dt.date, tuple[str, ...]]]:
     """Return changed days as contiguous ranges of the same tables, oldest first."""
     runs = []
     for first, last in contiguous(changed):
-        for tables, days in groupby(day_range(first, last), key=changed.__getitem__):
+        for tables, days in groupby(day_range(first, last), key=lambda day: changed[day].tables):
             span = list(days)
             runs.append((span[0], span[-1], tables))
     return runs
 
 
-def _why(span: Sequence[dt.date], read: set[dt.date]) -> str:
+def _why(changed: Mapping[dt.date, Change], span: Sequence[dt.date]) -> str:
     """Return why these days are asked for, in words."""
-    kinds = {
-        "new": [d for d in span if d not in read],
-        "landing files changed after they were read": [d for d in span if d in read],
-    }
-    return "; ".join(f"{kind}: {say_days(days)}" for kind, days in kinds.items() if days)
+    kinds: dict[str, list[dt.date]] = {}
+    for day in span:
+        kinds.setdefault(changed[day].why, []).append(day)
+    return "; ".join(f"{why}: {say_days(days)}" for why, days in kinds.items())
 
 
-def _state(settings: Settings, source: Source, have: Iterable[dt.date]) -> dict[dt.date, str]:
+def _look(
+    settings: Settings,
+    source: Source,
+    files: Iterable[LandingFile],
+    tables: Mapping[str, Sequence[dt.date]],
+    days: Iterable[dt.date],
+) -> str:
+    """Return a digest of all that a tick sees without opening a file: landing zone, landed tables, what may be read."""
+    return digest([
+        source.digest(), settings.time_zone, str(settings.start_day), str(settings.end_day), str(max(days, default="")),
+        sorted(f.stat_key() for f in files),
+        [[table, _version(table), [str(day) for day in of]] for table, of in tables.items()],
+    ])  # fmt: skip
+
+
+def _state(
+    settings: Settings, source: Source, files: Iterable[LandingFile], known: Iterable[dt.date], last_closed: dt.date
+) -> dict[dt.date, str]:
     """Return a fingerprint per day: of its dated files, of files that hold many days, of closed days in between.
 
-    Days read before (`have`) are among them where undated users or products are part of every day, though a day's own
-    files may be archived.
+    Days of which the lake has a landed table (`known`) are among them, though their own files may be archived.
     """
-    assert settings.landing is not None
     by_day: dict[dt.date, list[LandingFile]] = {}
     undated: list[LandingFile] = []
-    for file in all_files(source, settings.landing):
+    for file in files:
         (undated if file.day is None else by_day.setdefault(file.day, [])).append(file)
-    state = {day: day_stat(source, files, settings.time_zone) for day, files in by_day.items()}
-    # An undated users or products file is part of every day: a changed one makes every day stale.
-    if any(f.feed not in source.feeds for f in undated):
-        for day in have:
-            state.setdefault(day, "archived")
+    calendar = (settings.start_day, settings.end_day)
+    state = {day: day_stat(source, of_day, settings.time_zone, calendar) for day, of_day in by_day.items()}
     if any(f.feed in source.feeds for f in undated):
         with Reader.of(settings, source) as reader:
             for day in reader.days_held():
                 state.setdefault(day, "")
-    if state and not required_feeds(source):
-        # Days without a file between two that have one are closed days, and are read as empty.
-        for day in day_range(min(state), max(state)):
+    landed = [day for day in state if day <= last_closed]
+    if landed and not required_feeds(source):
+        # Days without a file between two that have one are closed days, and are read as empty. A day that has not
+        # closed yet (a phone whose clock says 2042) says nothing about the days before it.
+        for day in day_range(min(landed), max(landed)):
             state.setdefault(day, "closed")
+    for day in known:
+        state.setdefault(day, "archived")
     stat = digest(sorted(f.stat_key() for f in undated))
     return {day: digest([state[day], stat]) for day in sorted(state)}

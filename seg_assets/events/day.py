@@ -7,13 +7,13 @@ Not here: which files a day has (`events.landing`), and how lines are mapped (`e
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import duckdb
 import pyarrow as pa
 
-from seg_assets.core.sql import identifier
-from seg_assets.events.accounts import FileAccount
+from seg_assets.core.sql import identifier, literal
+from seg_assets.events.accounts import ON_PURPOSE, FileAccount, lines_of_feeds
 from seg_assets.events.contract import LANDED_FILES, RAW_EVENTS
 from seg_assets.events.landing import LandingFile
 from seg_assets.events.mapping import FeedMapping, RecordShape
@@ -33,6 +33,7 @@ from seg_assets.events.store import (
 GOOD_LINES, BAD_LINES = "seg_good_lines", "seg_bad_lines"
 _NAMES, _WITH_MADE_IDS, _WITH_IDS = "seg_names", "seg_with_made_ids", "seg_with_ids"
 _REPEATS, _ACCEPTED_LINES = "seg_repeats", "seg_accepted_lines"
+_ON_PURPOSE = ", ".join(map(literal, ON_PURPOSE))
 _VIEWS = (ACCEPTED, _ACCEPTED_LINES, _WITH_IDS)
 _TABLES = (GOOD_LINES, BAD_LINES, _NAMES, _WITH_MADE_IDS, _REPEATS, REJECTED, FILES)
 
@@ -81,7 +82,8 @@ def finish(con: duckdb.DuckDBPyConnection, accounts: list[FileAccount]) -> None:
     counts = con.execute(
         f"select 'accepted', file_no, count(*) from {_ACCEPTED_LINES} group by 2 "
         f"union all select 'duplicates', file_no, count(*) from {_REPEATS} group by 2 "
-        f"union all select 'rejected', file_no, count(*) from {BAD_LINES} group by 2"
+        f"union all select 'rejected', file_no, count(*) from {BAD_LINES} group by 2 "
+        f"union all select 'left_out', file_no, count(*) from {BAD_LINES} where reason in ({_ON_PURPOSE}) group by 2"
     ).fetchall()
     for column, number, count in counts:
         setattr(accounts[number], column, getattr(accounts[number], column) + count)
@@ -91,6 +93,28 @@ def finish(con: duckdb.DuckDBPyConnection, accounts: list[FileAccount]) -> None:
     )
     con.execute(f"create temp table {FILES} ({column_types(LANDED_FILES)})")
     insert_rows(con, FILES, pa.table({c: pa.array([getattr(a, c) for a in accounts]) for c in LANDED_FILES}))
+
+
+def refused_feeds(
+    con: duckdb.DuckDBPyConnection, accounts: Sequence[FileAccount], event_feeds: Collection[str]
+) -> dict[str, str]:
+    """Return the event feeds whose lines of the day all were refused, and why, with the place of the first of them."""
+    refused: dict[str, str] = {}
+    for feed in lines_of_feeds([a for a in accounts if a.feed in event_feeds]):
+        if not feed.is_refused:
+            continue
+        names = ", ".join(literal(a.source_file) for a in accounts if a.feed == feed.feed)
+        row = con.execute(
+            f"select reason, field, source_file, line from {REJECTED} where source_file in ({names}) "
+            f"and reason not in ({_ON_PURPOSE}) order by source_file, line limit 1"
+        ).fetchone()
+        assert row is not None
+        reason, field, file, line = row
+        refused[feed.feed] = (
+            f"feed {feed.feed}: not one of {feed.lines} lines was accepted ({reason}{f' of {field}' if field else ''}, "
+            f"first in {file}:{line})"
+        )
+    return refused
 
 
 def _make_ids(con: duckdb.DuckDBPyConnection) -> None:

@@ -1,14 +1,20 @@
 """List the landing files of a day, and tell whether they changed: names, sizes, times and content hashes, no parsing.
 
 A day's fingerprint (`landing_stat`) is cheap: path, size and modification time of its files. The digest is exact:
-the SHA-256 of each file. Both include the source's mapping, so that a day is stale when the YAML changed.
+the SHA-256 of each file. Both include the source's mapping, so that a day is stale when the YAML changed. A file of
+many days gives each day what the calendar lets through, so that its fingerprint includes the calendar; the digest of a
+day changes with the calendar only when lines between the old and the new edge move into the day or out of it.
+
+A folder that cannot be listed is an error, never an empty one.
 
 Not here: what files hold (`events.reader`), and which days to read anew (`events.changes`).
 """
 
 import datetime as dt
+import fnmatch
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +40,9 @@ KINDS_OF_TABLE = {
     "raw_users": (USERS,),
     "raw_products": (PRODUCTS,),
 }
+
+# First and last day of a shop's calendar; None where it has no last day.
+Calendar = tuple[dt.date, dt.date | None]
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ def files_of(source: Source, landing: Path, feed: str, day: dt.date | None = Non
 
 
 def _find(landing: Path, pattern: FilePattern, glob: str, feed: str, *, by_name: bool) -> Iterator[LandingFile]:
-    for path in landing.glob(glob):
+    for path in _expand(landing, glob.split("/")):
         relative = _relative_name(path, landing)
         if relative.endswith(IGNORED_ENDINGS) or not pattern.matches(relative):
             continue
@@ -91,6 +100,34 @@ def _find(landing: Path, pattern: FilePattern, glob: str, feed: str, *, by_name:
         if by_name and pattern.has_day and day is None:
             continue
         yield LandingFile(feed, relative, path, stat.st_size, stat.st_mtime_ns, day)
+
+
+def _expand(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+    """Yield the paths below a folder that a glob names, given by its parts; `Path.glob` hides folders it cannot list.
+
+    Raises:
+        LandingError: a folder on the way cannot be listed.
+    """
+    part, rest = parts[0], parts[1:]
+    names = [part]
+    if "*" in part or "?" in part:
+        matches = re.compile(fnmatch.translate(part)).match
+        names = [name for name in _names_in(folder) if matches(name)]
+    for name in names:
+        if rest:
+            yield from _expand(folder / name, rest)
+        else:
+            yield folder / name
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Return what a folder holds, sorted; nothing where there is no folder."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208  names, which is what a pattern is held against
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise LandingError(f"{folder}: cannot be listed: {error}; mend its permissions or mount it again") from None
 
 
 def _relative_name(path: Path, landing: Path) -> str:
@@ -134,9 +171,12 @@ def day_files(source: Source, landing: Path, day: dt.date, kinds: Sequence[str])
     return files
 
 
-def day_stat(source: Source, files: Iterable[LandingFile], time_zone: str) -> str:
-    """Return the cheap fingerprint of a day's files and of the mapping."""
-    return digest([source.digest(), time_zone, sorted(f.stat_key() for f in files)])
+def day_stat(source: Source, files: Iterable[LandingFile], time_zone: str, calendar: Calendar) -> str:
+    """Return the cheap fingerprint of a day's files, the mapping and, for files of many days, the calendar."""
+    chosen = list(files)
+    many_days = any((feed := source.feeds.get(f.feed)) is not None and feed.many_days for f in chosen)
+    edges = [[str(day) for day in calendar]] if many_days else []
+    return digest([source.digest(), time_zone, sorted(f.stat_key() for f in chosen), *edges])
 
 
 def files_digest(source: Source, contents: Mapping[str, str], time_zone: str) -> str:
@@ -180,3 +220,33 @@ def all_files(source: Source, landing: Path) -> list[LandingFile]:
     """
     check_landing(landing)
     return [file for name in source.all_feeds() for file in files_of(source, landing, name)]
+
+
+def files_not_taken(source: Source, landing: Path) -> list[str]:
+    """Return the files below the landing folder that no feed reads, sorted: misnamed ones, of days that do not exist.
+
+    Files that are still being written, by their ending, and hidden ones are left out.
+
+    Raises:
+        LandingError: the landing folder, or a folder in it, cannot be listed.
+    """
+    taken = {file.relative for file in all_files(source, landing)}
+
+    def refuse(error: OSError) -> None:
+        raise LandingError(f"{error.filename}: cannot be listed: {error}; mend its permissions or mount it again")
+
+    names = (
+        _relative_name(Path(folder) / name, landing)
+        for folder, _, files in os.walk(landing, onerror=refuse)
+        for name in files
+    )
+    visible = {name for name in names if not name.endswith(IGNORED_ENDINGS) and "/." not in f"/{name}"}
+    return sorted(visible - taken)
+
+
+def say_not_taken(names: Sequence[str]) -> str:
+    """Say which files no feed reads, at most five of them by name."""
+    if not names:
+        return "none that no feed reads"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{len(names)} that no feed reads: {', '.join(names[:5])}{more} (a feed's `files` says which names it reads)"

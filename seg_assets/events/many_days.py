@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
-from seg_assets.core.errors import LandingError, SegAssetsError
+from seg_assets.core.errors import SegAssetsError
 from seg_assets.events.accounts import FileAccount
 from seg_assets.events.contract import RAW_EVENTS
 from seg_assets.events.day import BAD_LINES, GOOD_LINES
@@ -35,7 +35,7 @@ class DayOfFile:
 
 @dataclass(frozen=True)
 class _ParsedFile:
-    """A parsed file: its number in _LINES, what it holds of each day, and its first and last valid day."""
+    """A parsed file: its number in _LINES, what it holds of each day, and the first and last day of accepted lines."""
 
     number: int
     account: FileAccount
@@ -50,14 +50,21 @@ class ManyDayFiles:
     Args:
         mapping_of: the mapping of a feed, by its name.
         first_day: of the calendar.
+        last_closed: the last day that is over; lines of later ones say nothing about what has landed.
         threads, memory_limit: of the DuckDB.
     """
 
     def __init__(
-        self, mapping_of: Callable[[str], FeedMapping], first_day: dt.date, threads: int, memory_limit: str
+        self,
+        mapping_of: Callable[[str], FeedMapping],
+        first_day: dt.date,
+        last_closed: dt.date,
+        threads: int,
+        memory_limit: str,
     ) -> None:
         self._mapping_of = mapping_of
         self._first_day = first_day
+        self._last_closed = last_closed
         self._threads = threads
         self._memory_limit = memory_limit
         self._parsed: dict[tuple, _ParsedFile] = {}
@@ -74,19 +81,22 @@ class ManyDayFiles:
         """Return what a file holds of each day."""
         return self._parse(file).days
 
-    def require_day(self, feed: EventFeed, name: str, files: Sequence[LandingFile], day: dt.date) -> None:
-        """Raise LandingError when a day lies outside of what the files hold and closed days are not normal."""
-        if feed.closed_days == "normal":
-            return
+    def no_data_yet(self, name: str, files: Sequence[LandingFile], day: dt.date) -> str:
+        """Say that a day lies outside of what the files of a feed hold; '' when it lies inside.
+
+        Only accepted lines of days that have closed are evidence: a line of a phone whose clock says 2042 tells nothing
+        about yesterday's export.
+        """
         parsed = [self._parse(file) for file in files]
         firsts = [p.first for p in parsed if p.first]
         lasts = [p.last for p in parsed if p.last]
-        if not firsts or not min(firsts) <= day <= max(lasts):
-            held = f"they hold {min(firsts)} .. {max(lasts)}" if firsts else "there are none with a valid day"
-            raise LandingError(
-                f"no data yet: feed {name} has no line of {day} or later in its {len(files)} landing files ({held}); "
-                "wait for it, or say closed_days: normal in the source when days without lines are normal"
-            )
+        if any(day in p.days for p in parsed) or (firsts and min(firsts) <= day <= max(lasts)):
+            return ""
+        held = f"they hold {min(firsts)} .. {max(lasts)}" if firsts else "there are none with a valid day"
+        return (
+            f"no data yet: feed {name} has no line of {day} or later in its {len(files)} landing files ({held}); "
+            "wait for it, or say closed_days: normal in the source when days without lines are normal"
+        )
 
     def copy_day(
         self, file: LandingFile, day: dt.date, con: duckdb.DuckDBPyConnection, number: int
@@ -131,10 +141,14 @@ class ManyDayFiles:
             f"insert into {_LINES} select {number}, day, line, line_hash, line_bytes, reason, field, original, "
             f"{column_names(RAW_EVENTS)} from {MAPPED}",
         ))  # fmt: skip
-        row = con.execute(f"select min(day), max(day) from {_LINES} where file_no = {number}").fetchone()
-        first, last = row or (None, None)
+        row = con.execute(
+            f"select min(day), min(day) filter (where good), max(day) filter (where good) from "
+            f"(select day, reason is null and day <= ? as good from {_LINES} where file_no = {number})",
+            [self._last_closed],
+        ).fetchone()
+        held, first, last = row or (None, None, None)
         # Lines without a day of their own are accounted for under one stated day: the first one that the file holds.
-        con.execute(f"update {_LINES} set day = ? where file_no = {number} and day is null", [first or self._first_day])
+        con.execute(f"update {_LINES} set day = ? where file_no = {number} and day is null", [held or self._first_day])
         days = {
             day: DayOfFile(*values)
             for day, *values in con.execute(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 
+from seg_assets.core.calendar import last_closed_day
 from seg_assets.core.errors import LandingError
 from seg_assets.core.settings import Settings
 from seg_assets.events import day as day_tables
@@ -43,6 +44,7 @@ class Reader:
         landing: the landing folder.
         time_zone: the shop's zone; it decides which day an event is of.
         first_day, last_day: the calendar.
+        last_closed: the last day that is over: lines of later days are no evidence that a day has landed.
         threads, memory_limit: of the DuckDB that holds files of many days.
     """
 
@@ -54,6 +56,7 @@ class Reader:
         time_zone: str = "UTC",
         first_day: dt.date = dt.date(1970, 1, 1),
         last_day: dt.date | None = None,
+        last_closed: dt.date = dt.date.max,
         threads: int = 2,
         memory_limit: str = "8GB",
     ) -> None:
@@ -62,7 +65,7 @@ class Reader:
         self.time_zone = time_zone
         self.first_day = first_day
         self.last_day = last_day
-        self._many_days = ManyDayFiles(self._mapping, first_day, threads, memory_limit)
+        self._many_days = ManyDayFiles(self._mapping, first_day, last_closed, threads, memory_limit)
         self._table_files = TableFiles(self._mapping)
 
     @classmethod
@@ -75,6 +78,7 @@ class Reader:
             time_zone=settings.time_zone,
             first_day=settings.start_day,
             last_day=settings.end_day,
+            last_closed=last_closed_day(settings),
             threads=settings.threads,
             memory_limit=settings.memory_limit,
         )
@@ -123,7 +127,8 @@ class Reader:
             files=accounts,
             rejections=rejections(con, REJECTED),
             digests={kind: self.digest(content) for kind, content in contents.items()},
-            stats={kind: day_stat(self.source, of_kind, self.time_zone) for kind, of_kind in files.items()},
+            stats={kind: self._stat(of_kind) for kind, of_kind in files.items()},
+            refused=day_tables.refused_feeds(con, accounts, self.source.feeds),
         )
 
     def _read_feed(
@@ -133,21 +138,36 @@ class Reader:
         feed = self.source.all_feeds()[name]
         if isinstance(feed, TableFeed):
             return [self._table_files.account(name, file, con, number) for number, file in enumerate(files, first)]
+        if why := self._no_data_yet(name, feed, files, day):
+            raise LandingError(why)
         if feed.many_days:
-            self._many_days.require_day(feed, name, files, day)
             accounts: list[FileAccount] = []
             for file in files:
                 account = self._many_days.copy_day(file, day, con, first + len(accounts))
                 if account is not None:
                     accounts.append(account)
             return accounts
-        if not files and feed.closed_days == "error":
-            wanted = " or ".join(p.glob(day) for p in feed.files)
-            raise LandingError(
-                f"no data yet: feed {name} has no landing file for {day} ({self.landing}/{wanted}); "
-                "wait for it, or say closed_days: normal in the source when days without a file are normal"
-            )
         return day_tables.read_files(con, self._mapping(name), files, day, first)
+
+    def no_data_yet(self, day: dt.date) -> str:
+        """Say which feed has no data of a day yet, and what to do; '' when the day can be read."""
+        for name, feed in sorted(self.source.feeds.items()):
+            if why := self._no_data_yet(name, feed, files_of(self.source, self.landing, name, day), day):
+                return why
+        return ""
+
+    def _no_data_yet(self, name: str, feed: EventFeed, files: Sequence[LandingFile], day: dt.date) -> str:
+        if feed.closed_days == "normal":
+            return ""
+        if feed.many_days:
+            return self._many_days.no_data_yet(name, files, day)
+        if files:
+            return ""
+        wanted = " or ".join(p.glob(day) for p in feed.files)
+        return (
+            f"no data yet: feed {name} has no landing file for {day} ({self.landing}/{wanted}); "
+            "wait for it, or say closed_days: normal in the source when days without a file are normal"
+        )
 
     def days_held(self) -> list[dt.date]:
         """Return the days that the files of many days hold, oldest first. Parses files not parsed yet."""
@@ -200,7 +220,7 @@ class Reader:
             query,
             accounts,
             self.digest({a.source_file: a.sha256 for a in accounts}),
-            day_stat(self.source, files, self.time_zone),
+            self._stat(files),
             refused,
         )
 
@@ -225,4 +245,7 @@ class Reader:
 
     def stat(self, day: dt.date, kinds: Sequence[str]) -> str:
         """Return the cheap fingerprint of a day's files of these kinds."""
-        return day_stat(self.source, day_files(self.source, self.landing, day, kinds), self.time_zone)
+        return self._stat(day_files(self.source, self.landing, day, kinds))
+
+    def _stat(self, files: Sequence[LandingFile]) -> str:
+        return day_stat(self.source, files, self.time_zone, (self.first_day, self.last_day))

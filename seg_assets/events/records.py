@@ -15,7 +15,7 @@ from seg_assets.events.formats.jsonl import jsonl_tables
 from seg_assets.events.formats.lines import BytesRead
 from seg_assets.events.formats.names import LINE
 from seg_assets.events.formats.parquet import parquet_tables
-from seg_assets.events.landing import LandingFile, sha256_of
+from seg_assets.events.landing import LandingFile
 from seg_assets.events.mapping import FeedMapping, RecordShape
 
 # Bytes of records from which on no more files are mapped together.
@@ -40,13 +40,11 @@ def _chunks(
 ) -> Iterator[tuple[RecordShape, pa.Table]]:
     feed = mapping.feed
     kind = feed.format_of(file.relative)
-    if kind == "parquet":
-        for table, columns in parquet_tables(file.path, con):
-            yield RecordShape(columns), table
-        account.sha256 = sha256_of(file.path)
-        return
     read = BytesRead()
-    if kind == "jsonl":
+    if kind == "parquet":
+        for table, columns in parquet_tables(file.path, read, con):
+            yield RecordShape(columns), table
+    elif kind == "jsonl":
         for table in jsonl_tables(file.path, read, feed.encoding, feed.max_line_bytes):
             if len(table):
                 yield RecordShape({}, json=True), table

@@ -1,8 +1,9 @@
 """Ask for runs of the job `daily` where landing files are new or changed: the landing sensor.
 
-A missed tick, a restart or a lost cursor changes nothing: each tick decides from the landing zone and the lake.
+A missed tick, a restart or a lost cursor changes nothing: each tick decides from the landing zone and the lake. A run
+that failed is asked for again, after a pause that grows.
 
-Not here: which days are asked for (`events.changes`).
+Not here: which days are asked for (`events.changes`), and how long the pause is (`orchestration.runs`).
 """
 
 import datetime as dt
@@ -12,14 +13,15 @@ from typing import Any
 
 import dagster as dg
 
+from seg_assets.core.days import day_range
 from seg_assets.core.errors import SegAssetsError
 from seg_assets.core.settings import Settings
-from seg_assets.events.changes import Range, plan_tick
+from seg_assets.events.changes import LANDED, Range, plan_tick
 from seg_assets.events.source import load_source
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration import tags
 from seg_assets.orchestration.partitions import daily_partitions
-from seg_assets.orchestration.runs import in_flight
+from seg_assets.orchestration.runs import Attempt, days_at_work, in_flight, next_attempt
 
 
 def build_sensors(
@@ -50,25 +52,39 @@ def build_sensors(
             source = load_source(settings.source)
             days = {dt.date.fromisoformat(k) for k in partitions.get_partition_keys()}
             lake = Lake.of(settings)
-            tick = plan_tick(settings, lake, source, cursor, days)
+            at_work = days_at_work(context.instance, LANDED)
+            tick = plan_tick(settings, lake, source, cursor if isinstance(cursor, dict) else {}, days, at_work)
             tables_only = bool(tick.ranges) and (bool(in_flight(context.instance)) or is_behind(lake))
         except SegAssetsError as error:
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-        text = json.dumps(tick.cursor, sort_keys=True)
-        if not tick.ranges:
-            return dg.SensorResult(skip_reason=tick.why(), cursor=text)
+        requests = []
         for asked in tick.ranges:
-            context.log.info(f"asked for: {asked.why}")
+            attempt = next_attempt(context.instance, asked.key)
+            if isinstance(attempt, str):
+                for day in day_range(asked.first, asked.last):
+                    tick.wait(attempt, day)
+            else:
+                context.log.info(f"asked for: {asked.why}")
+                requests.append(_request(asked, attempt, tables_only))
+        text = json.dumps(tick.cursor, sort_keys=True)
+        if not requests:
+            return dg.SensorResult(skip_reason=tick.why(), cursor=text)
         if tick.waiting:
             context.log.info(f"left: {tick.why()}")
-        return dg.SensorResult(run_requests=[_request(asked, tables_only) for asked in tick.ranges], cursor=text)
+        return dg.SensorResult(run_requests=requests, cursor=text)
 
     return [landing_sensor]
 
 
-def _request(asked: Range, tables_only: bool) -> dg.RunRequest:
+def _request(asked: Range, attempt: Attempt, tables_only: bool) -> dg.RunRequest:
     return dg.RunRequest(
-        run_key=f"landing:{asked.first}:{asked.last}:{asked.fingerprint}",
-        tags={**tags.of_range(asked.first, asked.last), tags.CAUSE: "landing", tags.WHY: asked.why},
+        run_key=attempt.run_key,
+        tags={
+            **tags.of_range(asked.first, asked.last),
+            tags.CAUSE: "landing",
+            tags.WHY: asked.why,
+            tags.REQUEST: asked.key,
+            tags.ATTEMPT: str(attempt.number),
+        },
         asset_selection=None if asked.whole and not tables_only else [dg.AssetKey(table) for table in asked.tables],
     )

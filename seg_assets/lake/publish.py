@@ -8,6 +8,7 @@ import re
 import tempfile
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,11 @@ import duckdb
 import pyarrow as pa
 from upath import UPath
 
-from seg_assets.core.errors import ConfigError, LakeWriteError
+from seg_assets.core.errors import ChangedMeanwhileError, ConfigError, LakeWriteError
 from seg_assets.core.sql import identifier, literal
 from seg_assets.lake import checksum
 from seg_assets.lake.provenance import FOOTER_KEY, Provenance
-from seg_assets.lake.stamps import is_remote
+from seg_assets.lake.stamps import FileStamp, is_remote, stamp_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,19 +29,40 @@ STAGING = ".staging"
 _TYPE = re.compile(r"^[A-Za-z0-9_ (),\[\]\"]+$")
 
 
+@dataclass(frozen=True)
+class Over:
+    """The version of a file that a write may replace: its stamp, None where there must be no file."""
+
+    stamp: FileStamp | None
+
+
 def write_day(
-    con: duckdb.DuckDBPyConnection, source: str, target: Path, provenance: Provenance, root: Path | UPath
+    con: duckdb.DuckDBPyConnection,
+    source: str,
+    target: Path,
+    provenance: Provenance,
+    root: Path | UPath,
+    over: Over | None = None,
 ) -> None:
     """Write a table of `con`, as it is, to `target` with its provenance and checksum, and replace what lies there.
 
+    Args:
+        con: the connection.
+        source: the table.
+        target: the file to replace.
+        provenance: what the footer says.
+        root: of the lake.
+        over: the only version that may be replaced; None: whatever is there.
+
     Raises:
         LakeWriteError: disk full, no permission, store away; the old day stays as it was.
+        ChangedMeanwhileError: another version than `over` is there by now; it stays.
     """
     staged = stage_path(root)
     try:
         con.execute(copy_sql(source, staged, provenance))
         checksum.add(staged)
-        rename_into_place(staged, target)
+        rename_into_place(staged, target, over)
     except (OSError, duckdb.IOException) as error:
         raise LakeWriteError(
             f"{provenance.table} of {provenance.day} could not be written to {root}: {error}; the day stays as it was. "
@@ -70,11 +92,17 @@ def copy_sql(source: str, target: Path, provenance: Provenance) -> str:
     )
 
 
-def rename_into_place(staged: Path, target: Path) -> None:
-    """Sync `staged`, rename it to `target`, sync the folder; on an object store, one PUT."""
+def rename_into_place(staged: Path, target: Path, over: Over | None = None) -> None:
+    """Sync `staged`, rename it to `target`, sync the folder; on an object store, one PUT.
+
+    Raises:
+        ChangedMeanwhileError: another version than `over` is there.
+    """
     if isinstance(target, UPath) and is_remote(target):
-        target.fs.put_file(str(staged), str(target))
+        _put(staged, target, over)
         return
+    if over is not None and stamp_of(target) != over.stamp:
+        raise _changed(target)
     with staged.open("rb") as handle:
         os.fsync(handle.fileno())
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +112,33 @@ def rename_into_place(staged: Path, target: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _put(staged: Path, target: UPath, over: Over | None) -> None:
+    if over is None:
+        target.fs.put_file(str(staged), str(target))
+    elif target.protocol in ("s3", "s3a"):
+        # The store itself compares and replaces in one step.
+        condition = {"IfNoneMatch": "*"} if over.stamp is None else {"IfMatch": str(over.stamp[0])}
+        try:
+            target.fs.put_file(str(staged), str(target), **condition)
+        except OSError as error:
+            if isinstance(error, FileExistsError) or "PreconditionFailed" in str(error):
+                raise _changed(target) from error
+            raise
+    elif target.protocol == "memory":  # of this process alone
+        if stamp_of(target) != over.stamp:
+            raise _changed(target)
+        target.fs.put_file(str(staged), str(target))
+    else:
+        raise ConfigError(
+            f"lake = {target}: a store of the kind {target.protocol} cannot replace an object only where nobody else "
+            "changed it, so that decisions could be lost; use a folder, or S3"
+        )
+
+
+def _changed(target: Path) -> ChangedMeanwhileError:
+    return ChangedMeanwhileError(f"{target}: was changed by another run since it was read; run this again")
 
 
 def frame_sql(con: duckdb.DuckDBPyConnection, frame: "pd.DataFrame", schema: Mapping[str, str], about: str) -> str:

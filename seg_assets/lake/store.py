@@ -33,6 +33,7 @@ from seg_assets.lake import checksum, content_hash, publish
 from seg_assets.lake.cache import FileCache
 from seg_assets.lake.connections import connect
 from seg_assets.lake.provenance import Provenance, input_digest, provenance_at
+from seg_assets.lake.publish import Over
 from seg_assets.lake.shop_files import shop_inputs
 from seg_assets.lake.stamps import DATA, Version, day_of, is_remote, part_of, published_days, stamp_of
 
@@ -194,11 +195,13 @@ class Lake:
         inputs: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
         part: str = DATA,
+        over: Over | None = None,
     ) -> Provenance:
         """Replace one day of a table by the rows of `query`, whole or not at all.
 
         Rows are ordered by the table's key. Provenance `inputs` are added to those that `core.tables` lists and
-        `inputs_of` can resolve: hand in the landing digest, the champion and the baseline.
+        `inputs_of` can resolve: hand in the landing digest, the champion and the baseline. `over` is the only version
+        of the day that may be replaced, for rows that were made from it.
 
         Raises:
             MissingDaysError: when a listed input was never materialized.
@@ -207,7 +210,7 @@ class Lake:
         key = ", ".join(identifier(c) for c in TABLES[table].key)
         con.execute(f"create or replace temp table seg_publish as select * from ({query}) order by {key}")
         try:
-            return self.publish_table(con, "seg_publish", table, day, inputs=inputs, extra=extra, part=part)
+            return self.publish_table(con, "seg_publish", table, day, inputs=inputs, extra=extra, part=part, over=over)
         finally:
             con.execute("drop table if exists seg_publish")
 
@@ -222,6 +225,7 @@ class Lake:
         extra: Mapping[str, Any] | None = None,
         part: str = DATA,
         measured: tuple[int, str] | None = None,
+        over: Over | None = None,
     ) -> Provenance:
         """Replace one day, like `publish`, by a table of `con` that is already in row order.
 
@@ -241,7 +245,7 @@ class Lake:
             summed=True,
             hash_kind=content_hash.HASH_KIND,
         )
-        publish.write_day(con, source, self.path(table, day, part), provenance, self.root)
+        publish.write_day(con, source, self.path(table, day, part), provenance, self.root, over)
         return provenance
 
     def publish_frame(
@@ -254,11 +258,12 @@ class Lake:
         inputs: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
         part: str = DATA,
+        over: Over | None = None,
     ) -> Provenance:
         """Replace one day by a frame, cast to `schema` (column to DuckDB type), columns in schema order."""
         with self.connect() as con:
             query = publish.frame_sql(con, frame, schema, f"{table} of {day}")
-            return self.publish(con, table, day, query, inputs=inputs, extra=extra, part=part)
+            return self.publish(con, table, day, query, inputs=inputs, extra=extra, part=part, over=over)
 
     def stage_path(self) -> Path:
         """Return a fresh local path outside of every table; see `publish.stage_path`."""

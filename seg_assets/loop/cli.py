@@ -12,7 +12,7 @@ import click
 from seg_assets.core.options import Number, json_option
 from seg_assets.core.settings import Settings
 from seg_assets.lake.store import Lake
-from seg_assets.loop.doctor import examine
+from seg_assets.loop.doctor import examine, look_around
 from seg_assets.loop.mending import collect_garbage, set_aside
 from seg_assets.loop.planner import plan
 from seg_assets.loop.rehash import rehash
@@ -29,13 +29,16 @@ MOST_NAMED = 50
 def doctor(verify: bool, mend: bool, as_json: bool) -> int:
     """Name what is missing, stale, damaged or undecided, and the command that mends it.
 
-    Exit code 0: healthy; 1: something needs attention.
+    Exit code 0: healthy; 1: something needs attention; 2: there is no lake to look at.
     """
     settings = Settings.from_env()
+    looked_at = look_around(settings)
     findings = examine(settings, verify=verify)
     if as_json:
         print(json.dumps([finding.as_dict() for finding in findings], indent=2))
     else:
+        for line in looked_at:
+            print(line)
         for finding in findings:
             print(finding.text())
         print(f"{len(findings)} findings" if findings else "healthy: nothing missing, stale, damaged or undecided")

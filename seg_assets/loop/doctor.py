@@ -7,33 +7,40 @@ Nothing is changed here. Not here: moving damaged files out of the way, and remo
 import datetime as dt
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
 
+from seg_assets.core.calendar import last_closed_day
 from seg_assets.core.days import ONE_DAY, contiguous, day_range
-from seg_assets.core.errors import DamagedFileError, InstanceError, MissingDaysError, SegAssetsError
+from seg_assets.core.errors import ConfigError, DamagedFileError, InstanceError, MissingDaysError, SegAssetsError
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
-from seg_assets.events.changes import changed_days
+from seg_assets.events.changes import changed_days, days_without_data, outdated_days
+from seg_assets.events.landing import all_files, files_not_taken, say_not_taken
+from seg_assets.events.source import load_source
 from seg_assets.lake import content_hash
 from seg_assets.lake.stamps import day_of
 from seg_assets.lake.store import Lake
 from seg_assets.loop import planner
 from seg_assets.loop.rehash import files_of_other_kinds
 from seg_assets.loop.staleness import Snapshot
+from seg_assets.orchestration import tags
 from seg_assets.orchestration.instance import instance_folder, open_instance
 from seg_assets.orchestration.partitions import daily_partitions
+from seg_assets.orchestration.runs import TELLING_FAILURES, why_failed
 from seg_assets.segments.decisions.store import TABLE as DECISIONS
 from seg_assets.segments.decisions.store import holds_all, lost_by_hand
 from seg_assets.segments.strategy import strategies_of
 
 Kind = Literal["missing", "refused", "stale", "damaged", "other hash", "undecided", "failed run", "instance"]
 CARRIED = ("raw_users", "raw_products")
+# Failed runs whose causes are looked up; older ones are counted by Dagster alone.
+FAILURES_LOOKED_AT = 50
 MEND = "seg-assets doctor --verify --mend"
 
 # Takes table, day and part; raises DamagedFileError where the file is damaged.
@@ -61,6 +68,35 @@ class Finding:
         return {k: v.isoformat() if isinstance(v, dt.date) else v for k, v in asdict(self).items()}
 
 
+def look_around(settings: Settings) -> list[str]:
+    """Say what a verdict of health is about: which lake, which days, which landing files, how far behind.
+
+    Raises:
+        ConfigError: there is no lake, or no day in it: nothing can be said of its health.
+    """
+    lake = Lake.of(settings)
+    days = lake.days("raw_events")
+    if not days:
+        raise ConfigError(
+            f"lake = {lake.root}: holds no day, so there is nothing to examine; set SEG_ASSETS_HOME (or lake) to the "
+            "shop's own, or make its first days: seg-assets replay --from DAY --to DAY"
+        )
+    behind = (last_closed_day(settings) - days[-1]).days
+    late = f"{behind} day{'s' if behind > 1 else ''} behind {last_closed_day(settings)}" if behind > 0 else "up to date"
+    return [f"lake {lake.root}: {len(days)} days, {days[0]} .. {days[-1]}, {late}", _landing_zone(settings)]
+
+
+def _landing_zone(settings: Settings) -> str:
+    assert settings.landing is not None
+    try:
+        source = load_source(settings.source)
+        taken = len(all_files(source, settings.landing))
+        left = files_not_taken(source, settings.landing)
+    except SegAssetsError as error:
+        return f"landing {settings.landing}: {error}"
+    return f"landing {settings.landing}: {taken} files that feeds of {source.name} read, {say_not_taken(left)}"
+
+
 def examine(settings: Settings, *, verify: bool = False) -> list[Finding]:
     """Return everything that is missing, stale, damaged or undecided, worst kind first.
 
@@ -83,7 +119,16 @@ def examine(settings: Settings, *, verify: bool = False) -> list[Finding]:
         findings = damaged_files(lake, lake.check) or damaged_files(lake, lake.verify)
         if not findings:
             raise
-    return [*findings, *_failed_runs(settings)]
+    failed = _failed_runs(settings)
+    return [*(_after_failures(finding, failed) for finding in findings), *failed]
+
+
+def _after_failures(finding: Finding, failed: Sequence[Finding]) -> Finding:
+    """Return a finding with the cause of the run that just failed on its days, so that nobody is sent into it again."""
+    for run in failed:
+        if run.table == finding.table and run.first <= finding.last and finding.first <= run.last:
+            return replace(finding, mend=f"mend what failed ({run.why}); {finding.mend}")
+    return finding
 
 
 def damaged_files(lake: Lake, look: Look) -> list[Finding]:
@@ -176,18 +221,36 @@ def _of_other_kinds(lake: Lake) -> list[Finding]:
 
 
 def _missing(settings: Settings, lake: Lake) -> list[Finding]:
-    have = lake.days("raw_events")
+    have = [day for day in lake.days("raw_events") if settings.end_day is None or day <= settings.end_day]
     if not have:
         return []
     gaps = lake.missing("raw_events", day_range(settings.start_day, have[-1]))
-    findings = list(_raw_findings("missing", gaps, "never materialized, and later days read it"))
     try:
+        waiting = days_without_data(settings, lake, gaps)
         changed = changed_days(settings, lake, have)
     except SegAssetsError as error:
+        findings = list(_raw_findings("missing", gaps, "never materialized, and later days read it"))
         first, last = have[0], have[-1]
         return [*findings, Finding("stale", "raw_events", first, last, str(error), "restore the landing files")]
-    why = "landing files changed since, or another table of theirs is missing"
-    return [*findings, *_raw_findings("stale", changed, why)]
+    findings = list(
+        _raw_findings("missing", [d for d in gaps if d not in waiting], "never materialized, and later days read it")
+    )
+    for first, last in contiguous(waiting):
+        mend = f"deliver what is missing, or wait for it; {_replay(first, last)}"
+        findings.append(Finding("missing", "raw_events", first, last, waiting[first], mend))
+    by_reason: dict[tuple[str, str], list[dt.date]] = {}
+    for day, change in changed.items():
+        for table, why in change.reasons.items():
+            by_reason.setdefault((table, why), []).append(day)
+    for (table, why), days in by_reason.items():
+        for first, last in contiguous(days):
+            findings.append(Finding("stale", table, first, last, why, _replay(first, last)))
+    for table, days in outdated_days(lake).items():
+        archived = [day for day in days if table not in (changed[day].tables if day in changed else ())]
+        for first, last in contiguous(archived):
+            why = "read by another version of the code, and the landing files are archived"
+            findings.append(Finding("stale", table, first, last, why, "seg-assets upgrade"))
+    return findings
 
 
 def _raw_findings(kind: Kind, days: Iterable[dt.date], why: str) -> Iterator[Finding]:
@@ -198,22 +261,33 @@ def _raw_findings(kind: Kind, days: Iterable[dt.date], why: str) -> Iterator[Fin
 def _stale_and_undecided(settings: Settings, lake: Lake) -> list[Finding]:
     strategies = strategies_of(settings)
     findings = []
-    now = Snapshot(lake, strategies)
+    now = Snapshot(lake, strategies, settings.end_day)
     for day, why in now.refused.items():
         mend = f"mend the source or deliver the file again, then {_replay(day, day)}"
         findings.append(Finding("refused", "raw_events", day, day, f"{why}; nothing is made of the day", mend))
-    reasons: dict[tuple[str, str], list[dt.date]] = {}
+    reasons: dict[tuple[str, str, bool], list[dt.date]] = {}
     for item in now.stale():
-        reasons.setdefault((item.table, item.why), []).append(item.day)
-    for (table, why), those in reasons.items():
+        reasons.setdefault((item.table, item.why, item.computable), []).append(item.day)
+    for (table, why, computable), those in reasons.items():
         for first, last in contiguous(those):
             kind: Kind = "stale" if lake.has(table, first) or lake.parts(table, first) else "missing"
-            findings.append(Finding(kind, table, first, last, why, _replay(first, last)))
+            mend = _replay(first, last) if computable else "follows by itself once what it waits for is there"
+            findings.append(Finding(kind, table, first, last, why, mend))
     for run in planner.plan(lake, strategies, settings).runs:
         if run.kind == "recluster":
             mend = _replay(run.first, run.last)
             findings.append(Finding("undecided", f"{DECISIONS}/{run.strategy}", run.first, run.last, run.reason, mend))
     return findings
+
+
+@dataclass(frozen=True)
+class _FailedRun:
+    """A run that failed: the tables it was to make (None: all), the days, and what it said."""
+
+    tables: frozenset[str] | None
+    first: dt.date
+    last: dt.date
+    cause: str
 
 
 def _failed_runs(settings: Settings) -> list[Finding]:
@@ -233,11 +307,31 @@ def _failed_runs(settings: Settings) -> list[Finding]:
 def _failed_in(settings: Settings, instance: dg.DagsterInstance) -> list[Finding]:
     findings = []
     partitions = daily_partitions(settings)
-    why = "the last run of these days failed; its log says why"
+    failed_runs: list[_FailedRun] | None = None
     for table in TABLES:
         statuses = instance.get_status_by_partition(dg.AssetKey(table), partitions.get_partition_keys(), partitions)
         failed = [dt.date.fromisoformat(k) for k, v in (statuses or {}).items() if v and v.name == "FAILED"]
         for first, last in contiguous(failed):
-            mend = f"seg-assets replay --again --from {first} --to {last}"
+            if failed_runs is None:
+                failed_runs = list(_newest_failures(instance))
+            runs = [
+                run
+                for run in failed_runs
+                if run.first <= last and first <= run.last and (run.tables is None or table in run.tables)
+            ]
+            cause = f": {runs[0].cause}" if runs else "; its log says why"
+            again = f" ({len(runs)} runs of them failed)" if len(runs) >= TELLING_FAILURES else ""
+            why = f"the last run of these days failed{again}{cause}"
+            mend = f"mend what the run says; seg-assets replay --again --from {first} --to {last}"
             findings.append(Finding("failed run", table, first, last, why, mend))
     return findings
+
+
+def _newest_failures(instance: dg.DagsterInstance) -> Iterator[_FailedRun]:
+    filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
+    for record in instance.get_run_records(filters=filters, limit=FAILURES_LOOKED_AT):
+        run = record.dagster_run
+        span = tags.range_of(run.tags)
+        if span is not None:
+            tables = frozenset(key.to_user_string() for key in run.asset_selection) if run.asset_selection else None
+            yield _FailedRun(tables, *span, why_failed(instance, run.run_id))

@@ -110,12 +110,15 @@ def plan(lake: Lake, strategies: Mapping[str, Strategy], settings: Settings, las
         lake: the lake.
         strategies: the shop's strategies by name.
         settings: for the seed, which decisions rest on.
-        last_day: days after it are as if they were not there (a replay that goes day by day).
+        last_day: days after it are as if they were not there (a replay that goes day by day), like those after the
+            calendar's `end_day`.
 
     Raises:
         DamagedFileError: a footer or a decision cannot be read.
         HashKindError: the content hashes of the lake are of more than one kind.
     """
+    # Days after an `end_day` that moved back are no partitions any more: no run could make them.
+    last_day = min((day for day in (last_day, settings.end_day) if day is not None), default=None)
     now = Snapshot(lake, strategies, last_day)
     if not now.days:
         return Plan([], "no raw events yet")
@@ -156,8 +159,8 @@ def say_behind(lake: Lake, settings: Settings, last_day: dt.date) -> str:
 def _refresh(now: Snapshot, among: set[str], what: str, most_days: int | None = None) -> PlannedRun | None:
     """Return one ranged run for the earliest stale day of the first table in order, and what can be made along with it.
 
-    A table comes along when all it lacks lies within the same days. The others wait for the next plan: by then the
-    footers say whether anything really changed for them.
+    A table comes along when all it lacks lies within the same days, and when each of them can be made of it. The others
+    wait for the next plan: by then the footers say whether anything really changed for them.
     """
     waiting = [item for item in now.stale() if item.table in among and item.computable]
     if not waiting:
@@ -171,6 +174,8 @@ def _refresh(now: Snapshot, among: set[str], what: str, most_days: int | None = 
     for table in derived_tables():
         days = dirty.get(table.name)
         if table.name == leading or table.name not in among or not days or days[0] < first or last < days[-1]:
+            continue
+        if not now.can_make(table.name, first, last):
             continue
         # What it reads may lack other days too, and wait.
         if all(i.table in tables or i.table == table.name or i.table not in dirty for i in table.inputs):

@@ -20,8 +20,11 @@ from seg_assets.core.calendar import check_in_calendar
 from seg_assets.core.days import ONE_DAY, check_order, day_range, say_days
 from seg_assets.core.errors import SegAssetsError
 from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
 from seg_assets.events.assets import READERS
-from seg_assets.events.changes import LANDED, changed_days, runs_of
+from seg_assets.events.changes import LANDED, Change, changed_days, days_without_data, runs_of
+from seg_assets.events.landing import REFUSED_KEY, files_not_taken, say_not_taken
+from seg_assets.events.source import load_source
 from seg_assets.lake.store import Lake
 from seg_assets.loop import planner
 from seg_assets.orchestration import tags
@@ -80,7 +83,8 @@ def replay(
 ) -> Replayed:
     """Bring the days `first`..`last` to what their landing files say, and decide until the loop rests.
 
-    Days whose landing files did not change are left alone, so a second call changes nothing.
+    Days whose landing files did not change are left alone, so a second call changes nothing. A day that cannot be read
+    stops what needs it and nothing else: the days before it are finished, and late files of earlier days are taken in.
 
     Args:
         settings: the shop.
@@ -95,7 +99,7 @@ def replay(
 
     Raises:
         ConfigError: a day outside the calendar, or days in the wrong order.
-        RunFailedError: a run failed.
+        RunFailedError: a run failed, or one of the days was not made; raised when all else is done.
     """
     check_in_calendar(first, settings)
     check_in_calendar(last, settings)
@@ -103,8 +107,26 @@ def replay(
     runner = _Runner(build(settings), instance, say, forget_vanished)
     lake = Lake.of(settings)
     days = day_range(first, last)
-    todo = dict.fromkeys(days, LANDED) if again else changed_days(settings, lake, days)
-    reason = "asked for again" if again else "landing files not yet read"
+    waiting = days_without_data(settings, lake, days)
+    readable = [day for day in days if not waiting or day < min(waiting) or lake.has("raw_events", day)]
+    assert settings.landing is not None
+    if left := files_not_taken(load_source(settings.source), settings.landing):
+        say(f"landing files: {say_not_taken(left)}")
+    for why in list(waiting.values())[:1]:
+        say(why)
+    todo = changed_days(settings, lake, readable)
+    if again:
+        todo = dict.fromkeys(readable, Change(LANDED, {"raw_events": "asked for again"}, ""))
+    failed: list[RunFailedError] = []
+
+    def read(start: dt.date, end: dt.date, tables: tuple[str, ...], *, whole: bool) -> None:
+        try:
+            runner.run("daily", start, end, todo[start].why, selection=None if whole else tables)
+        except RunFailedError as error:
+            # What does not need these days is made all the same.
+            say(str(error))
+            failed.append(error)
+
     ranges = runs_of(todo)
     if not todo:
         say(f"{first} .. {last}: landing files are as they were read")
@@ -112,20 +134,37 @@ def replay(
         # A day of most rooms reads its own yesterday, which a killed run may have left out, or which an earlier range
         # makes stale: only the landed tables are read now, and the loop makes the rest in the right order.
         for start, end, tables in ranges:
-            runner.run("daily", start, end, "landing files not yet read", selection=tables)
+            read(start, end, tables, whole=False)
         _run_until_rest(settings, lake, runner, None)
         todo = todo if again else {}
     if live:
         for day, following in zip_longest(todo, list(todo)[1:]):
-            whole = todo[day] == LANDED
-            runner.run("daily", day, day, "the day has closed", selection=None if whole else todo[day])
+            read(day, day, todo[day].tables, whole=todo[day].tables == LANDED)
+            if failed:
+                break
             # Days between this one and the next that changed may rest on this one: they are refreshed before it.
             _run_until_rest(settings, lake, runner, following - ONE_DAY if following else day)
     else:
         for start, end, _ in runs_of(todo):
-            runner.run("daily", start, end, reason)
+            read(start, end, LANDED, whole=True)
     runner.replayed.resting_because = _run_until_rest(settings, lake, runner, None)
+    if failed:
+        raise failed[0]
+    _require_made(lake, days, waiting, runner.replayed.resting_because)
     return runner.replayed
+
+
+def _require_made(lake: Lake, days: Sequence[dt.date], waiting: Mapping[dt.date, str], resting: str) -> None:
+    """Raise RunFailedError unless every one of `days` has each table that a day must have."""
+    tables = [t.name for t in TABLES.values() if t.required and not t.per_strategy_parts]
+    present = {table: set(lake.days(table)) for table in tables}
+    missing = [day for day in days if any(day not in there for there in present.values())]
+    if not missing:
+        return
+    footer = lake.provenance("raw_events", missing[0])
+    refused = footer.extra.get(REFUSED_KEY) if footer else None
+    why = waiting.get(missing[0]) or (f"{refused}; mend the source or deliver the file again" if refused else resting)
+    raise RunFailedError(f"{len(missing)} of {len(days)} days were not made, the first is {missing[0]}: {why}")
 
 
 def run_decision(settings: Settings, request: DecisionRequest, *, build: Build) -> None:

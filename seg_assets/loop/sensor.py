@@ -13,21 +13,19 @@ from typing import Any
 
 import dagster as dg
 
+from seg_assets.core.digests import digest
 from seg_assets.core.errors import SegAssetsError
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
 from seg_assets.loop import planner
 from seg_assets.orchestration import tags
-from seg_assets.orchestration.runs import in_flight
-from seg_assets.segments.strategy import strategies_of
+from seg_assets.orchestration.runs import in_flight, next_attempt
+from seg_assets.segments.strategy import strategies_digest, strategies_of
 
 NAME = "drift_sensor"
-# A run that failed three times does not mend itself. Progress changes its key, and counting starts anew at one.
-MAX_ATTEMPTS = 3
-# With nothing new in the instance the lake is still looked at every tenth tick: days can be made without Dagster.
-IDLE_TICKS = 10
-FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+# With nothing new in the instance the lake is looked at every fifth tick: days are made, and lost, without Dagster.
+IDLE_TICKS = 5
 
 
 def build_sensors(settings: Settings, jobs: Mapping[str, Any]) -> Sequence[dg.SensorDefinition]:
@@ -57,61 +55,45 @@ def tick(context: dg.SensorEvaluationContext, settings: Settings) -> Iterator[dg
         return
     cursor = Cursor.parse(context.cursor)
     newest = newest_materialization(instance)
-    if cursor.rested_at == newest and cursor.idle < IDLE_TICKS:
-        context.update_cursor(Cursor(newest, cursor.idle + 1, cursor.why).text())
-        yield dg.SkipReason(f"nothing materialized since the loop came to rest: {cursor.why}")
-        return
     try:
-        plan = planner.plan(Lake.of(settings), strategies_of(settings), settings)
+        lake, strategies = Lake.of(settings), strategies_of(settings)
+        shop = digest([strategies_digest(strategies), lake.shop_inputs, settings.seed, str(settings.end_day)])
+        if (cursor.rested_at, cursor.shop) == (newest, shop) and cursor.idle < IDLE_TICKS:
+            context.update_cursor(replace(cursor, idle=cursor.idle + 1).text())
+            yield dg.SkipReason(f"nothing materialized since the loop came to rest: {cursor.why}")
+            return
+        plan = planner.plan(lake, strategies, settings)
     except SegAssetsError as error:
         yield dg.SkipReason(f"cannot decide: {error}")
         return
     if not plan.runs:
-        context.update_cursor(Cursor(newest, 0, plan.resting_because).text())
+        context.update_cursor(Cursor(newest, 0, plan.resting_because, shop).text())
         yield dg.SkipReason(f"the loop rests: {plan.resting_because}")
         return
-    context.update_cursor(Cursor(-1, 0, "").text())
+    context.update_cursor(Cursor().text())
     held_back = []
     for planned in plan.runs:
-        attempt = next_attempt(instance, planned)
+        attempt = next_attempt(instance, planned.key)
         if isinstance(attempt, str):
-            held_back.append(attempt)
+            what = f"{planned.kind} {planned.strategy or ', '.join(planned.tables)} of {planned.first}"
+            held_back.append(f"{what} ({planned.reason}): {attempt}")
         else:
-            yield run_request(attempt)
+            yield run_request(replace(planned, attempt=attempt.number), attempt.run_key)
     if len(held_back) == len(plan.runs):
         yield dg.SkipReason("; ".join(held_back))
 
 
-def run_request(planned: planner.PlannedRun) -> dg.RunRequest:
+def run_request(planned: planner.PlannedRun, run_key: str) -> dg.RunRequest:
     """Return a planned run as Dagster takes it: one day as a partition, several as a range."""
     single = planned.first == planned.last
     return dg.RunRequest(
-        run_key=f"{planned.key}-{planned.attempt}",
+        run_key=run_key,
         job_name=planned.kind,
         run_config=planned.run_config(),
         tags={**planned.run_tags(), tags.ATTEMPT: str(planned.attempt)},
         partition_key=planned.first.isoformat() if single else None,
         asset_selection=[dg.AssetKey(name) for name in planned.assets()],
     )
-
-
-def next_attempt(instance: dg.DagsterInstance, planned: planner.PlannedRun) -> planner.PlannedRun | str:
-    """Return the planned run with the number of its attempt, or why it is not asked for again.
-
-    The key holds the state of the lake that asks, so a run that changed anything leads to another key.
-    """
-    runs = instance.get_runs(filters=dg.RunsFilter(tags={tags.REQUEST: planned.key}), limit=MAX_ATTEMPTS + 1)
-    what = f"{planned.kind} {planned.strategy or ', '.join(planned.tables)} of {planned.first} ({planned.reason})"
-    succeeded = next((run for run in runs if run.status == dg.DagsterRunStatus.SUCCESS), None)
-    if succeeded:
-        return f"{what}: run {succeeded.run_id[:8]} succeeded and the lake still asks for it; see seg-assets doctor"
-    failures = sum(run.status in FAILED for run in runs)
-    if failures >= MAX_ATTEMPTS:
-        return (
-            f"{what}: gave up after {failures} failed runs, the last is {runs[0].run_id[:8]}; "
-            "mend what it says and launch it again"
-        )
-    return replace(planned, attempt=failures + 1)
 
 
 def newest_materialization(instance: dg.DagsterInstance) -> int:
@@ -126,21 +108,26 @@ def newest_materialization(instance: dg.DagsterInstance) -> int:
 
 @dataclass(frozen=True)
 class Cursor:
-    """State of the last tick: the newest materialization when the loop came to rest, idle ticks since, and why."""
+    """State of the last tick.
+
+    rested_at: the newest materialization when the loop came to rest. idle: ticks since. why: it rests.
+    shop: digest of the strategies, features and settings that the plan was made with.
+    """
 
     rested_at: int = -1
     idle: int = 0
     why: str = ""
+    shop: str = ""
 
     def text(self) -> str:
         """Return the text that Dagster keeps."""
-        return json.dumps([self.rested_at, self.idle, self.why])
+        return json.dumps([self.rested_at, self.idle, self.why, self.shop])
 
     @classmethod
     def parse(cls, text: str | None) -> "Cursor":
         """Return the cursor of the last tick; a fresh one when there is none or another version wrote it."""
         try:
-            rested_at, idle, why = json.loads(text or "")
-            return cls(int(rested_at), int(idle), str(why))
+            rested_at, idle, why, shop = json.loads(text or "")
+            return cls(int(rested_at), int(idle), str(why), str(shop))
         except (ValueError, TypeError):
             return cls()

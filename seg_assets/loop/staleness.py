@@ -140,6 +140,10 @@ class Snapshot:
                 own.update(day for day in days if day > first)
         return {name: sorted(days) for name, days in dirty.items() if days}
 
+    def can_make(self, table: str, first: dt.date, last: dt.date) -> bool:
+        """Return whether each of these days of a table is there or can be made; `stale` was asked before."""
+        return self._obtainable[table].issuperset(day_range(first, last))
+
     def expected(self, table: TableSpec, day: dt.date) -> dict[str, str]:
         """Return the input digests of a day as they are now; GONE where a day of an input is not there."""
         digests = {}

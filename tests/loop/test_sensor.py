@@ -2,12 +2,14 @@
 
 import dataclasses
 import datetime as dt
+import time
 
 import dagster as dg
 import pytest
 
 from seg_assets.core.settings import Settings
 from seg_assets.loop import planner, sensor
+from seg_assets.orchestration import runs
 
 DAY = dt.date(2024, 1, 10)
 RECLUSTER = planner.PlannedRun(
@@ -46,6 +48,21 @@ def planned(monkeypatch):
 
     monkeypatch.setattr(sensor.planner, "plan", plan)
     return state
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test moves on, by minutes."""
+
+    class Clock:
+        ahead = 0.0
+
+        def advance(self, minutes: float) -> None:
+            self.ahead += 60 * minutes + 1
+
+    hands = Clock()
+    monkeypatch.setattr(runs, "_now", lambda: time.time() + hands.ahead)
+    return hands
 
 
 def ticked(instance, settings, cursor=None):
@@ -92,15 +109,18 @@ def test_while_a_run_is_at_work_nothing_is_decided(instance, settings, planned):
     assert planned["asked"] == 0
 
 
-def test_a_failed_run_is_tried_again_under_a_new_key_and_given_up_after_three(instance, settings, planned):
+def test_a_failed_run_is_tried_again_after_a_pause_under_a_new_key(instance, settings, planned, clock):
     planned["plan"] = planner.Plan([RECLUSTER])
-    for attempt in (1, 2, 3):
+    keys = set()
+    for attempt in (1, 2, 3, 4):
         (asked,), _ = ticked(instance, settings)
-        assert asked.run_key == f"{RECLUSTER.key}-{attempt}"
+        keys.add(asked.run_key)
         assert asked.run_config["ops"]["segment_model"]["config"]["requests"][0]["attempt"] == attempt
         run_of(instance, RECLUSTER, dg.DagsterRunStatus.FAILURE)
-    (skipped,), _ = ticked(instance, settings)
-    assert "gave up after 3 failed runs" in skipped.skip_message
+        (skipped,), _ = ticked(instance, settings)
+        assert "the next attempt is in" in skipped.skip_message
+        clock.advance(2 ** (attempt - 1))
+    assert len(keys) == 4
 
 
 def test_a_state_of_the_lake_that_moved_on_starts_again_at_the_first_attempt(instance, settings, planned):
@@ -111,14 +131,24 @@ def test_a_state_of_the_lake_that_moved_on_starts_again_at_the_first_attempt(ins
     assert asked.run_key == "n" * 16 + "-1"
 
 
-def test_a_run_that_succeeded_is_never_repeated_for_the_same_state(instance, settings, planned):
+def test_promise_07_a_run_that_just_succeeded_is_not_repeated_for_the_same_state(instance, settings, planned, clock):
     run_of(instance, RECLUSTER, dg.DagsterRunStatus.SUCCESS)
     planned["plan"] = planner.Plan([RECLUSTER])
     (skipped,), _ = ticked(instance, settings)
-    assert "succeeded and the lake still asks" in skipped.skip_message
+    assert "succeeded, and this is still or again missing" in skipped.skip_message
 
 
-def test_one_request_that_gave_up_does_not_hold_back_another(instance, settings, planned):
+def test_promise_19_a_state_that_comes_back_is_asked_for_again_though_its_run_once_succeeded(
+    instance, settings, planned, clock
+):
+    run_of(instance, REFRESH, dg.DagsterRunStatus.SUCCESS, job="refresh")
+    planned["plan"] = planner.Plan([REFRESH])
+    clock.advance(2)
+    (asked,), _ = ticked(instance, settings)
+    assert asked.job_name == "refresh"
+
+
+def test_one_request_that_waits_does_not_hold_back_another(instance, settings, planned, clock):
     for _ in range(3):
         run_of(instance, RECLUSTER, dg.DagsterRunStatus.FAILURE)
     planned["plan"] = planner.Plan([RECLUSTER, dataclasses.replace(RECLUSTER, strategy="behaviour", key="b" * 16)])
@@ -126,7 +156,7 @@ def test_one_request_that_gave_up_does_not_hold_back_another(instance, settings,
     assert asked.tags["seg/strategy"] == "behaviour"
 
 
-def test_at_rest_ticks_do_not_look_at_the_lake_until_something_is_materialized_or_ten_ticks_passed(
+def test_at_rest_ticks_do_not_look_at_the_lake_until_something_is_materialized_or_some_ticks_passed(
     instance, settings, planned
 ):
     (skipped,), cursor = ticked(instance, settings)

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from studies.markers import put_between
+from tests.soak import daemon
 from tests.soak.bench import Bench, MissError
 from tests.soak.faults import FAULTS
 
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--daemon", action="store_true", help="under the real daemon, with nobody's hand")
     parser.add_argument("--seconds", type=float, default=None, help="stop after so long")
     parser.add_argument("--kind", action="append", choices=sorted(FAULTS), help="only these kinds")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="also write the summary there")
@@ -35,7 +37,10 @@ def main(argv: list[str] | None = None) -> int:
     folder = args.folder or Path(tempfile.mkdtemp(prefix="seg soak "))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        summary = soak(folder.resolve(), args.faults, args.seed, args.seconds, args.kind)
+        if args.daemon:
+            summary = daemon.soak(folder.resolve(), args.faults, args.seed)
+        else:
+            summary = soak(folder.resolve(), args.faults, args.seed, args.seconds, args.kind)
     finally:
         if not args.folder:
             shutil.rmtree(folder, ignore_errors=True)
@@ -43,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     if args.docs:
-        into_docs(args.docs, summary)
-    print(table(summary))
+        into_docs(args.docs, summary, "daemon" if args.daemon else "soak")
+    print(_table(summary))
     return 1 if summary["misses"] or summary["faults"] == 0 else 0
 
 
@@ -102,11 +107,16 @@ def table(summary: dict) -> str:
     return "\n".join(lines)
 
 
-def into_docs(page: Path, summary: dict) -> None:
+def into_docs(page: Path, summary: dict, mark: str) -> None:
     """Replace what stands between the soak's markers on a page."""
-    told = f"Seed {summary['seed']}, 2 shared cores:\n\n{table(summary)}"
+    told = f"Seed {summary['seed']}, 2 shared cores:\n\n{_table(summary)}"
     text = page.read_text(encoding="utf-8")
-    page.write_text(put_between(text, "<!-- soak:begin -->", "<!-- soak:end -->", told, str(page)), encoding="utf-8")
+    text = put_between(text, f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->", told, str(page))
+    page.write_text(text, encoding="utf-8")
+
+
+def _table(summary: dict) -> str:
+    return table(summary) if "files_of_the_oracle" in summary else daemon.table(summary)
 
 
 if __name__ == "__main__":

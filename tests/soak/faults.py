@@ -19,12 +19,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from seg_assets.build import build_defs
 from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
-from seg_assets.loop.replay import QUIET
 from tests.end_to_end.shop import contents, day
 from tests.soak.bench import THREADS, ZONES, Bench, MissError, Odd, ended_within, tail, wait
+from tests.soak.sensors import Sensors
 
 Fault = Callable[[Bench, random.Random], str]
 
@@ -306,57 +305,20 @@ def tick_killed(bench: Bench, rng: random.Random) -> str:
     asked = bench.must(lambda: ticking(bench, home, odd))
     if len(asked) != len(set(asked)):
         raise MissError(f"one cause led to more than one run: {asked}")
-    bench.recover(Odd.draw(rng))
+    # Nobody's hand: the sensors alone have made the lake what it must be.
+    bench.must(lambda: bench.judge())
     return "; ".join(told) + f"; then {len(asked)} runs to rest"
 
 
 def ticking(bench: Bench, home: Path, odd: Odd) -> list[str]:
-    """A daemon in small: both sensors in turn, their runs at once, until both have nothing to ask. Returns run keys."""
+    """Let the sensors come to rest within five minutes of sensor time. Returns the run keys of what they asked for."""
     odd.apply()
-    settings = bench.settings(odd=odd)
-    repository = build_defs(settings).get_repository_def()
-    asked = []
     with dg.DagsterInstance.local_temp(str(home)) as instance:
-        for run in instance.get_runs():
-            if not run.is_finished:  # what run monitoring does with a run whose process is gone
-                instance.report_run_failed(run)
-        idle = 0
-        while idle < 3:
-            idle += 1
-            for name in ("landing_sensor", "drift_sensor"):
-                cursor = home / f"{name}.cursor"
-                context = dg.build_sensor_context(
-                    instance=instance, cursor=cursor.read_text() if cursor.exists() else None, repository_def=repository
-                )
-                ticked = repository.get_sensor_def(name).evaluate_tick(context)
-                for request in ticked.run_requests or ():
-                    filters = dg.RunsFilter(tags={"dagster/run_key": request.run_key})
-                    if any(
-                        r.is_finished and r.status == dg.DagsterRunStatus.SUCCESS for r in instance.get_runs(filters)
-                    ):
-                        continue
-                    idle = 0
-                    asked.append(request.run_key)
-                    launch(repository, instance, request)
-                if ticked.cursor is not None:
-                    cursor.write_text(ticked.cursor)
-    return asked
-
-
-def launch(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance, request: dg.RunRequest) -> None:
-    """Run a sensor's request in this process."""
-    tags = {**request.tags, "dagster/run_key": request.run_key or ""}
-    one_day = tags.pop("dagster/partition", request.partition_key)
-    result = repository.get_job(request.job_name or "daily").execute_in_process(
-        instance=instance,
-        run_config={**QUIET, **(request.run_config or {})},
-        tags=tags,
-        partition_key=one_day,
-        asset_selection=list(request.asset_selection) if request.asset_selection else None,
-        raise_on_error=False,
-    )
-    if not result.success:
-        raise MissError(f"{request.job_name} {request.run_key} failed")
+        sensors = Sensors(bench.settings(odd=odd), instance, cursors=home)
+        sensors.until_rest(minutes=5)
+        if sensors.failed:
+            raise MissError(f"runs failed: {sensors.failed}")
+        return sensors.keys
 
 
 def odd_zone(bench: Bench, rng: random.Random) -> str:

@@ -6,10 +6,12 @@ of them fails the query, some the whole database. So they are looked for, taken 
 Not here: what the values mean (`events.mapping`).
 """
 
+import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 import numpy as np
@@ -18,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seg_assets.core.errors import LandingError
+from seg_assets.events.formats.lines import BytesRead
 from seg_assets.events.formats.names import LINE, NOT_TEXT, OUT_OF_RANGE, PROBLEM, TEXT, unique_names
 
 # Rows read at once.
@@ -28,22 +31,44 @@ _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _UNITS_OF_A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
-def parquet_tables(path: Path, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[pa.Table, dict[str, str]]]:
+def parquet_tables(
+    path: Path, read: BytesRead, con: duckdb.DuckDBPyConnection
+) -> Iterator[tuple[pa.Table, dict[str, str]]]:
     """Yield rows of a file with line, text (of refused ones) and problem, and the column types as DuckDB calls them.
 
+    The file is opened once, and hashed and read by way of that handle: one that is renamed into its place meanwhile is
+    another file, which the next look at the landing folder notices.
+
+    Args:
+        path: the file.
+        read: gets the hash and the size of what was read.
+        con: the connection whose names for types are wanted.
+
     Raises:
-        LandingError: the file cannot be read, or has a column of a type that DuckDB does not know.
+        LandingError: the file cannot be read, was written to while it was read, or has a column of a type that DuckDB
+            does not know.
     """
     try:
-        with pq.ParquetFile(path) as handle:
-            names = unique_names(handle.schema_arrow.names)
+        with path.open("rb") as handle, pq.ParquetFile(handle) as file:
+            before = _state_of(handle)
+            handle.seek(0)
+            read.sha256, read.size = hashlib.file_digest(handle, "sha256").hexdigest(), before[0]
+            names = unique_names(file.schema_arrow.names)
             line = 1
-            for batch in handle.iter_batches(batch_size=ROWS):
+            for batch in file.iter_batches(batch_size=ROWS):
                 table = _records(names, batch, line)
                 line += len(batch)
                 yield table, _column_types(path, table, names, con)
+            if _state_of(handle) != before:
+                raise LandingError(f"{path}: was written to while it was read; deliver files under another name first")
     except (OSError, pa.ArrowException) as error:
         raise LandingError(f"{path}: cannot be read as Parquet: {error}; deliver it again") from None
+
+
+def _state_of(handle: BinaryIO) -> tuple[int, int]:
+    """Return the size of an open file and when it was last written to, in nanoseconds."""
+    status = os.fstat(handle.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def _records(names: list[str], batch: pa.RecordBatch, first: int) -> pa.Table:

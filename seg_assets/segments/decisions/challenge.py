@@ -150,14 +150,15 @@ def reference_of(
     return rounded(make_reference(strategy, frame, model, labels))
 
 
-def write(lake: Lake, decision: Decision, challenger: Challenger | None, started: float) -> DecisionResult:
+def write(lake: Lake, decision: Decision, challenger: Challenger | None, started: float, past: str) -> DecisionResult:
     """Write a decision, and say which later ones went with the past that they rested on.
 
+    past: `store.past_of` when the work on it began; ChangedMeanwhileError is raised where it is another one now.
     started: `time.perf_counter()` when the work on it began; the seconds are noted in the footer.
     """
     strategy, day = decision.strategy, decision.day
     later = {d.day for d in decisions.decisions(lake, strategy) if d.day > day and not d.by_hand}
-    is_new = decisions.write_decision(lake, decision, {"seconds": round(time.perf_counter() - started, 3)})
+    is_new = decisions.write_decision(lake, decision, {"seconds": round(time.perf_counter() - started, 3)}, past)
     if not is_new:
         return DecisionResult(strategy, day, "kept", "made anew, and the same", decision, challenger)
     return DecisionResult(strategy, day, "written", decision.reason, decision, challenger, tuple(sorted(later)))

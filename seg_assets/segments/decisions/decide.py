@@ -6,13 +6,14 @@ Not here: on which days to ask (`loop.planner`); fitting and judging (`challenge
 (`inputs`); rollbacks and re-clusterings by hand (`rollback`).
 """
 
+import contextlib
 import datetime as dt
 import time
 from typing import Any
 
 import pandas as pd
 
-from seg_assets.core.errors import ConfigError
+from seg_assets.core.errors import ChangedMeanwhileError, ConfigError
 from seg_assets.lake.provenance import NONE
 from seg_assets.lake.store import Lake
 from seg_assets.segments.decisions import store as decisions
@@ -23,6 +24,9 @@ from seg_assets.segments.decisions.rollback import decide_by_hand
 from seg_assets.segments.decisions.store import AGE, BOOTSTRAP, DRIFT
 from seg_assets.segments.features import CATEGORIES, PROFILES
 from seg_assets.segments.strategy import Strategy
+
+# A decision is started over where another run decides meanwhile; three in a row in its way are two daemons.
+MOST_TRIES = 3
 
 
 def decide_day(
@@ -50,13 +54,25 @@ def decide_day(
     Raises:
         MissingDaysError: the profiles of the day were never materialized.
         ConfigError: a request that cannot be understood.
+        ChangedMeanwhileError: other runs decide this strategy again and again while this one does.
     """
     for table in (PROFILES, CATEGORIES):
         lake.require(table, [day], f"segment_model of {day}")
     if request is not None and request.cause not in decisions.CAUSES:
         raise ConfigError(f"request.cause = {request.cause!r}: one of {', '.join(decisions.CAUSES)}")
+    for _ in range(MOST_TRIES - 1):
+        # Somebody else decided in between: what this one was made from is another past now.
+        with contextlib.suppress(ChangedMeanwhileError):
+            return _decide(lake, strategy, day, seed, request, force)
+    return _decide(lake, strategy, day, seed, request, force)
+
+
+def _decide(
+    lake: Lake, strategy: Strategy, day: dt.date, seed: int, request: DecisionRequest | None, force: bool
+) -> DecisionResult:
     if request is not None and request.cause in decisions.BY_HAND:
         return decide_by_hand(lake, strategy, day, seed, request)
+    past = decisions.past_of(lake, strategy.name, day)
     derived = next((d for d in decisions.decisions_of_day(lake, strategy.name, day) if not d.by_hand), None)
     champion = decisions.champion_before(lake, strategy.name, day)
     cause = request.cause if request else (derived.cause if derived else BOOTSTRAP)
@@ -67,7 +83,7 @@ def decide_day(
             decisions.refresh_footer(lake, strategy.name, day)
             why = f"champion {champion.model_id} of {champion.day} is in force"
             return DecisionResult(strategy.name, day, "none", why)
-        return _withdraw(lake, strategy, day, f"not the first fit any more: {champion.day} has one")
+        return _withdraw(lake, strategy, day, f"not the first fit any more: {champion.day} has one", past)
     elif request is not None and request.against_model_id not in ("", champion.model_id):
         why = f"asked against model {request.against_model_id}, the champion is {champion.model_id} now"
         return DecisionResult(strategy.name, day, "none", why, derived)
@@ -78,7 +94,7 @@ def decide_day(
             why = "no verdict in drift_report" if verdict is None else "the verdict no longer asks for it"
             if derived is None:
                 return DecisionResult(strategy.name, day, "none", f"{cause} was asked for; {why} on {day}")
-            return _withdraw(lake, strategy, day, why)
+            return _withdraw(lake, strategy, day, why, past)
         cause, verdict_digest = str(verdict["cause"]), str(verdict["verdict_digest"])
     content_of = content_in(lake)
     stands = derived is not None and not force and derived.cause == cause
@@ -89,16 +105,16 @@ def decide_day(
     inputs = inputs_now(lake, strategy, day, seed, verdict_digest, content_of)
     challenge = challenge_in_lake(lake, strategy, day, seed, cause, champion, inputs)
     if challenge.decision is not None:
-        return write(lake, challenge.decision, challenge.challenger, started)
+        return write(lake, challenge.decision, challenge.challenger, started, past)
     if derived is not None:
-        return _withdraw(lake, strategy, day, f"{cause}: {challenge.reason}")
+        return _withdraw(lake, strategy, day, f"{cause}: {challenge.reason}", past)
     why = f"{cause}: not fitted, {challenge.reason}"
     return DecisionResult(strategy.name, day, "none", why, challenger=challenge.challenger)
 
 
-def _withdraw(lake: Lake, strategy: Strategy, day: dt.date, why: str) -> DecisionResult:
+def _withdraw(lake: Lake, strategy: Strategy, day: dt.date, why: str, past: str) -> DecisionResult:
     """Remove the derived decision of a day, and with it the derived ones after it."""
-    dropped = decisions.withdraw(lake, strategy.name, day)
+    dropped = decisions.withdraw(lake, strategy.name, day, past)
     later = tuple(sorted({d.day for d in dropped if d.day > day}))
     return DecisionResult(strategy.name, day, "withdrawn", f"decision of {day} withdrawn: {why}", dropped=later)
 

@@ -34,6 +34,7 @@ def decide_by_hand(lake: Lake, strategy: Strategy, day: dt.date, seed: int, requ
         ConfigError: a rollback that is not possible (see check_rollback).
     """
     started = time.perf_counter()
+    past = decisions.past_of(lake, strategy.name, day)
     for decision in decisions.decisions_of_day(lake, strategy.name, day):
         if decision.cause == request.cause and decision.inputs.get("request") == request.digest:
             return DecisionResult(strategy.name, day, "kept", f"{request.cause}: done already", decision)
@@ -44,12 +45,12 @@ def decide_by_hand(lake: Lake, strategy: Strategy, day: dt.date, seed: int, requ
         return DecisionResult(strategy.name, day, "none", why)
     inputs = inputs_now(lake, strategy, day, seed, NONE, content_in(lake)) | {"request": request.digest}
     if request.cause == ROLLBACK:
-        return write(lake, _rolled_back(lake, strategy, day, inputs, request.note), None, started)
+        return write(lake, _rolled_back(lake, strategy, day, inputs, request.note), None, started, past)
     challenge = challenge_in_lake(lake, strategy, day, seed, MANUAL, champion, inputs, request.note)
     if challenge.decision is None:
         why = f"manual: not fitted, {challenge.reason}"
         return DecisionResult(strategy.name, day, "none", why, challenger=challenge.challenger)
-    return write(lake, challenge.decision, challenge.challenger, started)
+    return write(lake, challenge.decision, challenge.challenger, started, past)
 
 
 def _rolled_back(lake: Lake, strategy: Strategy, day: dt.date, inputs: dict[str, str], note: str) -> Decision:

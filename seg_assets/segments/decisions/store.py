@@ -3,9 +3,13 @@
 A decision and the model it fitted are one row of `segment_model`, one file per day and strategy, so they are
 atomic. Every row that is read is checked: its `decision_id` is the hash of what it holds.
 
+Decisions are read, changed and written by several runs (a replay, a rollback): who writes holds the strategy's lock, or
+on an object store replaces only what was read, and starts over where the past changed since it was looked at.
+
 Not here: making a decision (`decide`, `challenge`, `rollback`), and whether one still stands (`inputs`).
 """
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -20,10 +24,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from seg_assets.core.digests import digest
-from seg_assets.core.errors import DamagedFileError
+from seg_assets.core.errors import ChangedMeanwhileError, DamagedFileError
 from seg_assets.core.tables import TABLES
+from seg_assets.lake import guard
 from seg_assets.lake.cache import FileCache
 from seg_assets.lake.provenance import NONE, Provenance
+from seg_assets.lake.publish import Over
 from seg_assets.lake.stamps import stamp_of
 from seg_assets.lake.store import Lake
 from seg_assets.segments.model import SegmentModel
@@ -225,13 +231,16 @@ def holds_all(lake: Lake, strategy: str, day: dt.date) -> bool:
 
 def rescue(lake: Lake, strategy: str, day: dt.date) -> bool:
     """Write a damaged part anew when every decision in it is what its hash says, and tell whether that was so."""
-    rows = _good_rows(lake, strategy, day)
-    if not rows:
-        return False
-    footer = _readable_footer(lake, strategy, day)
-    inputs = footer.inputs if footer else {f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)}
-    extra = footer.extra if footer else None
-    lake.publish_frame(TABLE, day, pd.DataFrame(rows), SCHEMA, inputs=inputs, extra=extra, part=strategy)
+    with _guarded(lake, strategy, day, None):
+        over = Over(stamp_of(lake.path(TABLE, day, strategy)))
+        rows = _good_rows(lake, strategy, day)
+        if not rows:
+            return False
+        footer = _readable_footer(lake, strategy, day)
+        inputs = footer.inputs if footer else {f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)}
+        extra = footer.extra if footer else None
+        frame = pd.DataFrame(rows)
+        lake.publish_frame(TABLE, day, frame, SCHEMA, inputs=inputs, extra=extra, part=strategy, over=over)
     return True
 
 
@@ -355,7 +364,25 @@ def used_ids(lake: Lake, strategy: str, day: dt.date) -> set[str]:
     return {segment["id"] for d in known for segment in d.model["segments"]}
 
 
-def write_decision(lake: Lake, decision: Decision, extra: Mapping[str, Any] | None = None) -> bool:
+def past_of(lake: Lake, strategy: str, day: dt.date) -> str:
+    """Return a digest of the decisions up to a day: what a decision of the day is made from, and written over."""
+    return digest([d.decision_id for d in decisions(lake, strategy) if d.day <= day])
+
+
+@contextlib.contextmanager
+def _guarded(lake: Lake, strategy: str, day: dt.date, past: str | None) -> Iterator[None]:
+    """Hold the strategy's lock; raise ChangedMeanwhileError when the past is not the one that was looked at."""
+    with guard.hold(lake.root, f"{TABLE}-{strategy}"):
+        if past is not None and past_of(lake, strategy, day) != past:
+            raise ChangedMeanwhileError(
+                f"{TABLE} of {day}, strategy {strategy}: another run decided while this one did; run this again"
+            )
+        yield
+
+
+def write_decision(
+    lake: Lake, decision: Decision, extra: Mapping[str, Any] | None = None, past: str | None = None
+) -> bool:
     """Write a decision; return False when the lake holds just this one already, and nothing was done.
 
     A derived decision replaces the derived one of its day; one made by hand is added after those of its day.
@@ -366,37 +393,56 @@ def write_decision(lake: Lake, decision: Decision, extra: Mapping[str, Any] | No
         lake: the lake.
         decision: its `sequence` is set here.
         extra: facts about the making (seconds) for the footer.
+        past: `past_of` when the work on the decision began; None: whatever it is.
+
+    Raises:
+        ChangedMeanwhileError: other decisions were taken since then, and nothing was written.
     """
-    of_day = decisions_of_day(lake, decision.strategy, decision.day)
-    if any(d.decision_id == decision.decision_id for d in of_day):
-        return False
-    drop_after(lake, decision.strategy, decision.day)
-    by_hand = [d for d in of_day if d.by_hand]
-    derived = [d for d in of_day if not d.by_hand]
-    rows = [*derived, *by_hand, decision] if decision.by_hand else [decision, *by_hand]
-    _publish(lake, decision.strategy, decision.day, rows, extra)
+    with _guarded(lake, decision.strategy, decision.day, past):
+        over, of_day = _version_of(lake, decision.strategy, decision.day)
+        if any(d.decision_id == decision.decision_id for d in of_day):
+            return False
+        _drop_after(lake, decision.strategy, decision.day)
+        by_hand = [d for d in of_day if d.by_hand]
+        derived = [d for d in of_day if not d.by_hand]
+        rows = [*derived, *by_hand, decision] if decision.by_hand else [decision, *by_hand]
+        _publish(lake, decision.strategy, decision.day, rows, extra, over)
     return True
 
 
-def withdraw(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
-    """Remove the derived decision of a day, and with it the derived ones after it. Return what was removed."""
-    of_day = decisions_of_day(lake, strategy, day)
-    derived = [d for d in of_day if not d.by_hand]
-    if not derived:
-        return []
-    dropped = drop_after(lake, strategy, day)
-    _publish(lake, strategy, day, [d for d in of_day if d.by_hand], None)
+def withdraw(lake: Lake, strategy: str, day: dt.date, past: str | None = None) -> list[Decision]:
+    """Remove the derived decision of a day, and with it the derived ones after it. Return what was removed.
+
+    Raises:
+        ChangedMeanwhileError: other decisions were taken since `past` (see `past_of`), and nothing was removed.
+    """
+    with _guarded(lake, strategy, day, past):
+        over, of_day = _version_of(lake, strategy, day)
+        derived = [d for d in of_day if not d.by_hand]
+        if not derived:
+            return []
+        dropped = _drop_after(lake, strategy, day)
+        _publish(lake, strategy, day, [d for d in of_day if d.by_hand], None, over)
     return [*derived, *dropped]
 
 
-def drop_after(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
+def _version_of(lake: Lake, strategy: str, day: dt.date) -> tuple[Over, list[Decision]]:
+    """Return the version of a part that may be replaced, and its decisions."""
+    while True:
+        stamp = stamp_of(lake.path(TABLE, day, strategy))
+        of_day = decisions_of_day(lake, strategy, day)
+        if stamp_of(lake.path(TABLE, day, strategy)) == stamp:
+            return Over(stamp), of_day
+
+
+def _drop_after(lake: Lake, strategy: str, day: dt.date) -> list[Decision]:
     """Drop every derived decision of a strategy on days after `day`; those made by hand stay. Newest first."""
     dropped: list[Decision] = []
     for later in reversed([d for d in lake.days(TABLE) if d > day]):
-        of_day = decisions_of_day(lake, strategy, later)
+        over, of_day = _version_of(lake, strategy, later)
         derived = [d for d in of_day if not d.by_hand]
         if derived:
-            _publish(lake, strategy, later, [d for d in of_day if d.by_hand], None)
+            _publish(lake, strategy, later, [d for d in of_day if d.by_hand], None, over)
             dropped += derived
     return dropped[::-1]
 
@@ -406,13 +452,15 @@ def refresh_footer(lake: Lake, strategy: str, day: dt.date) -> bool:
 
     For a day whose decisions were looked at and stand: after that it is not stale any more.
     """
-    footer = lake.provenance(TABLE, day, strategy)
-    if footer is None:
-        return False
-    now = {**lake.inputs_of(TABLE, day), f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)}
-    if dict(footer.inputs) == now:
-        return False
-    _publish(lake, strategy, day, decisions_of_day(lake, strategy, day), footer.extra)
+    with _guarded(lake, strategy, day, None):
+        over, of_day = _version_of(lake, strategy, day)
+        footer = lake.provenance(TABLE, day, strategy)
+        if footer is None:
+            return False
+        now = {**lake.inputs_of(TABLE, day), f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)}
+        if dict(footer.inputs) == now:
+            return False
+        _publish(lake, strategy, day, of_day, footer.extra, over)
     return True
 
 
@@ -424,9 +472,15 @@ def _mark(lake: Lake, strategy: str, day: dt.date) -> Path:
     return lake.path(TABLE, day, strategy).with_suffix(".by_hand")
 
 
-def _publish(lake: Lake, strategy: str, day: dt.date, rows: list[Decision], extra: Mapping[str, Any] | None) -> None:
-    """Write the decisions of a day, in their order; without any, remove the part."""
+def _publish(
+    lake: Lake, strategy: str, day: dt.date, rows: list[Decision], extra: Mapping[str, Any] | None, over: Over
+) -> None:
+    """Write the decisions of a day over the version that was read, in their order; without any, remove the part."""
     if not rows:
+        if stamp_of(lake.path(TABLE, day, strategy)) != over.stamp:
+            raise ChangedMeanwhileError(
+                f"{TABLE} of {day}, strategy {strategy}: changed by another run; run this again"
+            )
         lake.drop(TABLE, day, strategy)
         return
     rows = [replace(d, sequence=n) for n, d in enumerate(rows)]
@@ -446,6 +500,7 @@ def _publish(lake: Lake, strategy: str, day: dt.date, rows: list[Decision], extr
         inputs={f"{TABLE}:to_yesterday": history_digest(lake, strategy, day)},
         extra=extra,
         part=strategy,
+        over=over,
     )
 
 
