@@ -399,11 +399,15 @@ _TABLES = (
                 "What users did in the 90 days since: spend, activity, lapse, category_mix or coupon",
             ),
             Column("metric", "VARCHAR", "r2, r2_crossfit, spearman, auc or explained"),
-            Column("value", "DOUBLE", "The number; null where it means nothing (nobody lapsed)"),
+            Column(
+                "value",
+                "DOUBLE",
+                "The number; null where it means nothing (nobody lapsed, no categories) or could not be computed",
+            ),
             Column("lower", "DOUBLE", "Lower end of its 95 % interval"),
             Column("upper", "DOUBLE", "Upper end of its 95 % interval"),
         ),
-        code_version="2",
+        code_version="3",
         notes="Empty until 90 days after the calendar began.",
     ),
     TableSpec(
