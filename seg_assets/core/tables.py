@@ -141,6 +141,7 @@ _TABLES = (
             Input("raw_events"),
             Input("identity_links", "yesterday"),
         ),
+        code_version="2",
     ),
     TableSpec(
         name="user_lifetime",
@@ -447,7 +448,7 @@ _TABLES = (
             Column("shadow_gain", "DOUBLE", "Out-of-sample gain of a refit on this day above that on the baseline day"),
             Column("verdict_digest", "VARCHAR", "Hash of what a decision depends on"),
         ),
-        code_version="2",
+        code_version="3",
     ),
 )
 

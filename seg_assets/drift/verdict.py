@@ -244,7 +244,9 @@ def _before_the_first_fit(strategy: Strategy, frame: pd.DataFrame, users: pd.Dat
     history, needed = history_days(frame), strategy.fit.minimum_history_days
     verdict = Verdict(strategy=strategy.name, strategy_digest=strategy.digest(), users=len(users))
     refused = why_not_fitted(strategy, users, seed)
-    if history < needed:
+    if frame.empty:
+        refused = "nobody is known: no event so far has a user_id (columns.user_id of the source)"
+    elif history < needed:
         refused = f"{history} days of history, a first fit needs {needed}"
     if refused:
         return replace(verdict, reasons=("no model yet: " + refused,))
