@@ -306,10 +306,23 @@ _TABLES = (
                 "VARCHAR",
                 "The segment told as a rule on profile columns (a shallow tree); null where the tree has none for it",
             ),
-            Column("rule_precision", "DOUBLE", "Of held-out users who satisfy the rule, share that is in the segment"),
-            Column("rule_recall", "DOUBLE", "Of held-out users in the segment, share that satisfies the rule"),
-            Column("rules_fidelity", "DOUBLE", "Share of held-out users whom the strategy's tree gives their segment"),
+            Column(
+                "rule_precision",
+                "DOUBLE",
+                "Of held-out users who satisfy the rule, share that is in the segment; null without one",
+            ),
+            Column(
+                "rule_recall",
+                "DOUBLE",
+                "Of held-out users in the segment, share that satisfies the rule; null without one",
+            ),
+            Column(
+                "rules_fidelity",
+                "DOUBLE",
+                "Share of held-out users whom the strategy's tree gives their segment; null without one",
+            ),
         ),
+        code_version="2",
     ),
     TableSpec(
         name="segment_moves",

@@ -104,7 +104,7 @@ def measure(
     strategy: Strategy, users: pd.DataFrame, model: SegmentModel, then: Mapping[str, Any], limits: Limits
 ) -> Measured:
     """Measure a day's users beside the reference of the baseline, with Evidently."""
-    now = describe(strategy, users, model)
+    now = describe(strategy, users, model, like=then)
     comparison = compare(now, then, limits, strategy.drift.positions)
     return Measured(comparison, now["segments"], shadow_gain(users, model, seed=0))
 

@@ -287,7 +287,7 @@ def _with_rules(strategy: Strategy, frame: pd.DataFrame, model: SegmentModel, da
 
 
 def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, replications: int) -> float:
-    """Return the mean adjusted Rand index of the labels with those of refits on bootstrap samples of the users.
+    """Return the mean adjusted Rand index of the labels with those of refits on bootstrap samples; NaN of one group.
 
     A user drawn twice counts twice, in the fit day's features and in the outcome; everyone is labelled.
     """
@@ -297,6 +297,8 @@ def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, r
     users = population(strategy, labels.frame)
     X, X_all = space.transform(users), space.transform(labels.frame)
     base = labels.model.scores(X_all).argmin(axis=1)
+    if len(np.unique(base)) < 2:
+        return float("nan")
     outcome = None if labels.outcome is None else in_space(labels.outcome, space)
     names, seed = users["user_id"].to_numpy(dtype=object).astype(str), fit_seed(seed, strategy.name)
 
