@@ -39,7 +39,7 @@ def many_regions(frame, counts):
 
 
 def test_a_later_day_cuts_categories_as_the_day_that_it_is_compared_with(shop):
-    """Each day kept its own commonest 200: one that changed its rank by one user was a difference of all of its users."""
+    """Each day kept its own commonest 200: one that lost its rank by a user was a difference of all its users."""
     frame, fitted = users(each=300), shop[1]
     one = strategy(drift={"columns": ["region"]})
     then = make_reference(one, many_regions(frame, [4] * 200 + [3] * 20), fitted)["categories"]["region"]
