@@ -392,6 +392,7 @@ _TABLES = (
             Column("metric", "VARCHAR", "Name of the number; docs/evaluation.md explains each"),
             Column("value", "DOUBLE", "The number; null where it has no meaning on this day"),
         ),
+        code_version="2",
     ),
     TableSpec(
         name="segment_validity",

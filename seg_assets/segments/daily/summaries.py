@@ -178,7 +178,9 @@ def _describe(column: Column, order: np.ndarray, bounds: np.ndarray) -> list[dic
     population_mean = _mean(everyone)
     population_median = float(np.median(everyone)) if len(everyone) else None
     # Purchases and refunds that cancel out leave rounding, and no ratio to it.
-    rounds_to_zero = population_mean is None or abs(population_mean) <= FLAT * float(np.abs(everyone).max())
+    of_all = population_mean
+    if of_all is None or abs(of_all) <= FLAT * float(np.abs(everyone).max()):
+        of_all = None
     x = column.coordinates
     center = x.sum() / len(x) if len(x) else 0.0
     spread = float(np.sqrt(((x - center) ** 2).sum() / len(x))) if len(x) else 0.0
@@ -196,7 +198,7 @@ def _describe(column: Column, order: np.ndarray, bounds: np.ndarray) -> list[dic
                 "population_mean": population_mean,
                 "population_median": population_median,
                 "z": None if z is None else float(z),
-                "lift": mean / population_mean if mean is not None and not rounds_to_zero else None,
+                "lift": mean / of_all if mean is not None and of_all is not None else None,
             }
         )
     return entries
