@@ -6,12 +6,15 @@ gives the other's users our segments; and ours explains as much as theirs.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from benchmarks.shop import DRIFT_LIMIT, FEATURES, STRATEGY, Place
 
 RELATIVE = 1e-9
+# An evaluation is stored with nine significant digits: half a unit of the last one, of numbers that begin with a 1.
+STORED = 5e-9
 # Users of the two fits are this close in what the segments explain; more is better.
 INERTIA = 1.01
 # Our distances come from 2,000 quantiles, theirs from all users.
@@ -200,14 +203,20 @@ def same_indices(place: Place, path: Path) -> list[str]:
         exact = metric == "largest_share"
         if not exact and len(champion(place).space.axes) < len(FEATURES):
             continue  # ours leaves out a column that repeats another, so the two spaces differ
-        gap = abs(ours[metric] - theirs[metric]) / abs(ours[metric])
-        if gap > (RELATIVE if exact else 0.02):
+        if differs(ours[metric], theirs[metric], STORED if exact else 0.02):
             found.append(f"{metric}: ours {ours[metric]:.6g}, theirs {theirs[metric]:.6g}")
     found += exact_indices(place, ours)
     error = max(4 * (ours["silhouette_sd"] or 0), 0.02)
     if abs(ours["silhouette"] - theirs["silhouette"]) > error:
         found.append(f"silhouette: ours {ours['silhouette']:.4f}, theirs {theirs['silhouette']:.4f}")
     return found
+
+
+def differs(ours: float, theirs: float, tolerance: float) -> bool:
+    """Whether two numbers are further apart than this share of the greater one; a number beside a null is."""
+    if math.isnan(ours) or math.isnan(theirs):
+        return math.isnan(ours) != math.isnan(theirs)
+    return abs(ours - theirs) > tolerance * max(abs(ours), abs(theirs))
 
 
 def exact_indices(place: Place, ours: dict[str, float]) -> list[str]:
@@ -227,7 +236,7 @@ def exact_indices(place: Place, ours: dict[str, float]) -> list[str]:
     return [
         f"{metric} in our space: ours {ours[metric]!r}, scikit-learn {value!r}"
         for metric, value in theirs.items()
-        if abs(ours[metric] - value) > 1e-6 * abs(value)
+        if differs(ours[metric], value, 1e-6)
     ]
 
 

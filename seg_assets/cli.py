@@ -62,6 +62,14 @@ SOURCE = LazyGroup(
     },
     help="Try a source YAML on a sample file, or list the shipped sources.",
 )
+STRATEGY = LazyGroup(
+    "strategy",
+    {
+        "list": Verb("seg_assets.segments.cli", "list_strategies", "List the shipped strategies."),
+        "show": Verb("seg_assets.segments.cli", "show_strategy", "Print the YAML of a shipped strategy."),
+    },
+    help="List the shipped strategies, or print one as a start for your own.",
+)
 DRIFT = LazyGroup(
     "drift",
     {
@@ -83,6 +91,7 @@ VERBS = LazyGroup(
         "gc": Verb("seg_assets.loop.cli", "gc", "Remove old leftovers, never a file in use."),
         "views": Verb("seg_assets.commands", "views", "Print SQL with one view per lake table, for any DuckDB."),
         "source": SOURCE,
+        "strategy": STRATEGY,
         "load": Verb("seg_assets.commands", "load", "Write a public data set as landing files."),
         "simulate": Verb("seg_assets.simulator.cli", "simulate", "Write a simulated shop as landing files."),
         "explain": Verb("seg_assets.segments.cli", "explain", "Explain why a user is in a segment."),

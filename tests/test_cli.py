@@ -8,6 +8,7 @@ import pytest
 
 from seg_assets import cli
 from seg_assets.segments import cli as segments
+from seg_assets.segments.strategy import load_strategies
 
 HEAVY = ("dagster", "duckdb", "pandas", "pyarrow", "dbt", "evidently", "pydantic", "sklearn")
 
@@ -39,6 +40,18 @@ def test_every_command_of_the_table_exists_and_explains_itself_and_its_options(c
             if isinstance(parameter, click.Option):
                 assert parameter.help, (words, parameter.name)
                 assert parameter.help.endswith("."), (words, parameter.name)
+
+
+def test_the_shipped_strategies_are_listed_and_shown_as_yaml_that_a_shop_can_take(tmp_path, capsys):
+    assert cli.main(["strategy", "list"]) == 0
+    listed = capsys.readouterr().out
+    for name in ("attributes", "behaviour", "interest", "value"):
+        assert f"{name}: " in listed
+        assert cli.main(["strategy", "show", name]) == 0
+        (tmp_path / f"{name}.yaml").write_text(capsys.readouterr().out)
+    assert list(load_strategies(tmp_path)) == ["attributes", "behaviour", "interest", "value"]
+    assert cli.main(["strategy", "show", "valeu"]) == 2
+    assert "did you mean 'value'" in capsys.readouterr().err
 
 
 def test_the_list_of_commands_imports_none_of_them():

@@ -8,6 +8,8 @@ links as (
         user_id,
         linked_day
     from {{ ref('identity_links') }}
+    -- A row without a user says that an id is no person.
+    where user_id is not null
 ),
 
 touched as (

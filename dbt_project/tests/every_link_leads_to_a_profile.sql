@@ -2,3 +2,4 @@
 select links.*
 from {{ ref('identity_links') }} as links
 anti join {{ ref('user_profiles') }} as profiles on links.user_id = profiles.user_id and links.day = profiles.day
+where links.user_id is not null

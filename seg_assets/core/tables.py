@@ -141,6 +141,7 @@ _TABLES = (
             Input("raw_events"),
             Input("identity_links", "yesterday"),
         ),
+        code_version="2",
     ),
     TableSpec(
         name="user_lifetime",
@@ -305,10 +306,23 @@ _TABLES = (
                 "VARCHAR",
                 "The segment told as a rule on profile columns (a shallow tree); null where the tree has none for it",
             ),
-            Column("rule_precision", "DOUBLE", "Of held-out users who satisfy the rule, share that is in the segment"),
-            Column("rule_recall", "DOUBLE", "Of held-out users in the segment, share that satisfies the rule"),
-            Column("rules_fidelity", "DOUBLE", "Share of held-out users whom the strategy's tree gives their segment"),
+            Column(
+                "rule_precision",
+                "DOUBLE",
+                "Of held-out users who satisfy the rule, share that is in the segment; null without one",
+            ),
+            Column(
+                "rule_recall",
+                "DOUBLE",
+                "Of held-out users in the segment, share that satisfies the rule; null without one",
+            ),
+            Column(
+                "rules_fidelity",
+                "DOUBLE",
+                "Share of held-out users whom the strategy's tree gives their segment; null without one",
+            ),
         ),
+        code_version="2",
     ),
     TableSpec(
         name="segment_moves",
@@ -378,6 +392,7 @@ _TABLES = (
             Column("metric", "VARCHAR", "Name of the number; docs/evaluation.md explains each"),
             Column("value", "DOUBLE", "The number; null where it has no meaning on this day"),
         ),
+        code_version="2",
     ),
     TableSpec(
         name="segment_validity",
@@ -399,11 +414,15 @@ _TABLES = (
                 "What users did in the 90 days since: spend, activity, lapse, category_mix or coupon",
             ),
             Column("metric", "VARCHAR", "r2, r2_crossfit, spearman, auc or explained"),
-            Column("value", "DOUBLE", "The number; null where it means nothing (nobody lapsed)"),
+            Column(
+                "value",
+                "DOUBLE",
+                "The number; null where it means nothing (nobody lapsed, no categories) or could not be computed",
+            ),
             Column("lower", "DOUBLE", "Lower end of its 95 % interval"),
             Column("upper", "DOUBLE", "Upper end of its 95 % interval"),
         ),
-        code_version="2",
+        code_version="3",
         notes="Empty until 90 days after the calendar began.",
     ),
     TableSpec(
@@ -443,7 +462,7 @@ _TABLES = (
             Column("shadow_gain", "DOUBLE", "Out-of-sample gain of a refit on this day above that on the baseline day"),
             Column("verdict_digest", "VARCHAR", "Hash of what a decision depends on"),
         ),
-        code_version="2",
+        code_version="3",
     ),
 )
 

@@ -104,7 +104,7 @@ def measure(
     strategy: Strategy, users: pd.DataFrame, model: SegmentModel, then: Mapping[str, Any], limits: Limits
 ) -> Measured:
     """Measure a day's users beside the reference of the baseline, with Evidently."""
-    now = describe(strategy, users, model)
+    now = describe(strategy, users, model, like=then)
     comparison = compare(now, then, limits, strategy.drift.positions)
     return Measured(comparison, now["segments"], shadow_gain(users, model, seed=0))
 
@@ -244,7 +244,9 @@ def _before_the_first_fit(strategy: Strategy, frame: pd.DataFrame, users: pd.Dat
     history, needed = history_days(frame), strategy.fit.minimum_history_days
     verdict = Verdict(strategy=strategy.name, strategy_digest=strategy.digest(), users=len(users))
     refused = why_not_fitted(strategy, users, seed)
-    if history < needed:
+    if frame.empty:
+        refused = "nobody is known: no event so far has a user_id (columns.user_id of the source)"
+    elif history < needed:
         refused = f"{history} days of history, a first fit needs {needed}"
     if refused:
         return replace(verdict, reasons=("no model yet: " + refused,))

@@ -1,7 +1,8 @@
 """Group users as others do, at equal group counts: RFM cells, quantiles and tiers of spend, hiatus, BG/NBD.
 
 Each baseline takes the profiles of a day (columns of user_profiles) and gives a label or a number per user, from that
-day and before only. None is weakened on purpose: each is what its users would run.
+day and before only. None is weakened: each is what its users would run, and where a baseline cannot be computed its
+numbers are NaN for every user, which is judged as null, never 0 in disguise.
 
 Not here: how a label is judged (`evaluation.validity`), and our own algorithms (`segments.algorithms`).
 """
@@ -13,10 +14,16 @@ import numpy as np
 import pandas as pd
 
 from seg_assets.core.numerics import one_thread
+from seg_assets.core.tables import PROFILE_WINDOW
 from seg_assets.segments.algorithms.tiers import cum_root_cuts
 
 # Columns of user_profiles that the baselines read.
 COLUMNS = ("recency_days", "tenure_days", "orders_90d", "orders_all", "monetary_90d", "monetary_all")
+# Below this number of buyers a model of purchases has nothing to be fitted on.
+LEAST_BUYERS = 10
+# Nodes of the quadrature over the chance to leave. Against 400 nodes, off by 1e-10 of the forecast
+# at most for a quarter ahead, by 2e-5 for a year ahead of users of a week.
+NODES = 128
 
 
 def quantile_groups(values: np.ndarray, k: int) -> np.ndarray:
@@ -107,9 +114,10 @@ def hiatus_quantile(frame: pd.DataFrame, k: int) -> np.ndarray:
     return quantile_groups(-_recency(frame), k)
 
 
-def last_period(frame: pd.DataFrame) -> np.ndarray:
-    """Forecast that the next 90 days will be like the last."""
-    return _filled(frame, "monetary_90d", 0.0)
+def last_period(frame: pd.DataFrame, horizon_days: int) -> np.ndarray:
+    """Forecast that the next days will be like the last 90, or like all that the shop has seen where that is less."""
+    seen = min(float(PROFILE_WINDOW), float(np.nan_to_num(frame["tenure_days"].max())) + 1.0)
+    return _filled(frame, "monetary_90d", 0.0) * (horizon_days / seen)
 
 
 # ---- BG/NBD and Gamma-Gamma ------------------------------------------------------------------------------------
@@ -125,20 +133,48 @@ class BgNbd:
     b: float
 
     def expected(self, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, t: float) -> np.ndarray:
-        """Return expected purchases in the next `t` days, given x repeats, the last at age t_x, and age T (eq. 10)."""
-        from scipy.special import hyp2f1
+        """Return expected purchases in the next `t` days, given x repeats, the last at age t_x, and age T.
 
-        r, alpha, a, b = self.r, self.alpha, self.a, self.b
+        Equation 10 of the paper is a power that underflows times a hypergeometric function that overflows once r is
+        large, as regular buyers make it. This is the integral that it comes from: a user who is still there buys at a
+        rate that is Gamma(r + x, alpha + T) and leaves after a purchase with a chance p that is Beta(a, b + x), so the
+        expectation is the mean over p of (1 - (1 + p t / (alpha + T))^-(r + x)) / p.
+        """
         x, t_x, T = (np.asarray(v, dtype=np.float64) for v in (x, t_x, T))
-        z = t / (alpha + T + t)
-        first = (a + b + x - 1.0) / (a - 1.0 if abs(a - 1.0) > 1e-6 else 1e-6)
-        second = 1.0 - ((alpha + T) / (alpha + T + t)) ** (r + x) * hyp2f1(r + x, b + x, a + b + x - 1.0, z)
-        odds = np.where(
-            x > 0,
-            a / (b + np.maximum(x, 1.0) - 1.0) * np.exp((r + x) * np.log((alpha + T) / (alpha + t_x))),
-            0.0,
-        )
-        return np.maximum(first * second / (1.0 + odds), 0.0)
+        purchases = np.empty(len(x))
+        for repeats in np.unique(x):
+            mine = x == repeats
+            p, weight = _beta_nodes(self.a, self.b + repeats)
+            step = np.log1p(p * (t / (self.alpha + T[mine]))[:, None])
+            purchases[mine] = -np.expm1(-(self.r + repeats) * step) @ (weight / p)
+        # Odds of having left, in logarithms: 0 for those who have not bought again.
+        silent = np.log1p((T - t_x) / (self.alpha + t_x))
+        odds = np.log(self.a / (self.b + np.maximum(x, 1.0) - 1.0)) + (self.r + x) * silent
+        alive = np.where(x > 0, np.exp(-np.logaddexp(0.0, odds)), 1.0)
+        return purchases * alive
+
+
+def _beta_nodes(a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes in (0, 1) and weights that integrate over a Beta(a, b) (Golub and Welsch 1969).
+
+    The eigenvalues of the matrix of the recurrence of Jacobi polynomials on [0, 1], whose entries are ratios: nothing
+    in them overflows, whatever a and b.
+    """
+    from scipy.linalg import eigh_tridiagonal
+
+    n = np.arange(1, NODES, dtype=np.float64)
+    s = a + b
+    diagonal = np.empty(NODES)
+    diagonal[0] = a / s
+    diagonal[1:] = 0.5 + 0.5 * ((a - 1.0) ** 2 - (b - 1.0) ** 2) / ((2 * n + s - 2.0) * (2 * n + s))
+    # The first coefficient is the variance of the Beta; the general form is 0/0 there when a + b is 1.
+    beside = np.empty(NODES - 1)
+    beside[0] = a * b / (s * s * (s + 1.0))
+    m = n[1:]
+    middle = 2 * m + s - 2.0
+    beside[1:] = m * (m + a - 1) * (m + b - 1) * (m + s - 2) / (middle**2 * (middle + 1.0) * (middle - 1.0))
+    nodes, vectors = eigh_tridiagonal(diagonal, np.sqrt(beside))
+    return np.maximum(nodes, 1e-300), vectors[0] ** 2
 
 
 def fit_bg_nbd(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> BgNbd:
@@ -234,12 +270,16 @@ def fit_gamma_gamma(x: np.ndarray, mean_value: np.ndarray) -> GammaGamma:
 
 
 def bg_nbd_spend(frame: pd.DataFrame, horizon_days: int) -> np.ndarray:
-    """Forecast the spend of the next days: BG/NBD purchases times Gamma-Gamma value, both fitted on the day."""
+    """Forecast the spend of the next days: BG/NBD purchases times Gamma-Gamma value, both fitted on the day.
+
+    NaN for everybody where it cannot be computed: fewer than LEAST_BUYERS users have bought, or the fit has no
+    finite forecast for one of them.
+    """
     orders = _filled(frame, "orders_all", 0.0)
     bought = orders > 0
+    if bought.sum() < LEAST_BUYERS:
+        return np.full(len(frame), np.nan)
     value = np.zeros(len(frame))
-    if bought.sum() < 10:
-        return value
     T = _filled(frame, "tenure_days", 0.0)[bought]
     x = np.maximum(orders[bought] - 1.0, 0.0)
     t_x = np.where(x > 0, np.clip(T - _recency(frame)[bought], 0.0, None), 0.0)
@@ -247,8 +287,8 @@ def bg_nbd_spend(frame: pd.DataFrame, horizon_days: int) -> np.ndarray:
     mean_value = _filled(frame, "monetary_all", 0.0)[bought] / orders[bought]
     often = fit_bg_nbd(x, t_x, T).expected(x, t_x, T, float(horizon_days))
     each = fit_gamma_gamma(orders[bought], mean_value).expected(orders[bought], np.maximum(mean_value, 0.0))
-    value[bought] = np.nan_to_num(often * each, nan=0.0, posinf=0.0)
-    return value
+    value[bought] = often * each
+    return value if np.isfinite(value).all() else np.full(len(frame), np.nan)
 
 
 def baseline_labels(frame: pd.DataFrame, k: int, seed: int = 0) -> Mapping[str, np.ndarray]:
@@ -263,5 +303,5 @@ def baseline_labels(frame: pd.DataFrame, k: int, seed: int = 0) -> Mapping[str, 
 
 
 def forecast_labels(forecast: np.ndarray, k: int) -> np.ndarray:
-    """Return a forecast as k equal groups, which is how a lifetime-value score is used."""
-    return quantile_groups(forecast, k)
+    """Return a forecast as k equal groups, which is how a lifetime-value score is used; one without values stays so."""
+    return quantile_groups(forecast, k) if np.isfinite(forecast).all() else forecast

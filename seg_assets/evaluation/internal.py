@@ -28,7 +28,8 @@ def balance(sizes: Sequence[int]) -> float:
 def adjusted_rand_index(table: np.ndarray) -> float:
     """Return the adjusted Rand index (Hubert and Arabie 1985) of a contingency table of two labellings.
 
-    1: the same partition; 0: as alike as by chance; NaN without users. Counted in Python integers, so exact for the
+    1: the same partition; 0: as alike as by chance; NaN without two users, and where both put everybody into one group.
+    Counted in Python integers, so exact for the
     flows of any number of users; `segments.fitting.indices.adjusted_rand` takes labels.
     """
     counts = np.asarray(table, dtype=np.int64)
@@ -41,7 +42,9 @@ def adjusted_rand_index(table: np.ndarray) -> float:
 
     both, first, second = pairs(counts), pairs(counts.sum(axis=1)), pairs(counts.sum(axis=0))
     every = n * (n - 1) // 2
-    if every == 0 or first * second == every * every or first == second == 0:
+    if every == 0 or first == second == every:
+        return math.nan
+    if first == second == 0:
         return 1.0
     chance = first * second / every
     top = (first + second) / 2

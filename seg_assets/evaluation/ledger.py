@@ -107,7 +107,8 @@ def _worth(
     origin = load_origin(lake, decision.day, horizon_days)
     labels, outcomes = labels_side_by_side(origin, strategy, frame, [old, new])
     gained = difference(labels[0], labels[1], outcomes)
-    return {m: gained[m] for m in SHOWN if np.isfinite(gained[m].value)}, ""
+    measured = {m: gained[m] for m in SHOWN if np.isfinite(gained[m].value)}
+    return measured, "" if measured else "nothing to measure: no user's outcome differs from another's"
 
 
 def table(entries: list[Entry], strategy: str, *, costs: bool) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_assets.core.numerics import one_thread
+from seg_assets.core.numerics import FLAT, one_thread
 from seg_assets.segments.fitting.indices import silhouette
 
 # Silhouette of 1,500 users has an sd of about .004; structure that small is of no use to a marketer either.
@@ -49,7 +49,7 @@ class NullResult:
     @property
     def z(self) -> float:
         """Return the distance from the null's mean in its standard deviations."""
-        return (self.observed - self.mean) / self.sd if self.sd > 0 else math.nan
+        return (self.observed - self.mean) / self.sd if self.sd > FLAT else math.nan
 
 
 @dataclass(frozen=True)

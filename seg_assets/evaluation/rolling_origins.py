@@ -71,7 +71,8 @@ def validate(
         progress: called after each origin with its number, their count and the day.
 
     Returns:
-        Records with predictor, groups, origins, the metrics, their intervals, and bootstrap_ari where it was measured.
+        Records with predictor, groups, origins, not_computed (origins at which it could not be), the metrics, their
+        intervals, and bootstrap_ari where it was measured.
     """
     predictions: dict[Key, list[np.ndarray]] = {}
     agreement: dict[Key, list[float]] = {}
@@ -95,7 +96,7 @@ def validate(
                 of_day[name, k] = groups
         before = day - dt.timedelta(days=horizon_days)
         earlier = reading.load_origin(lake, before, horizon_days) if lake.has(PROFILES, before) else None
-        for name, numbers in reading.single_baselines(origin, earlier, forecast).items():
+        for name, numbers in reading.single_baselines(origin, earlier, forecast, horizon_days).items():
             of_day[name, 0] = numbers
         if ceiling:
             of_day["boosted_ceiling", 0] = reading.boosted_ceiling(lake, strategy, origin, seed)
@@ -113,8 +114,11 @@ def validate(
     for result in judged:
         name, k = result.predictor.split("\n")
         record = {**result.record(), "predictor": name}
+        # A forecast that could not be computed was asked for as k groups all the same.
+        record["groups"] = result.groups or int(k)
+        steady = [value for value in agreement.get((name, int(k)), []) if math.isfinite(value)]
         if (name, int(k)) in agreement:
-            record["bootstrap_ari"] = _finite(float(np.nanmean(agreement[name, int(k)])))
+            record["bootstrap_ari"] = round(float(np.mean(steady)), 6) if steady else None
         records.append(record)
     ours = (strategy.name, f"{strategy.name}+rules")
     return sorted(records, key=lambda r: (r["predictor"] not in ours, r["predictor"], r["groups"]))
@@ -138,9 +142,14 @@ def text_table(records: Sequence[dict[str, Any]], strategy: str, days: Sequence[
         steady = row.get("bootstrap_ari")
         ari = "" if steady is None else f"{steady:7.2f}"
         lines.append(f"{row['predictor']:<20}{row['groups'] or '–':>7}{''.join(cells)}{ari}")
-    lines.append("Definitions: docs/validity.md. groups –: a number per user, no groups.")
+    lines += [
+        f"{row['predictor']}: not computed at {row['not_computed']} of {row['origins']} origins, which its numbers "
+        f"leave out: {reading.WHY_NOT_COMPUTED}"
+        for row in records
+        if row["not_computed"]
+    ]
+    unmeasured = [metric for metric in SHOWN if all(row.get(metric) is None for row in records)]
+    if records and unmeasured:
+        lines.append(f"{', '.join(unmeasured)}: nothing to measure: no user differs in it, or the shop has none of it")
+    lines.append("Definitions: docs/validity.md. –: no number (see there); groups –: a number per user, no groups.")
     return "\n".join(lines)
-
-
-def _finite(value: float) -> float | None:
-    return round(value, 6) if math.isfinite(value) else None

@@ -25,6 +25,8 @@ FOLDS = 5
 # 100 replications know the standard error to 7 %.
 REPLICATIONS = 100
 NORMAL_95 = 1.96
+# Share of a sum of squares below which what is left of a subtraction is its rounding, and the outcome a constant.
+ROUNDING = 1e-10
 # Users times replications held at once (float64, a few copies): 32 MB each.
 CHUNK_CELLS = 4_000_000
 
@@ -64,12 +66,19 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Judged:
-    """How well one predictor did. groups: number of groups, 0 for a number per user."""
+    """How well one predictor did.
+
+    groups: number of groups, 0 for a number per user.
+    origins: days that were judged.
+    estimates: by metric.
+    not_computed: days of these on which the predictor could not be computed; its numbers leave them out.
+    """
 
     predictor: str
     groups: int
     origins: int
     estimates: Mapping[str, Estimate]
+    not_computed: int = 0
 
     def record(self) -> dict[str, object]:
         """Return the result as one flat JSON record."""
@@ -80,6 +89,7 @@ class Judged:
             if np.isfinite(e.lower):
                 intervals[name] = [_or_none(e.lower), _or_none(e.upper)]
         row["intervals"] = intervals
+        row["not_computed"] = self.not_computed
         return row
 
 
@@ -120,9 +130,12 @@ class _Weighted:
 
     @staticmethod
     def _scatter(Y: np.ndarray, W: np.ndarray) -> np.ndarray:
+        """Return (R,) the weighted scatter of Y; 0 where nobody differs, so that no share of it is told."""
         centered = Y - Y.mean(axis=0)
         sums, n = W @ centered, W.sum(axis=1)
-        return W @ (centered * centered).sum(axis=1) - _ratio((sums * sums).sum(axis=1), n)
+        squares = W @ (centered * centered).sum(axis=1)
+        scatter = squares - _ratio((sums * sums).sum(axis=1), n)
+        return np.where(scatter > ROUNDING * squares, scatter, 0.0)
 
     def of_groups(self, codes: np.ndarray, k: int) -> dict[str, np.ndarray]:
         """Return each metric (R,) of a predictor given as group codes 0..k-1."""
@@ -246,7 +259,15 @@ def _number_auc(codes: np.ndarray, truth: np.ndarray, W: np.ndarray) -> np.ndarr
     return _ratio((yes * below).sum(axis=1), yes.sum(axis=1) * no.sum(axis=1))
 
 
+def is_computed(predictor: np.ndarray) -> bool:
+    """Tell whether a predictor has a label or a finite number for every user."""
+    predictor = np.asarray(predictor)
+    return not np.issubdtype(predictor.dtype, np.floating) or bool(np.isfinite(predictor).all())
+
+
 def _measured(predictor: np.ndarray, weighted: _Weighted) -> dict[str, np.ndarray]:
+    if not is_computed(predictor):
+        return {m: np.full(len(weighted.W), np.nan) for m in METRICS}
     if np.issubdtype(predictor.dtype, np.floating):
         return weighted.of_number(predictor)
     values, codes = np.unique(predictor, return_inverse=True)
@@ -369,7 +390,7 @@ def _judged(
         0 if np.issubdtype(np.asarray(labels[i]).dtype, np.floating) else len(np.unique(labels[i])) for i in populated
     ]
     groups = round(float(np.mean(counts))) if counts else 0
-    return Judged(name, groups, len(populated), estimates)
+    return Judged(name, groups, len(populated), estimates, sum(not is_computed(labels[i]) for i in populated))
 
 
 def outcomes_between(then: pd.DataFrame, later: pd.DataFrame, shares: pd.DataFrame | None = None) -> Outcomes:

@@ -18,6 +18,7 @@ from seg_assets.evaluation.validity_lake import (
     SCHEMA,
     TABLE,
     beside_rivals,
+    unknown_of,
     validity_of_day,
 )
 from seg_assets.lake.store import Lake
@@ -102,6 +103,11 @@ def day_result(day: dt.date, table: pd.DataFrame, strategies: Mapping[str, Strat
     for row in table[(table["predictor"] == table["strategy"]) & table["value"].notna()].itertuples():
         metadata[f"{row.strategy}_{row.outcome}_{row.metric}"] = float(row.value)
     head = ("strategy", "predictor", "groups", "spend r2 (cross-fit)")
+    unknown = {
+        name: unknown_of(mine.to_dict("records")).sentences for name, mine in table.groupby("strategy", sort=True)
+    }
+    if any(unknown.values()):
+        metadata["unknown"] = " ".join(f"{name}: {' '.join(said)}" for name, said in unknown.items() if said)
     metadata["validity"] = dg.MetadataValue.md(markdown_table(head, rows))
     return DayResult(day, metadata, [_beats_rivals(table, strategies)])
 
@@ -109,7 +115,12 @@ def day_result(day: dt.date, table: pd.DataFrame, strategies: Mapping[str, Strat
 def _beats_rivals(table: pd.DataFrame, strategies: Mapping[str, Strategy]) -> Check:
     compared = beside_rivals(table, strategies)
     lost = [f"{c.strategy} {c.own:.3f} < {c.best_rival:.3f}" for c in compared if c.lost]
-    why = {"judged": ", ".join(c.strategy for c in compared) or "no strategy learns from spend"}
+    why = {"judged": ", ".join(c.strategy for c in compared if c.measured) or "nothing"}
+    if not compared:
+        why = {"judged": "no strategy learns from spend"}
+    unmeasured = [c.strategy for c in compared if not c.measured]
+    if unmeasured:
+        why["nothing_to_measure"] = f"{', '.join(unmeasured)}: no user's spend differed since, or no rival has a number"
     if lost:
         remedy = "refit by hand (a run of the job `recluster`), or look at the strategy's features; docs/validity.md"
         why |= {"lost": "; ".join(lost), "remedy": remedy}

@@ -7,8 +7,9 @@ Not here: the measures (`evaluation.validity`), the baselines (`evaluation.basel
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,10 @@ CATEGORIES = "user_category_profiles"
 # A quarter, and the longest window of a profile: category shares of D are then exactly those of the horizon.
 HORIZON_DAYS = 90
 TOTALS = ("monetary_all", "orders_all", "active_days_all", "coupons_all")
+# What is said of a baseline without numbers; only the forecast of purchases can lack them.
+WHY_NOT_COMPUTED = (
+    f"fewer than {baselines.LEAST_BUYERS} users had bought, or their purchases have no finite BG/NBD forecast"
+)
 # Users judged at most: drawn by hash, the same every day. Intervals say what that costs.
 MOST_USERS = 50_000
 
@@ -71,7 +76,7 @@ def validity_of_day(lake: Lake, strategies: Mapping[str, Strategy], day: dt.date
         return empty
     segments = lake.read("user_segments", before, ["strategy", "user_id", "segment_id"])
     forecast = baselines.bg_nbd_spend(origin.frame, HORIZON_DAYS)
-    singles = {"last_period": baselines.last_period(origin.frame), "bg_nbd": forecast}
+    singles = {"last_period": baselines.last_period(origin.frame, HORIZON_DAYS), "bg_nbd": forecast}
     predictors: dict[str, list[np.ndarray]] = {}
     by_count: dict[int, Mapping[str, np.ndarray]] = {}
     for name in strategies:
@@ -111,6 +116,11 @@ class BesideRivals:
         """Tell whether the best rival said more."""
         return self.own < self.best_rival
 
+    @property
+    def measured(self) -> bool:
+        """Tell whether there was any spend to explain, and a rival beside it."""
+        return bool(np.isfinite(self.own) and np.isfinite(self.best_rival))
+
 
 def beside_rivals(table: pd.DataFrame, strategies: Mapping[str, Strategy]) -> list[BesideRivals]:
     """Compare the strategies that learn from spend with what an analyst would run, by a day's rows of the table."""
@@ -123,6 +133,36 @@ def beside_rivals(table: pd.DataFrame, strategies: Mapping[str, Strategy]) -> li
         best = max((values[r] for r in RIVALS if np.isfinite(values.get(r, np.nan))), default=-np.inf)
         compared.append(BesideRivals(str(name), values.get(str(name), float("nan")), best))
     return compared
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """What a day's rows of the table could not say.
+
+    not_computed: baselines that could not be computed. nothing_to_measure: outcomes in which no user differs.
+    """
+
+    not_computed: tuple[str, ...] = ()
+    nothing_to_measure: tuple[str, ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Say both in words, none where everything is known."""
+        said = []
+        if self.not_computed:
+            said.append(f"{', '.join(self.not_computed)}: not computed: {WHY_NOT_COMPUTED}.")
+        if self.nothing_to_measure:
+            said.append(f"{', '.join(self.nothing_to_measure)}: nothing to measure: no user differs in it.")
+        return tuple(said)
+
+
+def unknown_of(rows: Iterable[Mapping[str, Any]]) -> Unknown:
+    """Return what rows of one day and strategy leave open, by their predictor, outcome, metric and value."""
+    every = list(rows)
+    known = [row for row in every if row["value"] is not None and np.isfinite(row["value"])]
+    predictors = {row["predictor"] for row in every} - {row["predictor"] for row in known}
+    outcomes = {row["outcome"] for row in every} - {row["outcome"] for row in known}
+    return Unknown(tuple(sorted(predictors)) if known else (), tuple(sorted(outcomes)))
 
 
 def _learns_from_spend(strategy: Strategy) -> bool:
@@ -192,14 +232,16 @@ def group_baselines(origin: Origin, k: int, forecast: np.ndarray, seed: int) -> 
     }
 
 
-def single_baselines(origin: Origin, earlier: Origin | None, forecast: np.ndarray) -> Mapping[str, np.ndarray]:
-    """Return baselines that choose their number of groups, and numbers per user.
+def single_baselines(
+    origin: Origin, earlier: Origin | None, forecast: np.ndarray, horizon_days: int
+) -> Mapping[str, np.ndarray]:
+    """Return baselines that choose their number of groups, and numbers per user for the days of the horizon.
 
     earlier: an origin whose outcomes end on or before this day, from which a baseline may learn.
     """
     labels = {
         "rfm_cells": baselines.rfm_cells(origin.frame),
-        "last_period": baselines.last_period(origin.frame),
+        "last_period": baselines.last_period(origin.frame, horizon_days),
         "bg_nbd": forecast,
     }
     learned = earlier is not None and len(earlier.frame) > 0
@@ -245,7 +287,7 @@ def _with_rules(strategy: Strategy, frame: pd.DataFrame, model: SegmentModel, da
 
 
 def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, replications: int) -> float:
-    """Return the mean adjusted Rand index of the labels with those of refits on bootstrap samples of the users.
+    """Return the mean adjusted Rand index of the labels with those of refits on bootstrap samples; NaN of one group.
 
     A user drawn twice counts twice, in the fit day's features and in the outcome; everyone is labelled.
     """
@@ -255,6 +297,8 @@ def bootstrap_ari(strategy: Strategy, labels: Labels, day: dt.date, seed: int, r
     users = population(strategy, labels.frame)
     X, X_all = space.transform(users), space.transform(labels.frame)
     base = labels.model.scores(X_all).argmin(axis=1)
+    if len(np.unique(base)) < 2:
+        return float("nan")
     outcome = None if labels.outcome is None else in_space(labels.outcome, space)
     names, seed = users["user_id"].to_numpy(dtype=object).astype(str), fit_seed(seed, strategy.name)
 

@@ -31,6 +31,7 @@ from seg_assets.events.judging import (
     rows_before,
 )
 from seg_assets.events.landing import KINDS_OF_TABLE, LANDING_KEY, REFUSED_KEY, STAT_KEY
+from seg_assets.events.persons import LIMIT, NOBODY, REMEDY, Ids, ids_of
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import KEYED_TABLES, PRODUCTS, USERS
 from seg_assets.events.store import ACCEPTED, FILES, REJECTED, close_file_access
@@ -106,6 +107,10 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
                               description="No feed has under a tenth of the median of its weekday in four weeks"),
             dg.AssetCheckSpec("day_is_not_empty", asset="raw_events", partitions_def=partitions,
                               description="The day has events"),
+            dg.AssetCheckSpec("somebody_is_known", asset="raw_events", partitions_def=partitions,
+                              description="At least one event of the day has a user_id"),
+            dg.AssetCheckSpec("ids_are_persons", asset="raw_events", partitions_def=partitions,
+                              description="No id is a text for nobody, or shared by so many that it is no person's"),
         ],
         backfill_policy=SINGLE_RUN,
         retry_policy=IO_RETRY,
@@ -154,6 +159,7 @@ def read_and_publish(
     files = dg.MetadataValue.md(_files_table(read.files))
     reasons = dg.MetadataValue.md(_reasons_table(read.rejections))
     accepted = con.execute(f"select * exclude (extra) from {ACCEPTED} order by event_time, event_id limit 5").fetchall()
+    ids = ids_of(con, ACCEPTED)
     rejected = con.execute(f"select * from {REJECTED} order by source_file, line limit 5").fetchall()
     lines = read.total("lines_read")
     events: dict[str, object] = {
@@ -181,7 +187,8 @@ def read_and_publish(
         if table == "raw_events" and read.unusable:
             origin["extra"][REFUSED_KEY] = read.unusable
         published = lake.publish(con, table, day, f"select * from {relation}", **origin)
-        results[table] = _result(day, published, metadata, _checks(read, usual, day) if table == "raw_events" else ())
+        checks = (*_checks(read, usual, day), *_id_checks(ids)) if table == "raw_events" else ()
+        results[table] = _result(day, published, metadata, checks)
     return results
 
 
@@ -242,6 +249,26 @@ def _share_is_small(feeds: Sequence[FeedLines], *, refused: bool = False) -> Che
         },
         dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
     )
+
+
+def _id_checks(ids: Ids) -> list[Check]:
+    shares: dict[str, object] = {
+        "limit": LIMIT,
+        **{
+            name: share
+            for name, share in (
+                ("largest_share_of_visitors_with_one_user", ids.user_share),
+                ("largest_share_of_users_with_one_visitor", ids.visitor_share),
+            )
+            if share is not None
+        },
+    }
+    doubts = {"doubts": "; ".join(ids.doubts), "remedy": REMEDY} if ids.doubts else {}
+    return [
+        Check("somebody_is_known", not ids.nobody_known, {"events_with_user_id": ids.known}
+              | ({"reason": NOBODY} if ids.nobody_known else {})),
+        Check("ids_are_persons", not ids.doubts, {**shares, **doubts}),
+    ]  # fmt: skip
 
 
 def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:

@@ -16,6 +16,7 @@ from seg_assets.core.errors import ConfigError
 from seg_assets.events.accounts import FileAccount, Rejections
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
 from seg_assets.events.file_pattern import FilePattern
+from seg_assets.events.persons import Ids, ids_of
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import KEYED_TABLES, PRODUCTS, USERS, DayFrom, EventFeed, Source
 from seg_assets.events.store import (
@@ -34,6 +35,7 @@ class Sample:
     """What became of a sample file.
 
     reasons: most frequent first. refused: line, reason, column and text of the first rejected lines.
+    ids: of the accepted events.
     days: accepted lines by day. kinds: number and amount of the events of each type. rows: the first accepted ones.
     """
 
@@ -53,6 +55,7 @@ class Sample:
     kinds: list[tuple[str, int, Any]] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
     rows: list[tuple] = field(default_factory=list)
+    ids: Ids | None = None
 
     def count(self, account: FileAccount) -> None:
         """Add what became of some of the file's lines."""
@@ -144,6 +147,7 @@ def _check_events(
     sample.kinds = con.execute(
         "select event_type, count(*), sum(amount) from sample_accepted group by 1 order by 1"
     ).fetchall()
+    sample.ids = ids_of(con, "sample_accepted", "day")
     sample.columns = list(RAW_EVENTS)
     sample.rows = con.execute(
         f"select * exclude (day) from sample_accepted order by day, event_time, event_id limit {rows}"

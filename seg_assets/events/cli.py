@@ -15,6 +15,7 @@ from seg_assets.core.errors import LandingError
 from seg_assets.core.options import Number
 from seg_assets.core.settings import Settings
 from seg_assets.events.check import Sample, check_sample
+from seg_assets.events.persons import NOBODY, REMEDY
 from seg_assets.events.source import load_source, shipped_sources
 
 # Of the days that a sample has lines of.
@@ -89,6 +90,13 @@ def _print_sample(read: Sample) -> None:
         print("\nevents by type")
         for kind, count, amount in read.kinds:
             print(f"  {kind:<18}{count:>10,}" + (f"   amount {amount:,}" if amount is not None else ""))
+    if read.ids and read.ids.nobody_known:
+        print(f"\n{NOBODY}")
+    if read.ids and read.ids.doubts:
+        print("\nids that are likely no person")
+        for doubt in read.ids.doubts:
+            print(f"  {doubt}")
+        print(f"  {REMEDY}")
     if read.rows:
         print(f"\nfirst {len(read.rows)} rows as {read.what}")
         _print_rows(read.columns, read.rows)

@@ -79,6 +79,7 @@ class FeedMapping:
         feed_zone: zone of times written without one; the connection's while the SQL runs.
         shop_zone: zone whose days count.
         first, last: the calendar, for files that hold many days.
+        not_a_person: ids of users and visitors that are read as null.
     """
 
     feed: EventFeed | TableFeed
@@ -89,6 +90,7 @@ class FeedMapping:
     shop_zone: str
     first: dt.date | None = None
     last: dt.date | None = None
+    not_a_person: Sequence[str] = ()
 
     @classmethod
     def of(
@@ -98,7 +100,7 @@ class FeedMapping:
         feed = source.all_feeds()[name]
         contract, key = KEYED_TABLES.get(name, (RAW_EVENTS, "event_id"))
         where = f"source {source.name}: feed {name}"
-        return cls(feed, where, contract, key, source.zone_of(feed), shop_zone, first, last)
+        return cls(feed, where, contract, key, source.zone_of(feed), shop_zone, first, last, source.not_a_person)
 
     def sql(self, con: duckdb.DuckDBPyConnection, shape: RecordShape, chunk: str) -> str:
         """Return the SQL of a chunk's lines as contract rows with `line`, `original`, `reason` and `field`.
@@ -259,6 +261,8 @@ class FeedMapping:
                 f"when {literal(old)} then {'null' if new is None else literal(new)}" for old, new in mapped.items()
             )
             value = f"case {value} {whens} else {value} end"
+        if column in ("user_id", "anonymous_id") and self.not_a_person:
+            value = f"case when {value} not in ({', '.join(map(literal, self.not_a_person))}) then {value} end"
         if column in self.feed.defaults:
             value = f"coalesce({value}, {literal(str(self.feed.defaults[column]))})"
         return value

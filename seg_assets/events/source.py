@@ -314,6 +314,9 @@ class Source(_Model):
     feeds: dict[str, EventFeed] = Field(min_length=1)
     users: TableFeed | None = None
     products: TableFeed | None = None
+    not_a_person: tuple[str, ...] = Field(
+        default=(), description="Ids of users and visitors that are nobody's; they are read as null"
+    )
 
     @field_validator("name")
     @classmethod
@@ -352,7 +355,8 @@ class Source(_Model):
 
     def digest(self) -> str:
         """Return the hash of everything that decides how files become events (not the description)."""
-        return digest(self.model_dump(mode="json", exclude={"description", "name"}))
+        unsaid = set() if self.not_a_person else {"not_a_person"}
+        return digest(self.model_dump(mode="json", exclude={"description", "name", *unsaid}))
 
 
 def shipped_sources() -> dict[str, Path]:

@@ -17,6 +17,7 @@ import pandas as pd
 from seg_assets.core.days import ONE_DAY
 from seg_assets.core.tables import TABLES
 from seg_assets.evaluation.daily import FLOW_DAY, FLOW_WEEK
+from seg_assets.evaluation.validity_lake import unknown_of
 from seg_assets.reports import words
 from seg_assets.reports.charts import colours
 from seg_assets.reports.contents import (
@@ -361,7 +362,12 @@ def _validity(history: History, strategy: Strategy, day: dt.date) -> tuple[tuple
         f"How much the segments of a quarter before {latest} said about what users did until {latest}, beside what "
         "others segment with, at as many groups. Longer is better; the thin line is the 95 % interval."
     )
-    return tuple(items), note
+    unknown = unknown_of(
+        {**row, "predictor": PREDICTORS.get(row["predictor"], row["predictor"])} for row in known[latest]
+    )
+    if not items:
+        note = f"Nothing could be told on {latest}."
+    return tuple(items), " ".join([note, *(said.replace("_", " ") for said in unknown.sentences)])
 
 
 def _missing(history: History, day: dt.date) -> list[tuple[str, str]]:

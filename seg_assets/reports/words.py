@@ -80,7 +80,10 @@ def change(row: SegmentRow) -> float | None:
 def summary(report: Report) -> list[str]:
     """Say the day in one to seven sentences."""
     if report.users == 0:
-        return [f"No known user on {report.day}, so there is nothing to segment yet."]
+        return [
+            f"No known user on {report.day}, so there is nothing to segment yet: no event so far has a user_id, or no "
+            "event has come."
+        ]
     clusters = [segment for segment in report.segments if segment.is_cluster and segment.users]
     if not clusters:
         return [

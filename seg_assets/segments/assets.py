@@ -162,10 +162,10 @@ def show_segments(published: SegmentsOfDay) -> DayResult:
     for mine in published.strategies:
         name = mine.strategy.name
         metadata[f"{name}_segments"] = dg.MetadataValue.md(_sizes_text(mine, users, day))
-        metadata[f"{name}_clustered_share"] = round(mine.clustered / users, 6) if users else 0.0
-        if mine.on_both_days is not None:
-            share = mine.moved / mine.on_both_days if mine.on_both_days else 0.0
-            metadata[f"{name}_moved_share"] = round(share, 6)
+        if users:
+            metadata[f"{name}_clustered_share"] = round(mine.clustered / users, 6)
+        if mine.on_both_days:
+            metadata[f"{name}_moved_share"] = round(mine.moved / mine.on_both_days, 6)
     strangers = published.rows_of_unknown_users
     uncovered = {s.strategy.name: users - s.users_covered for s in published.strategies if s.users_covered != users}
     small = {
@@ -251,11 +251,17 @@ def _profiles_text(rows: pd.DataFrame) -> str:
                 "" if pd.isna(r.spend_share_90d) else f"{r.spend_share_90d:.1%}",
                 "" if pd.isna(r.trusted) else "yes" if r.trusted else "**no**",
                 r.story,
-                "" if pd.isna(r.rule) else f"{r.rule} (right for {r.rule_precision:.0%})",
+                _rule_text(r.rule, r.rule_precision),
             ]
             for r in shown.itertuples(index=False)
         ],
     )
+
+
+def _rule_text(rule: str | None, precision: float) -> str:
+    if rule is None or pd.isna(rule):
+        return ""
+    return rule if pd.isna(precision) else f"{rule} (right for {precision:.0%})"
 
 
 def show_moves(published: MovesOfDay) -> DayResult:
@@ -267,7 +273,8 @@ def show_moves(published: MovesOfDay) -> DayResult:
         metadata["empty"] = "nobody entered, left or moved since yesterday"
     restless: dict[str, str] = {}
     for mine in published.strategies:
-        metadata[f"{mine.strategy}_moved_share"] = round(mine.moved_share, 6)
+        if mine.known_both_days:
+            metadata[f"{mine.strategy}_moved_share"] = round(mine.moved_share, 6)
         if mine.users[moves.MOVED]:
             metadata[f"{mine.strategy}_moves"] = dg.MetadataValue.md(_moves_text(mine))
         if mine.moved_share > MOVED_SHARE:

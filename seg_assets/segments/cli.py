@@ -1,4 +1,6 @@
-"""Commands of the segments room: `seg-assets explain`, `migration` and `tune`. Each reads the lake and prints.
+"""Commands of the segments room: `seg-assets explain`, `migration`, `tune` and `strategy`.
+
+The first three read the lake and print, `strategy list` and `strategy show` read the shipped YAMLs.
 
 Not here: `rollback`, which runs a job (`seg_assets.commands`).
 """
@@ -11,7 +13,7 @@ from pathlib import Path
 import click
 
 from seg_assets.core.calendar import check_in_calendar, check_range
-from seg_assets.core.errors import ConfigError
+from seg_assets.core.errors import ConfigError, did_you_mean
 from seg_assets.core.options import day_option, json_option, one_strategy_option, range_options, strategy_option
 from seg_assets.core.settings import Settings
 from seg_assets.lake.files import write_text
@@ -23,7 +25,7 @@ from seg_assets.segments.explaining.user import explain_user
 from seg_assets.segments.fitting import tuning
 from seg_assets.segments.model import marked_names
 from seg_assets.segments.rules import DORMANT, rule_id
-from seg_assets.segments.strategy import choose_strategies, choose_strategy
+from seg_assets.segments.strategy import choose_strategies, choose_strategy, read_strategy, shipped_strategies
 
 _NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
 PICTURES = (".html", ".svg")
@@ -35,6 +37,29 @@ class _TakesNegativeNumbers(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.ignore_unknown_options = any(_NEGATIVE_NUMBER.fullmatch(word) for word in args)
         return super().parse_args(ctx, args)
+
+
+@click.command()
+def list_strategies() -> int:
+    """List the shipped strategies with what each is for, and its file."""
+    for name, path in shipped_strategies().items():
+        strategy = read_strategy(path)
+        print(f"{name}: {strategy.title}")
+        print(f"    {' '.join(strategy.description.split())}")
+        print(f"    {path}")
+    return 0
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+def show_strategy(name: str) -> int:
+    """Print the YAML of the shipped strategy NAME, a start for one of your own."""
+    shipped = shipped_strategies()
+    if name not in shipped:
+        hint = did_you_mean(name, shipped)
+        raise ConfigError(f"NAME {name!r}: no such shipped strategy{hint}; there are: {', '.join(shipped)}")
+    print(shipped[name].read_text(encoding="utf-8"), end="")
+    return 0
 
 
 @click.command(cls=_TakesNegativeNumbers)

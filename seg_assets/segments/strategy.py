@@ -35,6 +35,7 @@ LARGEST = 1e100
 MANY = 1_000_000_000
 # Key of the strategies' settings among the inputs in a footer.
 STRATEGIES_KEY = "strategies"
+SHIPPED = Path(__file__).parent / "strategies"
 Transform = Literal["none", "log1p", "signed_log1p", "sqrt", "rank", "winsor"]
 
 
@@ -258,6 +259,11 @@ class Strategy(_Part):
         named.update(self.eligibility.minimum, self.eligibility.any_known)
         named.update(c for c in self.drift.columns if not c.startswith(CATEGORY_PREFIX))
         return sorted(named)
+
+
+def shipped_strategies() -> dict[str, Path]:
+    """Return names and files of the strategies that come with the package."""
+    return {p.stem: p for p in sorted(SHIPPED.glob("*.yaml"))}
 
 
 def load_strategies(folder: Path, columns: Iterable[str] | None = None) -> dict[str, Strategy]:

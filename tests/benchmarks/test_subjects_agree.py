@@ -1,9 +1,13 @@
 """The subjects of the bench compute the same day: floor, pandas and polars beside ours, on a shop of 21 days."""
 
+import json
 import os
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from benchmarks import by_pandas, by_polars, floor, ours, verify
 from benchmarks.shop import Place
@@ -81,6 +85,29 @@ def test_one_wrong_number_is_found(place):
         wrong.to_parquet(path)
         assert verify.same_profiles(place, path) == [f"{column}: 1 users"]
     right.to_parquet(path)
+
+
+@given(value=st.floats(1e-6, 1e6), sign=st.sampled_from([-1, 1]))
+@example(value=0.1000000005, sign=1)
+def test_a_number_equals_what_the_lake_stores_of_it_and_nothing_that_is_a_digit_off(value, sign):
+    """The evaluation is stored with nine digits: held against a tolerance of 1e-9, equal shops were not equal."""
+    stored = float(f"{value:.9g}")
+    assert not verify.differs(stored, value, verify.STORED)
+    assert verify.differs(stored * (1 + sign * 2e-8), value, verify.STORED)
+
+
+def test_a_published_share_of_awkward_size_is_the_same_share(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(verify, "exact_indices", lambda place, ours: [])
+    monkeypatch.setattr(verify, "champion", lambda place: SimpleNamespace(space=SimpleNamespace(axes=())))
+    largest = 1234567 / 9876541
+    rows = [("largest_share", float(f"{largest:.9g}")), ("silhouette", 0.3), ("silhouette_sd", 0.01)]
+    frame = pd.DataFrame([("", *row) for row in rows], columns=["segment_id", "metric", "value"])
+    frame.to_parquet(tmp_path / "evaluation.parquet")
+    theirs = tmp_path / "evaluation.json"
+    monkeypatch.setattr(Place, "table", lambda self, table, day: tmp_path / "evaluation.parquet")
+    for share, findings in ((largest, 0), (largest * (1 + 1e-7), 1)):
+        theirs.write_text(json.dumps({"largest_share": share, "silhouette": 0.3}))
+        assert len(verify.same_indices(place, theirs)) == findings
 
 
 def test_profiles_are_compared_in_every_column(place):

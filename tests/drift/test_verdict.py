@@ -159,6 +159,7 @@ def test_a_first_fit_is_due_with_enough_users_and_history_and_not_before():
     base = normal_users(100, 0)
     assert first(base).cause == "bootstrap"
     assert "27 days of history" in first(base.assign(tenure_days=26.0)).reasons[0]
+    assert first(base.iloc[:0]).reasons[0].startswith("no model yet: nobody is known: no event so far has a user_id")
     assert "50 users" in first(base.head(50)).reasons[0]
     alike = base.assign(orders_28d=1.0, monetary_28d=2.0)
     assert (first(alike).cause, first(alike).reasons) == ("", ("no model yet: no feature tells users apart",))

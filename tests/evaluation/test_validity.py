@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import r2_score, roc_auc_score
 
@@ -116,6 +118,47 @@ def test_where_nobody_lapsed_the_auc_is_null_and_the_rest_is_there():
     assert record["mix"] is None
     assert record["r2"] > 0
     json.dumps(record, allow_nan=False)
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=30, max_size=30),
+    spend=st.floats(-1e9, 1e9),
+    bought=st.integers(0, 30),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_where_no_user_differs_nothing_is_explained_by_anything(labels, spend, bought, seed):
+    n = len(labels)
+    mix = np.ones((n, 1))
+    mix[bought:] = np.nan
+    same = np.full(n, spend)
+    alike = Outcomes(np.array([f"u{i:02d}" for i in range(n)]), same, same, np.zeros(n), np.ones(n), mix)
+    for predictor in (np.array(labels), np.array(labels) / 7):
+        for metric, estimate in judge({"any": [predictor]}, [alike], seed=seed, replications=20)[0].estimates.items():
+            assert np.isnan(estimate.value), metric
+            assert np.isnan(estimate.lower), metric
+
+
+def test_a_shop_without_categories_has_no_category_mix_to_explain():
+    label, o = shop()
+    one = np.where(np.isnan(o.mix[:, :1]), np.nan, 1.0)
+    without = Outcomes(o.user_id, o.spend, o.active_days, o.lapsed, o.coupon, one)
+    estimate = judge({"ours": [label]}, [without])[0]
+    assert np.isnan(estimate.estimates["mix"].value)
+    assert estimate.record()["mix"] is None
+    assert estimate.estimates["r2"].value > 0
+
+
+@pytest.mark.parametrize("gap", [np.nan, np.inf])
+def test_a_predictor_with_a_gap_is_null_and_counted_and_spoils_no_other(gap):
+    label, o = shop()
+    broken = label.astype(float)
+    broken[3] = gap
+    record, ours = judge({"broken": [broken, broken], "ours": [label, label]}, [o, o], replications=20)
+    assert all(np.isnan(e.value) for e in record.estimates.values())
+    assert record.record()["not_computed"] == 2
+    assert ours.record()["not_computed"] == 0
+    assert ours == judge({"ours": [label, label]}, [o, o], replications=20)[0]
 
 
 def test_judging_twice_gives_the_same_numbers_whatever_stands_beside():

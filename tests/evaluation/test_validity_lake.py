@@ -8,7 +8,7 @@ import yaml
 
 from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.core.settings import Settings
-from seg_assets.evaluation import validity_assets
+from seg_assets.evaluation import baselines, validity_assets
 from seg_assets.evaluation.baselines import monetary_tiers
 from seg_assets.evaluation.cli import validate
 from seg_assets.evaluation.validity_lake import SCHEMA, validity_of_day
@@ -97,6 +97,27 @@ def test_a_strategy_that_says_less_than_rfm_fails_its_check(shop):
     assert "value 0.010" in check.metadata["lost"]
 
 
+def test_a_baseline_without_numbers_is_null_in_the_table_and_named_beside_it(shop, monkeypatch):
+    settings, lake = shop
+    monkeypatch.setattr(baselines, "LEAST_BUYERS", 10_000)
+    table = validity_of_day(lake, strategies_of(settings), day(240), 0)
+    assert table[table["predictor"].isin(["bg_nbd", "bg_nbd_quantile"])]["value"].isna().all()
+    assert table[(table["predictor"] == "last_period") & (table["metric"] == "spearman")]["value"].notna().all()
+    shown = validity_assets.day_result(day(240), table, strategies_of(settings)).metadata["unknown"]
+    assert "bg_nbd, bg_nbd_quantile: not computed" in shown
+    assert "coupon: nothing to measure" in shown
+
+
+def test_a_day_on_which_no_spend_differed_wins_and_loses_against_nobody(shop):
+    settings, lake = shop
+    table = validity_of_day(lake, strategies_of(settings), day(240), 0)
+    table.loc[table["outcome"] == "spend", ["value", "lower", "upper"]] = np.nan
+    result = validity_assets.day_result(day(240), table, strategies_of(settings))
+    assert result.checks[0].passed
+    assert result.checks[0].metadata["judged"] == "nothing"
+    assert "value" in result.checks[0].metadata["nothing_to_measure"]
+
+
 def test_the_asset_publishes_the_day_with_numbers_the_ui_can_plot(shop, monkeypatch):
     settings, lake = shop
     monkeypatch.setattr(Lake, "inputs_of", lambda self, table, day, known=(): {})
@@ -135,6 +156,21 @@ def test_validate_prints_records_of_our_tiers_and_the_baselines_at_the_group_cou
         assert at["value", k]["intervals"]["r2"][0] < at["value", k]["r2"]
         assert 0.3 < at["value", k]["bootstrap_ari"] <= 1
     assert ("rfm_cells" in {r["predictor"] for r in records}) and at["last_period", 0]["spearman"] > 0.3
+
+
+def test_validate_says_which_baseline_could_not_be_computed(shop, monkeypatch, capsys):
+    settings, _ = shop
+    monkeypatch.setattr(baselines, "LEAST_BUYERS", 10_000)
+    words = f"--strategy value --from {day(150)} --to {day(150)} --groups 4 --replications 0 --stability 0"
+    assert command(settings, monkeypatch, *words.split(), "--json") == 0
+    at = {(r["predictor"], r["groups"]): r for r in json.loads(capsys.readouterr().out)}
+    assert at["bg_nbd", 0]["r2"] is None
+    assert at["bg_nbd_quantile", 4]["r2"] is None
+    assert at["bg_nbd_quantile", 4]["not_computed"] == 1
+    assert command(settings, monkeypatch, *words.split()) == 0
+    text = capsys.readouterr().out
+    assert "bg_nbd: not computed at 1 of 1 origins" in text
+    assert "coupon_auc: nothing to measure" in text
 
 
 def test_validate_names_the_days_it_lacks_and_the_command_that_makes_them(shop, monkeypatch):

@@ -49,6 +49,31 @@ def test_promise_01_single_days_give_the_lake_of_one_range_whatever_the_number_o
     assert footers == {(m, d): lake.provenance(m, d) for m in models for d in history.days}
 
 
+def test_an_id_that_is_no_person_links_nobody_and_leaves_the_profiles_of_all_others(fresh, models):
+    """A front end wrote "undefined" before the login: the visitors of a whole shop belonged to that user, for good."""
+    lake = Lake.of(fresh)
+    days = [day_of(0), day_of(1), day_of(2)]
+
+    def view(day, number, user, visitor, second=0):
+        return event(day, f"{day}-{number}", "view_item", second, user_id=user, anonymous_id=visitor)
+
+    put_day(
+        lake, days[0], [view(days[0], n, "undefined", f"c{n}") for n in range(6)] + [view(days[0], 9, "ann", "home")]
+    )
+    late = [view(days[1], n, f"u{n}", f"c{n}") for n in range(6)] + [view(days[1], 9, "undefined", "c9")]
+    put_day(lake, days[1], late)
+    put_day(lake, days[2], [view(days[2], n, None, f"c{n}") for n in range(6)] + [view(days[2], 9, None, "home")])
+    runner.build(fresh, days, models)
+    links = lake.read("identity_links", days[2])
+    persons = links[links["user_id"].notna()].set_index("anonymous_id")["user_id"].to_dict()
+    assert persons == {"home": "ann"} | {f"c{n}": f"u{n}" for n in range(6)}
+    assert links[links["user_id"].isna()]["anonymous_id"].tolist() == ["undefined"]
+    views = lake.read("user_profiles", days[2]).set_index("user_id")["views_all"].to_dict()
+    assert views == {"undefined": 7, "ann": 2} | {f"u{n}": 2 for n in range(6)}
+    # As known on the first day: nothing of what came later.
+    assert set(lake.read("identity_links", days[0])["anonymous_id"]) == {"home", "undefined"}
+
+
 def test_promise_02_later_events_change_nothing_of_an_earlier_day(ranged, home, models, tmp_path):
     _, lake, history = ranged
     settings = Settings(home=home, lake=tmp_path / "lake", start_day=START)

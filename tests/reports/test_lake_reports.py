@@ -103,6 +103,20 @@ def test_validity_is_shown_beside_baselines_also_when_we_lose(tmp_path):
     }
     text = render(report)
     assert text.index("RFM score (5 groups)") < text.index("Customer value (5 groups)")
+    assert "BG/NBD forecast, per user: not computed" in text
+    assert "nothing to measure" not in text
+
+
+def test_what_nobody_differs_in_is_said_and_not_drawn(tmp_path):
+    lake, who, last = small_history(tmp_path / "lake")
+    rows = [
+        ("value", "value", 5, "spend", "r2_crossfit", 0.41, 0.38, 0.44),
+        *(("value", name, 5, "category_mix", "explained", None, None, None) for name in ("value", "rfm_total")),
+    ]
+    lake.publish_frame("segment_validity", last, pd.DataFrame(rows, columns=list(VALIDITY)), VALIDITY)
+    text = render(report_of(lake, who, last))
+    assert "category mix: nothing to measure" in text
+    assert "category mix explained" not in text
     assert "Not yet known" not in text
 
 

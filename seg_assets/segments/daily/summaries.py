@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from seg_assets.core.numerics import FLAT
 from seg_assets.core.tables import TABLES
 from seg_assets.segments.algorithms.prototypes import by_columns
 from seg_assets.segments.daily.assign import CLUSTER, RULE, index_in, texts
@@ -113,7 +114,13 @@ def rules_by_segment(
     """Return surrogate rules by segment and their fidelity; none without a champion."""
     if champion is None or assigned["segment_id"].nunique() < 2:
         return {}, None
-    rules, fidelity = surrogate_rules(readable_columns(strategy, frame, champion), assigned["segment_id"])
+    levels: dict[str, list[str]] = {}
+    for axis in champion.space.axes:
+        if axis.level is not None:
+            levels.setdefault(axis.column, []).append(axis.level)
+    rules, fidelity = surrogate_rules(
+        readable_columns(strategy, frame, champion), assigned["segment_id"], levels=levels
+    )
     return {r.segment_id: r for r in rules}, fidelity
 
 
@@ -170,6 +177,10 @@ def _describe(column: Column, order: np.ndarray, bounds: np.ndarray) -> list[dic
     everyone = _known(column.numbers)
     population_mean = _mean(everyone)
     population_median = float(np.median(everyone)) if len(everyone) else None
+    # Purchases and refunds that cancel out leave rounding, and no ratio to it.
+    of_all = population_mean
+    if of_all is None or abs(of_all) <= FLAT * float(np.abs(everyone).max()):
+        of_all = None
     x = column.coordinates
     center = x.sum() / len(x) if len(x) else 0.0
     spread = float(np.sqrt(((x - center) ** 2).sum() / len(x))) if len(x) else 0.0
@@ -187,7 +198,7 @@ def _describe(column: Column, order: np.ndarray, bounds: np.ndarray) -> list[dic
                 "population_mean": population_mean,
                 "population_median": population_median,
                 "z": None if z is None else float(z),
-                "lift": mean / population_mean if mean is not None and population_mean else None,
+                "lift": mean / of_all if mean is not None and of_all is not None else None,
             }
         )
     return entries

@@ -9,12 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from seg_assets.segments.daily.assign import CLUSTER
-from seg_assets.segments.daily.moves import ENTERED
+from seg_assets.segments.daily.moves import ENTERED, INTERCEPT, IS_OUTLIER, NO_CHAMPION, TOLERANCE
 from seg_assets.segments.explaining.user import Explanation, value_text
 from seg_assets.segments.model import TRUSTED
 
 # Drivers and contributions that are listed one by one; the rest is added up.
 DRIVERS, CONTRIBUTIONS = 6, 5
+# Terms of a margin that no column of a user's profile stands behind.
+WORDS = {
+    INTERCEPT: "the model's own weighting, the same for every user",
+    NO_CHAMPION: "a model where there was none",
+    IS_OUTLIER: "near no segment, or near one again",
+}
 
 
 def say(explanation: Explanation) -> str:
@@ -52,7 +58,8 @@ def _why_this_segment(e: Explanation) -> list[str]:
         means = ""
         if driver.segment_mean is not None and driver.second_mean is not None:
             means = f" ({e.segment_id}: {driver.segment_mean:,.4g}, {e.second_id}: {driver.second_mean:,.4g})"
-        lines.append(f"    {driver.term:+10.4f}  {driver.feature} = {value_text(driver.value)}{means}")
+        what = WORDS.get(driver.feature) or f"{driver.feature} = {value_text(driver.value)}{means}"
+        lines.append(f"    {driver.term:+10.4f}  {what}")
     rest = e.drivers[DRIVERS:]
     if rest:
         lines.append(f"    {sum(d.term for d in rest):+10.4f}  {len(rest)} others")
@@ -78,15 +85,20 @@ def _move_lines(move: Mapping[str, Any] | None, day: dt.date) -> list[str]:
     if move["kind"] == ENTERED:
         return [f"entered on {day}: not known the day before"]
     waited = f", after waiting {move['waited_days']} day(s)" if move["waited_days"] else ""
-    margin = f"{move['margin_before']:+.4g} -> {move['margin_after']:+.4g}"
+    margin = f"{_signed(move['margin_before'])} -> {_signed(move['margin_after'])}"
     lines = [
         f"came from {move['from_segment']} on {day}{waited}; cause: {move['cause']}. "
-        f"Margin {margin}: the user {move['user_part']:+.4g}, the model {move['model_part']:+.4g}"
+        f"Margin {margin}: the user {_signed(move['user_part'])}, the model {_signed(move['model_part'])}"
     ]
     for part in itertools.islice(move["contributions"], CONTRIBUTIONS):
         split = f" (user {part['user']:+.4f}, model {part['model']:+.4f})" if part["user"] and part["model"] else ""
-        lines.append(f"  {part['user'] + part['model']:+10.4f}  {part['feature']}{split}")
+        lines.append(f"  {part['user'] + part['model']:+10.4f}  {WORDS.get(part['feature'], part['feature'])}{split}")
     return lines
+
+
+def _signed(value: float) -> str:
+    """Return a number with its sign; nothing, and what is left of it by rounding, has none."""
+    return "0" if abs(value) < TOLERANCE else f"{value:+.4g}"
 
 
 def _quoted(user_id: str) -> str:

@@ -278,10 +278,12 @@ def _stability(
 ) -> float | None:
     """Return the mean adjusted Rand index of the challenger's labels with those of fits on bootstrap samples.
 
-    None when the algorithm cannot be fitted on one of them.
+    None when the algorithm cannot be fitted on one of them, and of one group, which comes out of any sample.
     """
     Z = np.asarray(challenger.space.transform(sample))
     labels = challenger.fitted.scores(Z).argmin(axis=1)
+    if len(np.unique(labels)) < 2:
+        return None
 
     def refit(drawn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         teacher = _outcome_of(outcome, sample["user_id"].iloc[drawn])

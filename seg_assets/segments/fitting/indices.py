@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from seg_assets.core.numerics import rounded
+from seg_assets.core.numerics import FLAT, rounded
 from seg_assets.segments.algorithms.prototypes import by_columns
 
 # Groups of the delete-a-group jackknife (Kott 2001).
@@ -186,12 +186,20 @@ def silhouette(X: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None
     n, k = len(X), len(names)
     if k < 2 or n <= k:
         return Silhouette(math.nan, math.nan, n)
+    if _alike(X):
+        return Silhouette(math.nan, math.nan, n)
     values = _silhouettes_of(_summed_distances(X - X.mean(axis=0), codes, k), codes)
     sums, sizes = np.bincount(codes, weights=values, minlength=k), np.bincount(codes, minlength=k)
     error = 0.0 if n == population else float(values.std(ddof=1) / math.sqrt(n))
     return Silhouette(
         float(values.mean()), error, n, {int(name): float(sums[i] / sizes[i]) for i, name in enumerate(names)}
     )
+
+
+def _alike(X: np.ndarray) -> bool:
+    """Tell whether no row differs from another but by rounding, so that there is no distance to measure."""
+    apart = X - X[:1]
+    return float(np.einsum("ij,ij->", apart, apart)) <= FLAT**2 * float(np.einsum("ij,ij->", X, X))
 
 
 def _summed_distances(X: np.ndarray, codes: np.ndarray, k: int) -> np.ndarray:
@@ -232,7 +240,7 @@ def separation(X: np.ndarray, labels: np.ndarray) -> Separation:
     """
     names, codes = np.unique(labels, return_inverse=True)
     n, k = len(X), len(names)
-    if n == 0:
+    if n == 0 or _alike(X):
         return Separation(*[math.nan] * 5)
     sizes = np.bincount(codes, minlength=k).astype(float)
     centre = X.mean(axis=0)
@@ -273,5 +281,5 @@ def separation(X: np.ndarray, labels: np.ndarray) -> Separation:
     apart = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2.0 * centroids @ centroids.T, 0.0))
     np.fill_diagonal(apart, np.inf)
     worst = ((spread[:, None] + spread[None, :]) / np.where(apart > 0, apart, np.nan)).max(axis=1)
-    calinski = (between / (k - 1)) / (within / (n - k)) if within > 0 else math.nan
+    calinski = (between / (k - 1)) / (within / (n - k)) if within > ROUNDING * total else math.nan
     return Separation(float(simple.mean()), float(worst.mean()), calinski, explained, whole, by_segment)

@@ -7,13 +7,14 @@ shares per category, segment shares, and how much a refit would have gained on t
 Not here: whether a day has drifted (`drift.verdict`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from seg_assets.core.columns import CATEGORY_PREFIX
-from seg_assets.core.numerics import draw_rows, one_thread
+from seg_assets.core.numerics import FLAT, draw_rows, one_thread
 from seg_assets.segments.algorithms.prototypes import CHUNK, lloyd_steps
 from seg_assets.segments.model import SegmentModel
 from seg_assets.segments.rules import OUTLIER, population
@@ -62,12 +63,23 @@ def watched_columns(strategy: Strategy, frame: pd.DataFrame) -> list[str]:
 
 
 def describe(
-    strategy: Strategy, frame: pd.DataFrame, model: SegmentModel | None, labels: np.ndarray | None = None
+    strategy: Strategy,
+    frame: pd.DataFrame,
+    model: SegmentModel | None,
+    labels: np.ndarray | None = None,
+    like: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make the part of a reference that is made again for each later day: columns and segment shares.
 
-    `frame` holds the population only, `labels` what the model says of it where that is known.
+    Args:
+        strategy: names the columns to watch and the number of quantile positions.
+        frame: the population only.
+        model: the model in force.
+        labels: what the model says of the population, where that is known.
+        like: the reference that the day is compared with: categories are cut as they are there. Each day by its own
+            commonest ones would differ where no user does.
     """
+    as_before = {} if like is None else like["categories"]
     numeric: dict[str, Any] = {}
     categories: dict[str, Any] = {}
     space = _model_space(frame, model)
@@ -77,7 +89,7 @@ def describe(
             continue
         values = as_numbers(frame[column])
         if values is None:
-            categories[column] = _category_shares(frame[column])
+            categories[column] = _category_shares(frame[column], as_before.get(column, {}).get("shares", {}))
             continue
         present = np.isfinite(values)
         known = space[column][present] if column in space else signed_log(values[present])
@@ -158,7 +170,8 @@ def shadow_gain(frame: pd.DataFrame, model: SegmentModel | None, seed: int) -> f
     that fill, tenure, all prices up) is no gain: it moves the means and asks for no other groups.
 
     Returns:
-        A gain under 1 (negative: regrouping is worse), or None when there is no model or there are too few users.
+        A gain under 1 (negative: regrouping is worse), or None when there is no model, there are too few users, or they
+        do not differ from their label's mean.
     """
     if model is None:
         return None
@@ -178,7 +191,8 @@ def shadow_gain(frame: pd.DataFrame, model: SegmentModel | None, seed: int) -> f
             moved = lloyd_steps(X[train], means, SHADOW_STEPS, _nearest, _means)
             before += float(((X[held_out] - means[codes[held_out]]) ** 2).sum())
             after += float(_squared_distances(X[held_out], moved).min(axis=1).sum())
-    return round(1 - after / before, 6) if before > 0 else 0.0
+    # Where the labels leave nothing but rounding, regrouping has nothing to gain.
+    return round(1 - after / before, 6) if before > FLAT**2 * float((X**2).sum()) else None
 
 
 def _nearest(X: np.ndarray, centers: np.ndarray) -> np.ndarray:
@@ -222,13 +236,18 @@ def _model_space(frame: pd.DataFrame, model: SegmentModel | None) -> dict[str, n
     return {axis.name: (axis.raw(frame) - axis.center) / axis.scale for axis in model.space.axes if axis.level is None}
 
 
-def _category_shares(column: pd.Series) -> dict[str, Any]:
-    """Return the exact share of each of the most frequent categories, of the others together, and of nulls."""
+def _category_shares(column: pd.Series, as_before: Mapping[str, float]) -> dict[str, Any]:
+    """Return the exact share of each of the most frequent categories, of the others together, and of nulls.
+
+    Categories that were named before come first; where others were put together then, no other is named now.
+    """
     known = column.dropna().astype(str)
     counts = known.value_counts()
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shares = {str(name): _share(int(count), len(column)) for name, count in ordered[:MAXIMUM_CATEGORIES]}
-    rest = sum(int(count) for _, count in ordered[MAXIMUM_CATEGORIES:])
+    named = sorted(counts.items(), key=lambda item: (item[0] not in as_before, -item[1], item[0]))[:MAXIMUM_CATEGORIES]
+    if len(as_before) > MAXIMUM_CATEGORIES:
+        named = [(name, count) for name, count in named if name in as_before and name != OTHER]
+    shares = {str(name): _share(int(count), len(column)) for name, count in named}
+    rest = len(known) - sum(int(count) for _, count in named)
     if rest:
         shares[OTHER] = _share(rest, len(column))
     return {"shares": shares, "missing": _share(len(column) - len(known), len(column))}

@@ -22,7 +22,7 @@ SPLIT_FROM = 100
 # Leaves per segment: two say "this or that"; nobody reads more.
 LEAVES = 2
 MOST_LEAVES = 40
-# Levels of a text column that rules may name, commonest first.
+# Levels of a text column that rules may name.
 LEVELS = 10
 
 
@@ -62,7 +62,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Rule:
-    """A segment as a rule: any of `terms`, each all of its conditions. Precision and recall are of held-out users."""
+    """A segment as a rule: any of `terms`, each all of its conditions.
+
+    Precision and recall are of held-out users: NaN where none satisfies the rule, where none is in the segment.
+    """
 
     segment_id: str
     text: str
@@ -71,17 +74,25 @@ class Rule:
     terms: tuple[tuple[Condition, ...], ...] = field(default=(), compare=False)
 
 
-def surrogate_rules(frame: pd.DataFrame, labels: pd.Series | Sequence[str], seed: int = 0) -> tuple[list[Rule], float]:
+def surrogate_rules(
+    frame: pd.DataFrame,
+    labels: pd.Series | Sequence[str],
+    seed: int = 0,
+    levels: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[list[Rule], float]:
     """Describe segments as rules on columns, and say how faithful the tree behind them is.
 
     Args:
         frame: columns that rules may speak of, numbers or text; `user_id` is left out.
         labels: segment of each row.
         seed: of the sample and of the tree's ties.
+        levels: those that rules may name of a text column with many, so that rules of two days speak of the same;
+            default: its commonest ones.
 
     Returns:
         One rule per segment that the tree speaks of, by segment id; share of held-out users whom the tree gives their
-        segment. With fewer than SPLIT_FROM users the tree is measured on those it has seen.
+        segment, NaN without users or columns. With fewer than SPLIT_FROM users the tree is measured on those that it
+        has seen.
     """
     from sklearn.tree import DecisionTreeClassifier
 
@@ -96,10 +107,10 @@ def surrogate_rules(frame: pd.DataFrame, labels: pd.Series | Sequence[str], seed
         learn, test = np.split(np.arange(len(chosen)), [min(half, TREE_USERS)])
     # Only the sample becomes a matrix, not every user of the day.
     y = y[chosen].astype(str)
-    names, X, levels = _tree_columns(frame.iloc[chosen])
+    names, X, indicators = _tree_columns(frame.iloc[chosen], levels or {})
     segments = sorted(set(y))
     if not len(y) or not names:
-        return [], 0.0
+        return [], np.nan
     tree = DecisionTreeClassifier(
         max_leaf_nodes=int(np.clip(LEAVES * len(segments), 2, MOST_LEAVES)),
         min_samples_leaf=max(1, len(learn) // 500),
@@ -108,7 +119,7 @@ def surrogate_rules(frame: pd.DataFrame, labels: pd.Series | Sequence[str], seed
     tree.fit(X[learn], y[learn])
     fidelity = float((tree.predict(X[test]) == y[test]).mean())
     leaves: dict[str, list[tuple[int, tuple[Condition, ...]]]] = {}
-    for segment, users, conditions in _leaves(tree, names, levels, np.isnan(X).any(axis=0)):
+    for segment, users, conditions in _leaves(tree, names, indicators, np.isnan(X).any(axis=0)):
         leaves.setdefault(segment, []).append((users, conditions))
     rules = []
     index = {name: j for j, name in enumerate(names)}
@@ -121,8 +132,8 @@ def surrogate_rules(frame: pd.DataFrame, labels: pd.Series | Sequence[str], seed
         mine = y[test] == segment
         both = int((satisfies & mine).sum())
         text = " or ".join(_all_of(c, len(terms) > 1) for c in terms)
-        precision = both / int(satisfies.sum()) if satisfies.any() else 0.0
-        recall = both / int(mine.sum()) if mine.any() else 0.0
+        precision = both / int(satisfies.sum()) if satisfies.any() else np.nan
+        recall = both / int(mine.sum()) if mine.any() else np.nan
         rules.append(Rule(segment, text, precision, recall, terms))
     return rules, fidelity
 
@@ -132,10 +143,13 @@ def _all_of(conditions: Sequence[Condition], bracket: bool) -> str:
     return f"({text})" if bracket and len(conditions) > 1 else text
 
 
-def _tree_columns(frame: pd.DataFrame) -> tuple[list[str], np.ndarray, dict[str, tuple[str, str]]]:
+def _tree_columns(
+    frame: pd.DataFrame, given: Mapping[str, Sequence[str]]
+) -> tuple[list[str], np.ndarray, dict[str, tuple[str, str]]]:
     """Return names and matrix of the tree's columns, and (column, level) of those that indicate a level.
 
-    Numbers stay as they are; a text becomes indicators of its commonest levels.
+    Numbers stay as they are; a text becomes indicators of its levels: all of them, or of many those given, else its
+    commonest ones.
     """
     names: list[str] = []
     parts: list[np.ndarray] = []
@@ -149,7 +163,10 @@ def _tree_columns(frame: pd.DataFrame) -> tuple[list[str], np.ndarray, dict[str,
             continue
         values = text_of(frame[column])
         counts = pd.Series(values).value_counts()
-        for level in sorted(counts.index, key=lambda v: (-counts[v], v))[:LEVELS]:
+        named = sorted(counts.index, key=lambda v: (-counts[v], v))
+        if len(named) > LEVELS:
+            named = list(given.get(column, named))[:LEVELS]
+        for level in named:
             name = f"{column}={level}"
             names.append(name)
             levels[name] = (column, level)

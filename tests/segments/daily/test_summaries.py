@@ -64,6 +64,16 @@ def test_features_are_what_a_group_by_would_say():
     assert told["lift"] == pytest.approx(mine.mean() / frame["orders_90d"].mean())
 
 
+def test_spend_that_refunds_take_back_has_no_multiple():
+    strategy = make_strategy()
+    frame = with_money(make_frame(USERS))
+    frame["monetary_90d"] = np.where(np.arange(200) % 2, 0.1, -0.1) * (1 + np.arange(200) // 2 % 7)
+    profiles, _ = profiled(strategy, frame, make_model(frame, strategy, ["v-001", "v-002"]))
+    assert feature(profiles, "v-001", "monetary_90d")["population_mean"] == pytest.approx(0, abs=1e-12)
+    assert feature(profiles, "v-001", "monetary_90d")["lift"] is None
+    assert feature(profiles, "v-001", "orders_90d")["lift"] > 0
+
+
 def test_the_story_names_what_was_planted():
     strategy = make_strategy()
     frame = with_money(make_frame(USERS))

@@ -9,7 +9,7 @@ from seg_assets.core.errors import ConfigError, MissingDaysError
 from seg_assets.segments.daily.assign import assign_day
 from seg_assets.segments.explaining.counterfactual import nearest_counterfactual
 from seg_assets.segments.explaining.text import say
-from seg_assets.segments.explaining.user import drivers_of, explain_user
+from seg_assets.segments.explaining.user import Driver, Explanation, drivers_of, explain_user
 from tests.segments.daily_shop import DAY, BareLake, make_frame, make_model, make_strategy
 
 ONE = dt.timedelta(days=1)
@@ -68,6 +68,24 @@ def test_the_terms_of_a_users_segment_add_up_to_the_margin():
     for n in range(0, 100, 10):
         _, drivers = drivers_of(model, frame.iloc[[n]], assigned["segment_id"][n])
         assert sum(d.term for d in drivers) == pytest.approx(assigned["margin"][n], abs=1e-9)
+
+
+def test_what_no_column_stands_behind_is_said_in_words_and_nothing_has_no_sign():
+    move = {
+        "kind": "moved", "from_segment": "v-new", "to_segment": "v-001", "waited_days": 0, "cause": "rule",
+        "margin_before": -1.0, "margin_after": -0.0, "user_part": 1.0, "model_part": -1e-17,
+        "contributions": [{"feature": "(intercept)", "user": 1.0, "model": 0.0}],
+    }  # fmt: skip
+    drivers = (Driver("(intercept)", 0.4, None, None, None), Driver("orders_90d", 0.1, None, None, None))
+    explained = Explanation(
+        "v", "u", DAY, "v-001", "One", "cluster", DAY, 0.5, 0.5, "v-002", "Two", None, 0, "", drivers, None, move
+    )
+    text = say(explained)
+    assert "+0.4000  the model's own weighting, the same for every user" in text
+    assert "Margin -1 -> 0: the user +1, the model 0" in text
+    assert text.count("the model's own weighting") == 2
+    assert "(intercept)" not in text
+    assert "orders_90d = unknown" in text
 
 
 def shop(tmp_path, strategy, frames, model):

@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seg_assets.segments.fitting.reference import as_numbers, make_reference, quantiles, shadow_gain
+from seg_assets.segments.fitting.reference import (
+    OTHER,
+    as_numbers,
+    describe,
+    make_reference,
+    quantiles,
+    shadow_gain,
+)
 from tests.segments.fit_shop import GROUPS, strategy, users
 from tests.segments.fitting.test_gate import SPLIT, model
 
@@ -23,6 +30,38 @@ def test_it_is_json_and_does_not_grow_with_users(shop):
         len(json.dumps(make_reference(strategy(), users(each=n), fitted), allow_nan=False)) for n in (60, 2000)
     )
     assert large < small * 1.5
+
+
+def many_regions(frame, counts):
+    """Return the frame with regions in these numbers of users, the first of them named most often."""
+    names = np.repeat([f"r{n:03d}" for n in range(len(counts))], counts)
+    return frame.iloc[: len(names)].assign(region=pd.array(names, dtype="str"))
+
+
+def test_a_later_day_cuts_categories_as_the_day_that_it_is_compared_with(shop):
+    """Each day kept its own commonest 200: one that lost its rank by a user was a difference of all its users."""
+    frame, fitted = users(each=300), shop[1]
+    one = strategy(drift={"columns": ["region"]})
+    then = make_reference(one, many_regions(frame, [4] * 200 + [3] * 20), fitted)["categories"]["region"]
+    assert (len(then["shares"]), "r200" in then["shares"]) == (201, False)
+    # The twenty rare ones are now the commoner ones, by one user each.
+    now = describe(
+        one, many_regions(frame, [4] * 180 + [3] * 20 + [4] * 20), fitted, like={"categories": {"region": then}}
+    )
+    shares = now["categories"]["region"]["shares"]
+    assert set(shares) == set(then["shares"])
+    assert shares[OTHER] == pytest.approx(80 / 860)
+    assert shares["r199"] == pytest.approx(3 / 860)
+
+
+def test_a_category_that_is_new_is_named_where_none_was_left_out(shop):
+    frame, fitted = users(each=300), shop[1]
+    one = strategy(drift={"columns": ["region"]})
+    then = make_reference(one, many_regions(frame, [5] * 100), fitted)["categories"]["region"]
+    now = describe(one, many_regions(frame, [1] * 100 + [3] * 150), fitted, like={"categories": {"region": then}})
+    shares = now["categories"]["region"]["shares"]
+    assert {f"r{n:03d}" for n in range(200)} <= set(shares), "those of the baseline, and the commonest of the new ones"
+    assert shares[OTHER] == pytest.approx(150 / 550)
 
 
 def test_segment_shares_are_those_of_the_model_and_add_up(shop):

@@ -33,6 +33,19 @@ def test_a_frame_without_users_or_columns_has_no_rules():
     assert surrogate_rules(pd.DataFrame({"user_id": ["u"]}), ["x"])[0] == []
 
 
+def test_rules_of_two_days_name_the_same_levels_of_a_text_with_many():
+    """Each day named its own commonest ten: a segment was told by other levels where nobody had moved."""
+    names = [f"town {n:02d}" for n in range(12)]
+    labels = np.array(["mine", *["others"] * 11])
+
+    def told(counts):
+        frame = pd.DataFrame({"region": np.repeat(names, counts)})
+        given = {"region": names[:6]}
+        return {r.segment_id: r.text for r in surrogate_rules(frame, np.repeat(labels, counts), levels=given)[0]}
+
+    assert told([50] * 12) == told([20] + [80] * 11) == {"mine": "region is town 00", "others": "region is not town 00"}
+
+
 def test_a_single_border_is_told_as_one_condition():
     frame = pd.DataFrame({"a": np.r_[np.zeros(500), np.ones(500)]})
     rules, _ = surrogate_rules(frame, ["low"] * 500 + ["high"] * 500)
