@@ -46,7 +46,7 @@ class Sensors:
         self.keys: list[str] = []
         self.failed: list[str] = []
         self.now = START
-        # By run, when it was seen to have ended.
+        # By run, when it ended, or was seen to have ended.
         self.ends: dict[str, float] = {}
         for run in instance.get_runs():
             if not run.is_finished:
@@ -104,6 +104,7 @@ class Sensors:
                 asset_selection=list(request.asset_selection) if request.asset_selection else None,
                 raise_on_error=False,
             )
+        self.ends[result.run_id] = self.now
         if not result.success:
             self.failed.append(request.run_key or "")
         return 1
