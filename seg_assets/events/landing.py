@@ -17,7 +17,7 @@ from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, LandingError
 from seg_assets.core.table_spec import Input
 from seg_assets.events.file_pattern import FilePattern
-from seg_assets.events.source import IGNORED_ENDINGS, PRODUCTS, USERS, EventFeed, Source
+from seg_assets.events.source import PRODUCTS, USERS, EventFeed, Source, ignored
 
 EVENTS = "events"
 # The key of the landing files in a footer.
@@ -77,7 +77,7 @@ def files_of(source: Source, landing: Path, feed: str, day: dt.date | None = Non
 def _find(landing: Path, pattern: FilePattern, glob: str, feed: str, *, by_name: bool) -> Iterator[LandingFile]:
     for path in landing.glob(glob):
         relative = _relative_name(path, landing)
-        if relative.endswith(IGNORED_ENDINGS) or not pattern.matches(relative):
+        if ignored(relative) or not pattern.matches(relative):
             continue
         try:
             if not path.is_file():
@@ -136,12 +136,12 @@ def day_files(source: Source, landing: Path, day: dt.date, kinds: Sequence[str])
 
 def day_stat(source: Source, files: Iterable[LandingFile], time_zone: str) -> str:
     """Return the cheap fingerprint of a day's files and of the mapping."""
-    return digest([source.digest(), time_zone, sorted(f.stat_key() for f in files)])
+    return digest([source.digest(time_zone), time_zone, sorted(f.stat_key() for f in files)])
 
 
 def files_digest(source: Source, contents: Mapping[str, str], time_zone: str) -> str:
     """Return the exact digest of a day's files, from the content hash of each by its relative name."""
-    return digest([source.digest(), time_zone, sorted(contents.items())])
+    return digest([source.digest(time_zone), time_zone, sorted(contents.items())])
 
 
 def sha256_of(path: Path) -> str:
