@@ -46,7 +46,7 @@ def hints_of(
             "is not the shop's, say time_zone in the source or set SEG_ASSETS_TIME_ZONE"
         )
     if isinstance(spec, EventFeed) and zone != shop_zone:
-        hints.append(_midnights(zone, shop_zone, accepted, con))
+        hints.append(_midnights(spec, zone, shop_zone, accepted, con))
     hints.append(_floating_ids(spec, accepted, con))
     return [hint for hint in hints if hint]
 
@@ -73,7 +73,7 @@ def _time(spec: EventFeed, zone: str) -> str:
     )
 
 
-def _midnights(zone: str, shop_zone: str, accepted: str, con: duckdb.DuckDBPyConnection) -> str:
+def _midnights(spec: EventFeed, zone: str, shop_zone: str, accepted: str, con: duckdb.DuckDBPyConnection) -> str:
     """Say that all events are at midnight: a date read in another zone is often the day before or after."""
     in_zones = [
         f"coalesce(bool_and(timezone({literal(z)}, timezone('UTC', event_time))::time = time '00:00:00'), false)"
@@ -83,9 +83,10 @@ def _midnights(zone: str, shop_zone: str, accepted: str, con: duckdb.DuckDBPyCon
     if row and row[1]:
         return f"every time is midnight in {shop_zone}: dates are days of the shop, whatever time_zone says ({zone})"
     if row and row[0]:
+        time = spec.expressions["event_time"].text
         return (
             f"every time is midnight in {zone} (time_zone of the feed), and days are those of {shop_zone}: "
-            "if these are dates, map the date alone, for example event_time: at::date"
+            f"if these are dates, map the date alone, for example event_time: {time}::date"
         )
     return ""
 

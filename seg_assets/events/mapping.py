@@ -365,7 +365,8 @@ class FeedMapping:
     def _events(self, feed: EventFeed, shape: RecordShape, records: str, types: Mapping[str, str]) -> str:
         evaluated = self._evaluated(records)
         if types["event_time"] == "VARCHAR":
-            evaluated = f"select * replace ({_trimmed('v_event_time')} as v_event_time) from ({evaluated})"
+            trimmed = _trimmed("v_event_time")
+            evaluated = f"select * replace ({trimmed} as v_event_time) from ({evaluated})"
         values = [f"{self._time(feed, types)} as t", "v_event_time is not null as has_time"]
         if feed.event_type is not None:
             values += [f"{literal(feed.event_type)} as kind", "false as ignored"]
