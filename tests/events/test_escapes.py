@@ -41,9 +41,11 @@ def test_an_unquoted_null_is_nobody(tmp_path, csv):
 @pytest.mark.parametrize(("csv", "written", "text"), [
     (PLAIN, "C:\\temp", "C:\\temp"), (PLAIN, "a\\\\b", "a\\b"), (PLAIN, "a\\\tb", "a\tb"), (PLAIN, "a\\\nb", "a\nb"),
     (PLAIN, "\\\\N", "\\N"), (PLAIN, "x\\N", "x\\N"),
-    (POSTGRES, "a\\tb\\nc", "a\tb\nc"), (POSTGRES, "a\\\tb\\\nc", "a\tb\nc"), (POSTGRES, "\\\\N", "\\N"),
+    (POSTGRES, "a\\tb\\nc", "a\tb\nc"), (POSTGRES, "a\\\tb\\\nc", "a\tb\nc"),
+    (POSTGRES, "\\\\N", "\\N"),
     (POSTGRES, "\\xc3\\251\\q\\x41", "éqA"), (POSTGRES, "\\é", "é"), (POSTGRES, "NULL", "NULL"),
-    (MYSQL, "a\\tb\\Zc", "a\tb\x1ac"), (MYSQL, "a\\\tb\\\nc", "a\tb\nc"), (MYSQL, "\\x41", "x41"), (MYSQL, "NULL", "NULL"),
+    (MYSQL, "a\\tb\\Zc", "a\tb\x1ac"), (MYSQL, "a\\\tb\\\nc", "a\tb\nc"), (MYSQL, "\\x41", "x41"),
+    (MYSQL, "NULL", "NULL"),
 ])  # fmt: skip
 def test_an_escape_stands_for_what_its_writer_means(tmp_path, csv, written, text):
     result = read(tmp_path, csv, f"1\tu\ta\t{{t}}\t{written}\tx", "2\tu2\ta\t{t}\tafter\tx")
@@ -82,7 +84,8 @@ def test_the_end_of_a_copy_is_no_line(tmp_path):
 
 
 @pytest.mark.parametrize(("csv", "word"), [
-    ("dialect: oracle", "postgres_text"), ("dialect: mysql, escape: ''", "escape"), ("dialect: postgres_text, quote: '\"'", "quote")
+    ("dialect: oracle", "postgres_text"), ("dialect: mysql, escape: ''", "escape"),
+    ("dialect: postgres_text, quote: '\"'", "quote")
 ])  # fmt: skip
 def test_promise_11_a_dialect_that_cannot_be_is_refused(tmp_path, csv, word):
     with pytest.raises(ConfigError, match=word):

@@ -62,7 +62,8 @@ def test_an_abbreviation_is_read_where_the_feeds_zone_uses_it(tmp_path, zone, te
     ("Europe/London", "2024-01-04 00:30:00 BST"), ("UTC", "2024-06-04 00:30:00 BST"),
     ("America/Halifax", "2024-07-04 00:30:00 AST"), ("America/Chicago", "2024-06-04 00:30:00 CST"),
     ("Europe/Berlin", "2024-06-04 00:30:00 CET"), ("Europe/Berlin", "2024-01-04 00:30:00 PST"),
-    ("UTC", "2024-01-04 00:30:00 GMT+5"), ("UTC", "2024-01-04 00:30:00 EST5EDT"), ("UTC", "2024-01-04 00:30 Etc/Unknown"),
+    ("UTC", "2024-01-04 00:30:00 GMT+5"), ("UTC", "2024-01-04 00:30:00 EST5EDT"),
+    ("UTC", "2024-01-04 00:30 Etc/Unknown"),
     ("UTC", "2024-01-04 00:30 Mars/Base"), ("UTC", "2024-01-04 00:30+25:00"), ("UTC", "1/11/09"), ("UTC", "04.03.2024"),
     ("UTC", "24-03-04"), ("UTC", "2024-02-30 10:00"), ("UTC", "infinity"), ("UTC", "2024-01-04 (BC)"),
 ])  # fmt: skip
