@@ -8,6 +8,7 @@ Not here: what a source may say (`events.source`), and running the SQL (`events.
 """
 
 import datetime as dt
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -140,12 +141,17 @@ class FeedMapping:
     def _records_of_json(self, chunk: str) -> str:
         read = self.feed.read_columns
         nulls = ", ".join(literal(t) for t in self.feed.null_texts)
-        keys = "{" + ",".join(json.dumps(c) + ':"VARCHAR"' for c in read) + "}"
+        keys = "{" + ",".join(f'{json.dumps(c)}:"{"JSON" if c in self._marked else "VARCHAR"}"' for c in read) + "}"
         # An array or a bare value would be read as an object without keys.
         is_object = f"(starts_with({JSON}, '{{') or starts_with(ltrim({JSON}), '{{'))"
         parsed = f"case when {PROBLEM} is null and {is_object} then try(from_json({JSON}, {literal(keys)})) end"
+        values = {c: f"j.{quoted(c)}" for c in read}
+        for c in self._marked:
+            # A number of JSON has a point, whatever the mark in texts: 1.234 is not 1234.
+            number = f"replace({values[c]}::varchar, '.', {literal(self.feed.decimal)})"
+            values[c] = f"case when starts_with({values[c]}::varchar, '\"') then {values[c]}->>'$' else {number} end"
         columns = "".join(
-            f", case when j.{quoted(c)} in ({nulls}) then null else j.{quoted(c)} end as {quoted(c)}" for c in read
+            f", case when {v} in ({nulls}) then null else {v} end as {quoted(c)}" for c, v in values.items()
         )
         extra = "null::varchar"
         if self.feed.extra == "keep":
@@ -190,6 +196,14 @@ class FeedMapping:
             whole = ", ".join(f"{quoted(c)} := {quoted(c)}" for c in shape.columns)
             text = f"coalesce({TEXT}, to_json(struct_pack({whole}))::varchar)" if whole else "''"
         return f"select {LINE}, {text} as {TEXT}, {PROBLEM}{''.join(items)}, {extra} as __seg_extra from {chunk}"
+
+    @functools.cached_property
+    def _marked(self) -> set[str]:
+        """The file's columns that are numbers of ours, where the decimal mark in texts is no point."""
+        numbers = (
+            e for c, e in self.feed.expressions.items() if e.is_column and self.contract[c].startswith("DECIMAL")
+        )
+        return {c for e in numbers for c in e.columns} if self.feed.decimal != "." else set()
 
     @property
     def _escapes(self) -> bool:

@@ -107,3 +107,16 @@ def test_a_missing_number_is_nothing_and_not_out_of_range(tmp_path):
     columns = {c: ["u"] for c in COLUMNS} | {"cat": [float("nan")], "id": ["e"], "at": ["2024-03-04"], "anon": ["a"]}
     pq.write_table(pa.table(columns), shop.root / "2024-03-04.parquet")
     assert [r["discount"] for r in shop.read().accepted] == [None]
+
+
+@pytest.mark.parametrize(("thousands", "written", "amount"), [
+    ("", "1.5", "1.50"), (".", "1.234", "1.23"), (".", '"1.234"', "1234"), (".", '"1.234,5"', "1234.50"),
+    (".", "1234.0", "1234"),
+])  # fmt: skip
+def test_a_number_of_json_has_a_point_whatever_the_mark_in_texts(tmp_path, thousands, written, amount):
+    marks = f"decimal: ','\n    thousands: '{thousands}'\n    columns:"
+    shop = Landing(
+        tmp_path, SHOP.split("users:")[0].replace("category: cat", "amount: cat").replace("columns:", marks) % "jsonl"
+    )
+    shop.put("2024-03-04.jsonl", lines(written))
+    assert [r["amount"] for r in shop.read().accepted] == [Decimal(amount)]
