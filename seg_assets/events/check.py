@@ -127,8 +127,8 @@ def check_sample(
             feeds = {"feeds": {name: spec}, USERS: None, PRODUCTS: None}
         else:
             feeds = {USERS: None, PRODUCTS: None, name: spec.model_copy(update=only)}
-        calendar = {"first_day": first_day, "last_day": last_day}
-        with Reader(source.model_copy(update=feeds), landing, time_zone=time_zone, **calendar) as reader:
+        one_feed = source.model_copy(update=feeds)
+        with Reader(one_feed, landing, time_zone=time_zone, first_day=first_day, last_day=last_day) as reader:
             if isinstance(spec, EventFeed):
                 _check_events(spec, relative if in_place else None, reader, con, sample, rows)
             else:

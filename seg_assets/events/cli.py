@@ -43,8 +43,15 @@ def check(name: str, sample: Path, feed: str | None, rows: int, zone: str | None
     if not path.is_file():
         raise LandingError(f"{path}: no such file")
     settings = Settings.from_env(**({"time_zone": zone} if zone else {}))
-    calendar = {"first_day": settings.start_day, "last_day": settings.end_day}
-    read = check_sample(source, path.resolve(), settings.time_zone, **calendar, feed=feed, rows=rows)
+    read = check_sample(
+        source,
+        path.resolve(),
+        settings.time_zone,
+        first_day=settings.start_day,
+        last_day=settings.end_day,
+        feed=feed,
+        rows=rows,
+    )
     print(f"{path} read as feed {read.feed} of source {source.name} ({read.format}); days in {settings.time_zone}")
     _print_sample(read)
     return 0 if read.accepted else 1
