@@ -6,6 +6,7 @@ HOME_DIR ?= .seg_assets
 PORT ?= 3000
 SIZE ?= full
 FAULTS ?= 200
+FUZZ ?= 2000
 BASE ?=
 DAEMON ?=
 
@@ -20,7 +21,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 DEMO_ENV = SEG_ASSETS_HOME="$(HOME_DIR)/demo" SEG_ASSETS_SOURCE=complete_journey \
 	SEG_ASSETS_TIME_ZONE=America/New_York SEG_ASSETS_START_DAY=2017-01-01 SEG_ASSETS_END_DAY=2017-12-31
 
-.PHONY: help env demo ui test golden soak shared bench choosing drift-study hysteresis-study tables-doc lint format site dist clean
+.PHONY: help env demo ui test golden soak fuzz shared bench choosing drift-study hysteresis-study tables-doc lint format site dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +56,9 @@ golden: env  ## Prove that no content changed (BASE=<commit>: record anew first,
 
 soak: env  ## Kill, fill, damage and race a small shop FAULTS=200 times; each must heal (DAEMON=1: by the daemon alone)
 	$(BIN)/python -m tests.soak --faults $(FAULTS) $(if $(DAEMON),--daemon) --json "$(HOME_DIR)/soak.json"
+
+fuzz: env  ## Make up FUZZ=2000 shops with files, and compare what is read with plain Python (6 minutes)
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 0 -q -s tests/events/test_fuzz.py
 
 shared: env  ## Two workers on a real Postgres and S3 server give the lake that one gives on a folder (minutes)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,shared]'

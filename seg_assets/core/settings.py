@@ -313,7 +313,7 @@ def describe_validation(
         field = ".".join(str(part) for part in item["loc"]) or "(whole)"
         top = str(item["loc"][0]) if item["loc"] else ""
         value = "(not shown)" if top in secrets else shown(item.get("input"))
-        lines.append(
-            f"{(origins or {}).get(top) or where}: {field} = {value}: {item['msg'].removeprefix('Value error, ')}"
-        )
+        # A whole section as a value hides the message behind it.
+        said = field if isinstance(item.get("input"), Mapping) else f"{field} = {value}"
+        lines.append(f"{(origins or {}).get(top) or where}: {said}: {item['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)

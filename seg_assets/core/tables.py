@@ -19,6 +19,7 @@ _TABLES = (
         room="events",
         key=("source_file",),
         inputs=(Input("landing", "files"),),
+        code_version="2",
         columns=(
             Column("source_file", "VARCHAR", "Path below the landing folder"),
             Column("feed", "VARCHAR", "Feed of the source that reads it"),
@@ -35,6 +36,7 @@ _TABLES = (
         room="events",
         key=("source_file", "line"),
         inputs=(Input("landing", "files"),),
+        code_version="2",
         columns=(
             Column("source_file", "VARCHAR", "Path below the landing folder"),
             Column("line", "BIGINT", "Line of the file, from 1, the header counted; row of a Parquet file"),
@@ -48,6 +50,7 @@ _TABLES = (
         room="events",
         key=("event_time", "event_id"),
         inputs=(Input("landing", "files"),),
+        code_version="2",
         columns=(
             Column("event_id", "VARCHAR", "Unique within a day; what duplicates are found by"),
             Column("user_id", "VARCHAR", "The shop's id of a known user; null only when anonymous_id is set"),
@@ -89,6 +92,7 @@ _TABLES = (
             Input("landing", "files"),
             Input("raw_users", "yesterday"),
         ),
+        code_version="2",
         columns=(
             Column("user_id", "VARCHAR", "The shop's id of a user"),
             Column("sex", "VARCHAR", "As the shop writes it"),
@@ -108,6 +112,7 @@ _TABLES = (
             Input("landing", "files"),
             Input("raw_products", "yesterday"),
         ),
+        code_version="2",
         columns=(
             Column("product_id", "VARCHAR", "The shop's id of a product"),
             Column("category", "VARCHAR", "What interest segments are made of; 5 to 50 values work best"),

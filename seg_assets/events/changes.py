@@ -322,7 +322,7 @@ def _look(
 ) -> str:
     """Return a digest of all that a tick sees without opening a file: landing zone, landed tables, what may be read."""
     return digest([
-        source.digest(), settings.time_zone, str(settings.start_day), str(settings.end_day), str(max(days, default="")),
+        source.digest(settings.time_zone), str(settings.start_day), str(settings.end_day), str(max(days, default="")),
         sorted(f.stat_key() for f in files),
         [[table, _version(table), [str(day) for day in of]] for table, of in tables.items()],
     ])  # fmt: skip

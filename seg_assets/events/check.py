@@ -1,33 +1,44 @@
 """Try a source on one sample file, outside of any lake: what `seg-assets source check` shows.
 
-Not here: how the result is printed (`events.cli`).
+The file is put into a landing zone of its own and read by the reader of the runs, so that what a run would refuse is
+refused here too.
+
+Not here: how the result is printed (`events.cli`), and what a person may want to change (`events.hints`).
 """
 
 import datetime as dt
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from seg_assets.core.errors import ConfigError
+from seg_assets.core.errors import ConfigError, LandingError
 from seg_assets.events.accounts import FileAccount, Rejections
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
+from seg_assets.events.day import ACCEPTED_LINES
 from seg_assets.events.file_pattern import FilePattern
+from seg_assets.events.hints import hints_of
+from seg_assets.events.landing import all_files, one_feed_each
 from seg_assets.events.persons import Ids, ids_of
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import KEYED_TABLES, PRODUCTS, USERS, DayFrom, EventFeed, Source
 from seg_assets.events.store import (
-    ACCEPTED,
     REJECTED,
     TABLE_REJECTED,
     TABLE_ROWS,
     close_file_access,
+    column_names,
     column_types,
     rejections,
 )
+
+ACCEPTED_ROWS, REJECTED_ROWS = "sample_accepted", "sample_rejected"
+# How workbooks begin: those of today are zip archives.
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
 @dataclass
@@ -36,7 +47,8 @@ class Sample:
 
     reasons: most frequent first. refused: line, reason, column and text of the first rejected lines.
     ids: of the accepted events.
-    days: accepted lines by day. kinds: number and amount of the events of each type. rows: the first accepted ones.
+    days: accepted lines by day. kinds: number and amount of the events of each type. rows: the first accepted ones, in
+    the order of the file. hints: what may be changed about what was refused or looks odd.
     """
 
     feed: str
@@ -56,6 +68,7 @@ class Sample:
     columns: list[str] = field(default_factory=list)
     rows: list[tuple] = field(default_factory=list)
     ids: Ids | None = None
+    hints: list[str] = field(default_factory=list)
 
     def count(self, account: FileAccount) -> None:
         """Add what became of some of the file's lines."""
@@ -66,15 +79,29 @@ class Sample:
         self.unmapped, self.absent = account.unmapped, account.absent
 
 
-def check_sample(source: Source, path: Path, time_zone: str, *, feed: str | None = None, rows: int = 5) -> Sample:
+def check_sample(
+    source: Source,
+    path: Path,
+    time_zone: str,
+    *,
+    first_day: dt.date = dt.date(1970, 1, 1),
+    last_day: dt.date | None = None,
+    feed: str | None = None,
+    rows: int = 5,
+) -> Sample:
     """Read one file with one feed of a source, and return what became of it, with `rows` examples.
 
-    Every day of the file is read, whether its name has the day or not.
+    A file whose name has its day is read for that day; every day of any other is read.
 
     Raises:
-        ConfigError: no such feed, or no feed fits the file.
+        ConfigError: no such feed, no feed fits the file, or several do.
+        LandingError: the file is a workbook.
     """
-    name = feed or _feed_for(source, path)
+    with path.open("rb") as handle:
+        if handle.read(4) in _WORKBOOKS:
+            raise LandingError(f"{path}: a workbook or zip archive, which is not read; save it as CSV")
+    relative, fitting = _place(source, path)
+    name = feed or (fitting[0] if fitting else _feed_by_name(source, path))
     spec = source.all_feeds().get(name)
     if spec is None:
         raise ConfigError(f"--feed = {name!r}: unknown; one of {', '.join(source.all_feeds())}")
@@ -82,35 +109,50 @@ def check_sample(source: Source, path: Path, time_zone: str, *, feed: str | None
     sample = Sample(name, file_format, "events" if isinstance(spec, EventFeed) else name)
     with tempfile.TemporaryDirectory(prefix="seg_assets_check_") as folder, duckdb.connect(":memory:") as con:
         landing = Path(folder)
-        copy = landing / ("sample.gz" if path.name.lower().endswith(".gz") else "sample")
+        in_place = isinstance(spec, EventFeed) and name in fitting
+        copy = landing / (relative if fitting else "sample" + ".gz" * path.name.lower().endswith(".gz"))
+        copy.parent.mkdir(parents=True, exist_ok=True)
         try:
             copy.symlink_to(path)
         except OSError:
             shutil.copyfile(path, copy)
+        if fitting:
+            one_feed_each(all_files(source, landing))
         close_file_access(con)
-        only = {"files": (FilePattern(text=copy.name),), "format": file_format}
+        only: dict[str, Any] = {"format": file_format}
+        if not in_place:
+            only["files"] = (FilePattern(text=copy.relative_to(landing).as_posix()),)
         if isinstance(spec, EventFeed):
-            # Days are taken from the lines, so that a wrong day in the name shows as such and not as an empty result.
-            only |= {"day": DayFrom(**{"from": "event_time"}), "closed_days": "normal"}
-            feeds = {"feeds": {name: spec.model_copy(update=only)}, USERS: None, PRODUCTS: None}
+            only["closed_days"] = "normal"
+            if not in_place:
+                only["day"] = DayFrom(**{"from": "event_time"})
+            spec = spec.model_copy(update=only)
+            feeds = {"feeds": {name: spec}, USERS: None, PRODUCTS: None}
         else:
             feeds = {USERS: None, PRODUCTS: None, name: spec.model_copy(update=only)}
-        with Reader(source.model_copy(update=feeds), landing, time_zone=time_zone) as reader:
+        one_feed = source.model_copy(update=feeds)
+        with Reader(one_feed, landing, time_zone=time_zone, first_day=first_day, last_day=last_day) as reader:
             if isinstance(spec, EventFeed):
-                _check_events(spec, path, reader, con, sample, rows)
+                _check_events(spec, relative if in_place else None, reader, con, sample, rows)
             else:
                 _check_table(name, reader, con, sample, rows)
+        tables = (ACCEPTED_ROWS, REJECTED_ROWS) if isinstance(spec, EventFeed) else (TABLE_ROWS, TABLE_REJECTED)
+        sample.hints = hints_of(source, spec, sample, time_zone, (first_day, last_day), *tables, con)
     return sample
 
 
-def _feed_for(source: Source, path: Path) -> str:
-    """Return the feed whose pattern fits the end of the file's path; the only event feed otherwise."""
-    parts = path.parts
-    for start in range(max(len(parts) - 4, 0), len(parts)):
-        relative = "/".join(parts[start:])
-        fits = [n for n, spec in source.all_feeds().items() if spec.matches(relative)]
-        if len(fits) == 1:
-            return fits[0]
+def _place(source: Source, path: Path) -> tuple[str, list[str]]:
+    """Return the end of a file's path that some feeds' patterns fit, and these feeds."""
+    for start in range(max(len(path.parts) - 4, 0), len(path.parts)):
+        relative = "/".join(path.parts[start:])
+        fitting = [n for n, spec in source.all_feeds().items() if spec.matches(relative)]
+        if fitting:
+            return relative, fitting
+    return path.name, []
+
+
+def _feed_by_name(source: Source, path: Path) -> str:
+    """Return the feed with a pattern that the file's name fits, in whatever folder; the only event feed otherwise."""
     for n, spec in source.all_feeds().items():
         if any(FilePattern(text=Path(p.text).name).matches(path.name) for p in spec.files):
             return n
@@ -122,49 +164,44 @@ def _feed_for(source: Source, path: Path) -> str:
 
 
 def _check_events(
-    spec: EventFeed, path: Path, reader: Reader, con: duckdb.DuckDBPyConnection, sample: Sample, rows: int
+    spec: EventFeed, relative: str | None, reader: Reader, con: duckdb.DuckDBPyConnection, sample: Sample, rows: int
 ) -> None:
-    """Read every day of a file of events, and refuse what is not of the day in its name."""
-    con.execute(f"create temp table sample_accepted (day date, {column_types(RAW_EVENTS)})")
-    con.execute(f"create temp table sample_rejected ({column_types(REJECTED_EVENTS)})")
-    for day in reader.days_held():
+    """Read a file of events: of the day in its name, or every day that it holds."""
+    con.execute(f"create temp table {ACCEPTED_ROWS} (day date, line bigint, {column_types(RAW_EVENTS)})")
+    con.execute(f"create temp table {REJECTED_ROWS} ({column_types(REJECTED_EVENTS)})")
+    for day in _days(spec, relative, reader, sample):
         for account in reader.read_day(day, con).files:
             sample.count(account)
-        con.execute(f"insert into sample_accepted select date '{day}', * from {ACCEPTED}")
-        con.execute(f"insert into sample_rejected select * from {REJECTED}")
-    sample.reasons = rejections(con, "sample_rejected")
-    sample.refused = _first_rejected(con, "sample_rejected", rows)
-    if not spec.many_days:
-        days = (pattern.day_of("/".join(path.parts[-k:])) for pattern in spec.files for k in range(1, 5))
-        named = next((day for day in days if day is not None), None)
-        if named is None:
-            sample.note = (
-                "its name has no day, so lines of any day are taken here; in the landing zone it must have one"
-            )
-        else:
-            _refuse_other_days(named, reader.time_zone, con, sample)
-    sample.days = con.execute("select day, count(*) from sample_accepted group by 1 order by 1").fetchall()
+        con.execute(
+            f"insert into {ACCEPTED_ROWS} select date '{day}', line, {column_names(RAW_EVENTS)} from {ACCEPTED_LINES}"
+        )
+        con.execute(f"insert into {REJECTED_ROWS} select * from {REJECTED}")
+    sample.reasons = rejections(con, REJECTED_ROWS)
+    sample.refused = _first_rejected(con, REJECTED_ROWS, rows)
+    sample.days = con.execute(f"select day, count(*) from {ACCEPTED_ROWS} group by 1 order by 1").fetchall()
     sample.kinds = con.execute(
-        "select event_type, count(*), sum(amount) from sample_accepted group by 1 order by 1"
+        f"select event_type, count(*), sum(amount) from {ACCEPTED_ROWS} group by 1 order by 1"
     ).fetchall()
-    sample.ids = ids_of(con, "sample_accepted", "day")
+    sample.ids = ids_of(con, ACCEPTED_ROWS, "day")
     sample.columns = list(RAW_EVENTS)
     sample.rows = con.execute(
-        f"select * exclude (day) from sample_accepted order by day, event_time, event_id limit {rows}"
+        f"select {column_names(RAW_EVENTS)} from {ACCEPTED_ROWS} order by line limit {rows}"
     ).fetchall()
 
 
-def _refuse_other_days(named: dt.date, time_zone: str, con: duckdb.DuckDBPyConnection, sample: Sample) -> None:
-    row = con.execute(f"select count(*) from sample_accepted where day <> date '{named}'").fetchone()
-    outside = row[0] if row else 0
-    if not outside:
-        return
-    con.execute(f"delete from sample_accepted where day <> date '{named}'")
-    sample.accepted -= outside
-    sample.rejected += outside
-    sample.note = f"the name says {named}, and {outside:,} lines are of another day in {time_zone}: wrong_day"
-    sample.reasons.append(Rejections("wrong_day", "event_time", outside, "", 0))
-    sample.reasons.sort(key=lambda r: (-r.lines, r.reason, r.column))
+def _days(spec: EventFeed, relative: str | None, reader: Reader, sample: Sample) -> Sequence[dt.date]:
+    """Return the days to read a file for, and note what a run does otherwise."""
+    if relative is None or spec.many_days:
+        if relative is None:
+            sample.note = "no feed has its place, so lines of any day are taken; in the landing zone its name decides"
+        return reader.days_held()
+    day = next((day for pattern in spec.files if (day := pattern.day_of(relative)) is not None), None)
+    if day is None:
+        sample.note = f"{relative}: its name has a day that does not exist, so no run reads it"
+        return []
+    if day < reader.first_day or (reader.last_day is not None and day > reader.last_day):
+        sample.note = f"no run reads it: the calendar goes from {reader.first_day} to {reader.last_day or 'yesterday'}"
+    return [day]
 
 
 def _check_table(kind: str, reader: Reader, con: duckdb.DuckDBPyConnection, sample: Sample, rows: int) -> None:

@@ -44,7 +44,15 @@ def check(name: str, sample: Path, feed: str | None, rows: int, zone: str | None
     if not path.is_file():
         raise LandingError(f"{path}: no such file")
     settings = Settings.from_env(**({"time_zone": zone} if zone else {}))
-    read = check_sample(source, path.resolve(), settings.time_zone, feed=feed, rows=rows)
+    read = check_sample(
+        source,
+        path.resolve(),
+        settings.time_zone,
+        first_day=settings.start_day,
+        last_day=settings.end_day,
+        feed=feed,
+        rows=rows,
+    )
     print(f"{path} read as feed {read.feed} of source {source.name} ({read.format}); days in {settings.time_zone}")
     _print_sample(read)
     return 0 if read.accepted else 1
@@ -100,6 +108,8 @@ def _print_sample(read: Sample) -> None:
     if read.rows:
         print(f"\nfirst {len(read.rows)} rows as {read.what}")
         _print_rows(read.columns, read.rows)
+    for hint in read.hints:
+        print(f"\nhint: {hint}")
     if not read.accepted:
         print("\nnothing was accepted: mend the mapping; docs/sources.md says what each reason means")
 

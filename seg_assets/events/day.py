@@ -31,10 +31,12 @@ from seg_assets.events.store import (
 
 # Mapped lines of all files of the day, good and bad; `file_no` counts the files, in the order of their accounts.
 GOOD_LINES, BAD_LINES = "seg_good_lines", "seg_bad_lines"
+# The accepted ones of the day, with the number of their file and their line.
+ACCEPTED_LINES = "seg_accepted_lines"
 _NAMES, _WITH_MADE_IDS, _WITH_IDS = "seg_names", "seg_with_made_ids", "seg_with_ids"
-_REPEATS, _ACCEPTED_LINES = "seg_repeats", "seg_accepted_lines"
+_REPEATS = "seg_repeats"
 _ON_PURPOSE = ", ".join(map(literal, ON_PURPOSE))
-_VIEWS = (ACCEPTED, _ACCEPTED_LINES, _WITH_IDS)
+_VIEWS = (ACCEPTED, ACCEPTED_LINES, _WITH_IDS)
 _TABLES = (GOOD_LINES, BAD_LINES, _NAMES, _WITH_MADE_IDS, _REPEATS, REJECTED, FILES)
 
 
@@ -80,7 +82,7 @@ def finish(con: duckdb.DuckDBPyConnection, accounts: list[FileAccount]) -> None:
     _make_ids(con)
     _set_duplicates_aside(con)
     counts = con.execute(
-        f"select 'accepted', file_no, count(*) from {_ACCEPTED_LINES} group by 2 "
+        f"select 'accepted', file_no, count(*) from {ACCEPTED_LINES} group by 2 "
         f"union all select 'duplicates', file_no, count(*) from {_REPEATS} group by 2 "
         f"union all select 'rejected', file_no, count(*) from {BAD_LINES} group by 2 "
         f"union all select 'left_out', file_no, count(*) from {BAD_LINES} where reason in ({_ON_PURPOSE}) group by 2"
@@ -118,13 +120,14 @@ def refused_feeds(
 
 
 def _make_ids(con: duckdb.DuckDBPyConnection) -> None:
-    """Give lines without an event_id one that is made from their content.
+    """Give lines without an event_id one that is made from what is mapped of them.
 
     The n-th copy of a line in its file is a real event of its own (two of the same in one basket); the n-th copy in
-    another file is the same event, delivered again.
+    another file is the same event, delivered again. What is not mapped, the time of an export among it, may differ from
+    one delivery to the next, so that it takes no part; copies are counted in its order, then in the file's.
     """
-    columns = [c for c in RAW_EVENTS if c != "event_id"]
-    listed = ", ".join(identifier(c) for c in columns)
+    columns = [c for c in RAW_EVENTS if c not in ("event_id", "extra")]
+    listed = ", ".join(identifier(c) for c in (*columns, "extra"))
     con.execute(
         f"""create temp table {_WITH_MADE_IDS} as
         with nameless as (select *, {_content(columns)} as content from {GOOD_LINES} where event_id is null),
@@ -132,7 +135,7 @@ def _make_ids(con: duckdb.DuckDBPyConnection) -> None:
         numbered as (
           select nameless.*, 1 as copy from nameless anti join copied using (file_no, content)
           union all
-          select nameless.*, row_number() over (partition by file_no, content order by line)
+          select nameless.*, row_number() over (partition by file_no, content order by extra, line)
           from nameless semi join copied using (file_no, content))
         select file_no, line, 'line-' || content || case when copy > 1 then '-' || copy else '' end as event_id,
                {listed} from numbered"""
@@ -157,10 +160,10 @@ def _set_duplicates_aside(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(f"delete from {_REPEATS} where not extra")
     # Views: the lines are held once, and publishing makes its own sorted copy.
     con.execute(
-        f"create temp view {_ACCEPTED_LINES} as select a.* from {_WITH_IDS} a "
+        f"create temp view {ACCEPTED_LINES} as select a.* from {_WITH_IDS} a "
         f"anti join {_REPEATS} r on a.file_no = r.file_no and a.line = r.line"
     )
-    con.execute(f"create temp view {ACCEPTED} as select {column_names(RAW_EVENTS)} from {_ACCEPTED_LINES}")
+    con.execute(f"create temp view {ACCEPTED} as select {column_names(RAW_EVENTS)} from {ACCEPTED_LINES}")
 
 
 def _content(columns: Iterable[str]) -> str:

@@ -68,6 +68,8 @@ _ALLOWED_MACROS = {
     "nullif",
     "split_part",
 }
+# Make a timestamp without a zone out of a count since 1970, which is UTC.
+_COUNTS_SINCE_1970 = {"epoch_ms", "make_timestamp", "make_timestamp_ms", "make_timestamp_ns"}
 _WORD = re.compile(r"[^\W\d]\w*")
 _OPERATORS_OF_CASE = {"ifnull", "nvl", "coalesce"}
 
@@ -88,6 +90,8 @@ class Expression:
     text: str
     columns: tuple[str, ...]
     is_column: bool = False
+    # The same with a zone, UTC, on every timestamp that is made out of a count since 1970.
+    text_in_utc: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Expression":
@@ -128,7 +132,7 @@ class Expression:
         if len(set(folded)) != len(folded):
             raise ExpressionError(f"columns {columns} differ only in upper and lower case; rename one in the file")
         _compute_once(text, columns)
-        return cls(text, tuple(columns), item.get("class") == "COLUMN_REF")
+        return cls(text, tuple(columns), item.get("class") == "COLUMN_REF", _in_utc(text, item))
 
 
 def _compute_once(text: str, columns: list[str]) -> None:
@@ -167,6 +171,34 @@ def _serialize(text: str) -> str:
     with duckdb.connect(":memory:") as con:
         row = con.execute("select json_serialize_sql('select ' || ?)", [text]).fetchone()
     return row[0] if row else "{}"
+
+
+def _in_utc(text: str, item: dict[str, Any]) -> str:
+    """Return an expression whose timestamps made of counts since 1970 say that they are UTC."""
+    data, start = text.encode(), len("select ")
+    marks = [
+        mark
+        for at, length in _counts(item)
+        for mark in ((at - start, b"timezone('UTC', ("), (at - start + length, b")::timestamp)"))
+    ]
+    for at, mark in sorted(marks, reverse=True):
+        data = data[:at] + mark + data[at:]
+    return data.decode()
+
+
+def _counts(node: Any) -> Iterator[tuple[int, int]]:
+    """Yield place and length of each call that makes a timestamp out of a count, but for those that get a zone."""
+    if isinstance(node, list):
+        for part in node:
+            yield from _counts(part)
+    elif isinstance(node, dict):
+        name = str(node.get("function_name")).lower()
+        if name == "timezone":
+            return
+        if name in _COUNTS_SINCE_1970 and len(node["arguments"]) == 1:
+            yield node["query_location"], node["query_location_length"]
+        for part in node.values():
+            yield from _counts(part)
 
 
 def _outside_quotes(text: str) -> str:

@@ -23,7 +23,7 @@ from seg_assets.core.digests import digest
 from seg_assets.core.errors import ConfigError, LandingError
 from seg_assets.core.table_spec import Input
 from seg_assets.events.file_pattern import FilePattern
-from seg_assets.events.source import IGNORED_ENDINGS, PRODUCTS, USERS, EventFeed, Source
+from seg_assets.events.source import PRODUCTS, USERS, EventFeed, Source, ignored
 
 EVENTS = "events"
 # The key of the landing files in a footer.
@@ -86,7 +86,7 @@ def files_of(source: Source, landing: Path, feed: str, day: dt.date | None = Non
 def _find(landing: Path, pattern: FilePattern, glob: str, feed: str, *, by_name: bool) -> Iterator[LandingFile]:
     for path in _expand(landing, glob.split("/")):
         relative = _relative_name(path, landing)
-        if relative.endswith(IGNORED_ENDINGS) or not pattern.matches(relative):
+        if ignored(relative) or not pattern.matches(relative):
             continue
         try:
             if not path.is_file():
@@ -176,12 +176,12 @@ def day_stat(source: Source, files: Iterable[LandingFile], time_zone: str, calen
     chosen = list(files)
     many_days = any((feed := source.feeds.get(f.feed)) is not None and feed.many_days for f in chosen)
     edges = [[str(day) for day in calendar]] if many_days else []
-    return digest([source.digest(), time_zone, sorted(f.stat_key() for f in chosen), *edges])
+    return digest([source.digest(time_zone), time_zone, sorted(f.stat_key() for f in chosen), *edges])
 
 
 def files_digest(source: Source, contents: Mapping[str, str], time_zone: str) -> str:
     """Return the exact digest of a day's files, from the content hash of each by its relative name."""
-    return digest([source.digest(), time_zone, sorted(contents.items())])
+    return digest([source.digest(time_zone), time_zone, sorted(contents.items())])
 
 
 def sha256_of(path: Path) -> str:
@@ -240,7 +240,7 @@ def files_not_taken(source: Source, landing: Path) -> list[str]:
         for folder, _, files in os.walk(landing, onerror=refuse)
         for name in files
     )
-    visible = {name for name in names if not name.endswith(IGNORED_ENDINGS) and "/." not in f"/{name}"}
+    visible = {name for name in names if not ignored(name) and "/." not in f"/{name}"}
     return sorted(visible - taken)
 
 

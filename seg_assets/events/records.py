@@ -50,7 +50,7 @@ def _chunks(
                 yield RecordShape({}, json=True), table
     else:
         needed = [c for c in feed.read_columns if c not in feed.optional]
-        csv = CsvFile(file.path, feed.csv, feed.encoding, feed.max_line_bytes, needed, read=read)
+        csv = CsvFile(file.path, feed.csv, feed.encoding, feed.max_line_bytes, needed, feed.null_texts, read=read)
         for table in csv.tables():
             yield RecordShape(dict.fromkeys(csv.columns or (), "VARCHAR")), table
     account.sha256, account.bytes = read.sha256, read.size

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from seg_assets.core.days import Zone
 from seg_assets.core.digests import digest
-from seg_assets.core.errors import ConfigError
+from seg_assets.core.errors import ConfigError, did_you_mean
 from seg_assets.core.settings import describe_validation
 from seg_assets.core.tables import TABLES
 from seg_assets.core.yaml_file import read_yaml
@@ -29,11 +29,20 @@ from seg_assets.events.file_pattern import FilePattern
 SHIPPED = Path(__file__).parent.parent / "sources"
 # Texts that exports write for "nothing" in CSV, which knows no null of its own.
 CSV_NULLS = ("", "NULL", "null", "\\N", "NaN", "nan", "None", "N/A", "n/a")
+# How the dumps of databases are written, but for what a source says.
+_DIALECTS: dict[str, dict[str, str]] = {
+    name: {"delimiter": "\t", "quote": "", "escape": "\\"} for name in ("postgres_text", "mysql")
+}
+# Thousands marks that look alike are one mark, whichever of them a text has.
+_BLANKS, _APOSTROPHES = " \xa0\u2009\u202f", "'\u2019"
+THOUSANDS = {mark: marks for marks in (_BLANKS, _APOSTROPHES) for mark in marks}
 USERS, PRODUCTS = "users", "products"
 # Contract and key of the tables that are no events.
 KEYED_TABLES = {kind: (TABLES[f"raw_{kind}"].types, TABLES[f"raw_{kind}"].key[0]) for kind in (USERS, PRODUCTS)}
 # Endings of files that are still being written or are no data; never read.
 IGNORED_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")
+# A Mac puts a second file beside each one that it copies to a foreign disk.
+IGNORED_BEGINNING = "._"
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 
@@ -47,14 +56,29 @@ class _Model(BaseModel):
 class CsvOptions(_Model):
     """How the CSV files of a feed are written."""
 
+    dialect: Literal["postgres_text", "mysql"] | None = Field(
+        default=None,
+        # Days that were read before there were dialects are not read anew for that.
+        exclude_if=lambda value: value is None,
+        description="Escapes and nulls of COPY ... TO in text format, or of SELECT ... INTO OUTFILE",
+    )
     delimiter: str = Field(default=",", description="One character between columns; \\t for a tab")
     quote: str = Field(default='"', description="One character around texts; empty: none")
-    escape: str = Field(default="", description="One character before a quote inside a text, besides doubling it")
+    escape: str = Field(
+        default="", description="One character before a quote, a delimiter, a line break or itself, where it is text"
+    )
     header: bool = Field(default=True, description="The first line names the columns")
     columns: tuple[str, ...] | None = Field(
         default=None, description="Column names, for files without a header (or to rename all of them)"
     )
     skip: int = Field(default=0, ge=0, le=1000, description="Lines before the header that are no data")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_in_the_dialect(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("dialect"), str):
+            return {**_DIALECTS.get(value["dialect"], {}), **value}
+        return value
 
     @field_validator("delimiter", "quote", "escape")
     @classmethod
@@ -72,6 +96,10 @@ class CsvOptions(_Model):
             raise ValueError("delimiter, quote and escape must differ")
         if self.escape and self.escape == self.quote:
             raise ValueError("a doubled quote is always understood; leave escape empty")
+        if self.dialect and not self.escape:
+            raise ValueError(f"escape: dialect {self.dialect} has one; leave it out for a backslash")
+        if self.dialect == "postgres_text" and self.quote:
+            raise ValueError("quote: dialect postgres_text has none; for COPY ... (FORMAT csv) leave dialect out")
         if not self.header and not self.columns:
             raise ValueError("header: false needs columns: the names in file order")
         if self.columns and len({c.casefold() for c in self.columns}) != len(self.columns):
@@ -93,7 +121,9 @@ class _Feed(_Model):
     encoding: str = Field(default="utf-8", description="Text encoding of CSV and JSON lines")
     time_zone: Zone | None = Field(default=None, description="Zone of times written without one")
     decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of numbers in texts")
-    thousands: Literal["", ".", ",", "'", " ", "_"] = Field(default="", description="Thousands mark in texts")
+    thousands: Literal["", ".", ",", "'", "\u2019", " ", "\xa0", "\u2009", "\u202f", "_"] = Field(
+        default="", description="Thousands mark in texts"
+    )
     nulls: tuple[str, ...] | None = Field(default=None, description="Texts that mean nothing is known")
     columns: dict[str, str] = Field(description="Contract column: SQL expression over the file's columns")
     values: dict[str, dict[str, str | None]] = Field(
@@ -179,7 +209,8 @@ class _Feed(_Model):
         for field in ("columns", "values", "defaults"):
             for column in getattr(self, field):
                 if column not in names:
-                    raise ValueError(f"{field}.{column}: unknown column; one of {', '.join(names)}")
+                    near = did_you_mean(column, names)
+                    raise ValueError(f"{field}.{column}: unknown column{near}; one of {', '.join(names)}")
         for column in self.defaults:
             if allowed[column] != "VARCHAR":
                 raise ValueError(f"defaults.{column}: only text columns can have a default")
@@ -191,7 +222,10 @@ class _Feed(_Model):
                 raise ValueError(f"columns.{column} is required")
         formats = {self.format_of(p.text) for p in self.files}
         if None in formats:
-            raise ValueError("format: cannot be told from the ending; one of csv, jsonl, parquet")
+            raise ValueError(
+                "format: cannot be told from the ending; one of csv, jsonl, parquet "
+                "(a workbook such as .xlsx: save as CSV)"
+            )
         if len(formats) > 1:
             raise ValueError(f"files of different formats ({', '.join(map(str, sorted(formats)))}); use two feeds")
 
@@ -219,13 +253,19 @@ class _Feed(_Model):
     @property
     def null_texts(self) -> tuple[str, ...]:
         """Texts that are read as null."""
-        if self.nulls is not None:
-            return tuple(dict.fromkeys(("", *self.nulls)))
-        return CSV_NULLS if self.format_of(self.files[0].text) == "csv" else ("",)
+        if self.format_of(self.files[0].text) != "csv":
+            return tuple(dict.fromkeys(("", *(self.nulls or ()))))
+        csv, texts = self.csv, ("", *(self.nulls or ()))
+        if csv.dialect or csv.escape == "\\":
+            texts += (f"{csv.escape}N",)
+        if self.nulls is None:
+            # MySQL writes a bare NULL where texts stand in quotes.
+            texts += CSV_NULLS if not csv.dialect else ("NULL",) if csv.quote else ()
+        return tuple(dict.fromkeys(texts))
 
     def matches(self, relative: str) -> bool:
         """Say whether a path relative to the landing folder is one of this feed's files."""
-        return not relative.endswith(IGNORED_ENDINGS) and any(p.matches(relative) for p in self.files)
+        return not ignored(relative) and any(p.matches(relative) for p in self.files)
 
 
 class EventFeed(_Feed):
@@ -310,7 +350,7 @@ class Source(_Model):
 
     name: str = Field(description="Short name, lower case")
     description: str = ""
-    time_zone: Zone = Field(default="UTC", description="Zone of times written without one")
+    time_zone: Zone | None = Field(default=None, description="Zone of times written without one; default: the shop's")
     feeds: dict[str, EventFeed] = Field(min_length=1)
     users: TableFeed | None = None
     products: TableFeed | None = None
@@ -344,19 +384,25 @@ class Source(_Model):
                     raise ValueError(f"{kind}.{error}") from None
         return self
 
-    def zone_of(self, feed: _Feed) -> str:
-        """Return the time zone of naive times in a feed."""
-        return feed.time_zone or self.time_zone
+    def zone_of(self, feed: _Feed, shop_zone: str) -> str:
+        """Return the time zone of times without one in a feed: the feed's, the source's or the shop's."""
+        return feed.time_zone or self.time_zone or shop_zone
 
     def all_feeds(self) -> dict[str, EventFeed | TableFeed]:
         """Return event feeds by name (sorted), then users and products where there are any."""
         events: dict[str, EventFeed | TableFeed] = {n: self.feeds[n] for n in sorted(self.feeds)}
         return events | {n: f for n in (USERS, PRODUCTS) if (f := getattr(self, n)) is not None}
 
-    def digest(self) -> str:
+    def digest(self, shop_zone: str = "UTC") -> str:
         """Return the hash of everything that decides how files become events (not the description)."""
         unsaid = set() if self.not_a_person else {"not_a_person"}
-        return digest(self.model_dump(mode="json", exclude={"description", "name", *unsaid}))
+        said = self.model_dump(mode="json", exclude={"description", "name", *unsaid})
+        return digest(said | {"time_zone": self.time_zone or shop_zone})
+
+
+def ignored(relative: str) -> bool:
+    """Say whether a path is one of those that are never read: still being written, or no data."""
+    return relative.endswith(IGNORED_ENDINGS) or relative.rpartition("/")[2].startswith(IGNORED_BEGINNING)
 
 
 def shipped_sources() -> dict[str, Path]:

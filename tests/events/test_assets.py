@@ -1,5 +1,6 @@
 """The events room in Dagster: runs of one day and of ranges, checks, and the landing sensor."""
 
+import dataclasses
 import datetime as dt
 import os
 import uuid
@@ -8,6 +9,7 @@ import dagster as dg
 import pytest
 
 from seg_assets.core.settings import Settings
+from seg_assets.core.tables import TABLES
 from seg_assets.events import assets, changes, contract, sensor
 from seg_assets.lake.store import Lake
 from seg_assets.loop.staleness import Snapshot
@@ -392,3 +394,33 @@ def test_every_table_of_the_room_has_its_contracts_columns(world):
         assert spec.owners
         assert spec.kinds
         assert spec.group_name == "events"
+
+
+def test_a_lake_with_ids_of_the_old_kind_is_read_anew_day_by_day_and_doubles_nothing(tmp_path, monkeypatch):
+    # 0.2 made ids of what is not mapped too, so that the lines of a second delivery were other events.
+    monkeypatch.setitem(globals(), "YAML", YAML.replace("      event_id: id\n", ""))
+    world, day = World(tmp_path), dt.date(2024, 3, 1)
+    head = HEAD.replace("id,", "exported,")
+    world.put("orders/2024-03-01.csv", head + "5 March,u1,2024-03-01 10:00,purchase,7\n" * 2)
+    world.land(2)
+    assert world.run(1, 2).success
+    ids = world.lake.read_arrow("raw_events", day, ["event_id"])["event_id"].to_pylist()
+    with world.lake.connect() as con:
+        new_id = "'line-old-' || row_number() over () as event_id"
+        of_old = f"select * replace ({new_id}) from {world.lake.scan('raw_events', [day])}"
+        con.execute(f"create table of_old as {of_old}")
+        for table, rows in (
+            ("raw_events", "from of_old"),
+            ("landed_files", f"from {world.lake.scan('landed_files', [day])}"),
+        ):
+            was = world.lake.provenance(table, day)
+            with monkeypatch.context() as older:
+                older.setitem(TABLES, table, dataclasses.replace(TABLES[table], code_version="1"))
+                world.lake.publish(con, table, day, rows, inputs=was.inputs, extra=was.extra)
+    assert TABLES["raw_events"].code_version != world.lake.provenance("raw_events", day).code_version == "1"
+    world.put("orders/2024-03-01.again.csv", head + "6 March,u1,2024-03-01 10:00,purchase,7\n" * 2)
+    assert world.run(1, 2).success
+    after = world.lake.read_arrow("raw_events", day, ["event_id", "amount"])
+    assert after["event_id"].to_pylist() == ids
+    assert [float(a) for a in after["amount"].to_pylist()] == [7, 7]
+    assert world.lake.provenance("raw_events", day).code_version == TABLES["raw_events"].code_version

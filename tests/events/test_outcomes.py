@@ -462,6 +462,7 @@ feeds:
 
 
 PARQUET = """
+time_zone: UTC
 feeds:
   f:
     files: "{day}.parquet"

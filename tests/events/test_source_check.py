@@ -106,3 +106,121 @@ def test_list_names_the_shipped_sources(capsys):
     out = capsys.readouterr().out
     assert "complete_journey" in out
     assert "events/{day}.jsonl" in out
+
+
+SHOP = """
+name: shop
+{zone}
+feeds:
+  orders:
+    files: "orders/{{day}}.csv"
+    event_type: purchase
+    columns: {{event_id: id, event_time: at, user_id: user, amount: amount}}
+  views:
+    files: "views-*.csv"
+    day: {{from: event_time}}
+    event_type: view_item
+    columns: {{event_id: id, event_time: at, user_id: user}}
+users:
+  files: "{users}"
+  columns: {{user_id: user}}
+"""
+ROWS = "id,user,at,amount\n"
+
+
+@pytest.fixture
+def check(tmp_path, capsys, monkeypatch):
+    """Check one file of the shop above, and return the exit code and what was printed."""
+
+    def run_check(name: str, text: str, *words: str, zone: str = "", users: str = "users.csv") -> tuple[int, str]:
+        (tmp_path / "s.yaml").write_text(SHOP.format(zone=zone, users=users))
+        sample = tmp_path / name
+        sample.parent.mkdir(exist_ok=True)
+        sample.write_bytes(text.encode() if isinstance(text, str) else text)
+        code = run("source", "check", str(tmp_path / "s.yaml"), str(sample), *words)
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    monkeypatch.setenv("SEG_ASSETS_START_DAY", "2024-03-01")
+    return run_check
+
+
+def test_what_a_run_refuses_as_outside_of_the_calendar_the_check_refuses_too(check):
+    code, out = check("views-1.csv", ROWS + "1,u,2024-02-29,1\n2,u,2024-03-01,1\n")
+    assert code == 0
+    assert "outside_calendar (event_time), first in line 2" in out
+    assert "hint: outside_calendar: the calendar goes from 2024-03-01" in out
+    _, out = check("orders/2024-02-29.csv", ROWS + "1,u,2024-02-29,1\n")
+    assert "no run reads it: the calendar goes from 2024-03-01 to yesterday" in out
+
+
+def test_a_file_of_two_feeds_is_refused_by_the_check_as_by_a_run(check):
+    code, out = check("views-users.csv", ROWS + "1,u,2024-03-01,1\n", users="*-users.csv")
+    assert code == 2
+    assert "matches the feeds views and users; make their file patterns differ" in out
+
+
+def test_a_line_of_another_day_is_named_with_its_line(check):
+    _, out = check("orders/2024-03-04.csv", ROWS + "1,u,2024-03-04,1\n2,u,2024-03-05,1\n")
+    assert "1  wrong_day (event_time), first in line 3" in out
+
+
+def test_rows_are_shown_in_the_order_of_the_file(check):
+    _, out = check(
+        "orders/2024-03-04.csv", ROWS + "".join(f"{n},u,2024-03-04 {n}:00,1\n" for n in (17, 3, 9, 12)), "--rows", "3"
+    )
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("  event_id")] == ["17", "3", "9"]
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    (ROWS + "1,u,1/11/09,1\n", ("hint: not_a_time: say time_format",)),
+    (ROWS + "1,u,2024-03-04 10:00 IST,1\n", ("hint: not_a_time", "read only where UTC")),
+    (ROWS.replace(",", ";") + "1;u;2024-03-04;1\n", ("hint: delimiter", "3 times ';'", 'csv: {delimiter: ";"}')),
+    (ROWS.replace(",", "\t") + "1\tu\t2024-03-04\t1\n", ('csv: {delimiter: "\\t"}',)),
+    (ROWS + "1.0,8.0,2024-03-04,1\n2.0,9.0,2024-03-04,1\n", ("event_id, user_id: every id ends in .0",
+        "regexp_replace(id,")),
+])  # fmt: skip
+def test_a_hint_stands_where_a_person_would_be_stuck(check, text, words):
+    _, out = check("orders/2024-03-04.csv", text)
+    for word in words:
+        assert word in out
+
+
+def test_ids_that_do_not_all_end_in_a_fraction_and_the_right_delimiter_need_no_hint(check):
+    _, out = check("orders/2024-03-04.csv", ROWS + "1.0,8.0,2024-03-04,1\n2,9,2024-03-04,1\n")
+    assert "hint" not in out
+
+
+@pytest.mark.parametrize(("at", "words"), [
+    ("2024-03-04 00:00:00", "every time is midnight in UTC (time_zone of the feed), and days are those of Asia/Tokyo"),
+    ("2024-03-04", "every time is midnight in Asia/Tokyo: dates are days of the shop, whatever time_zone says (UTC)"),
+])  # fmt: skip
+def test_dates_in_two_zones_are_said(check, at, words):
+    _, out = check("orders/2024-03-04.csv", ROWS + f"1,u,{at},1\n", "--time-zone", "Asia/Tokyo", zone="time_zone: UTC")
+    assert words in out
+    _, out = check("orders/2024-03-04.csv", ROWS + f"1,u,{at},1\n", "--time-zone", "Asia/Tokyo")
+    assert "midnight" not in out
+
+
+@pytest.mark.parametrize("content", ["PK\x03\x04 a workbook", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"])
+def test_a_workbook_is_named_as_one(check, content):
+    code, out = check("orders/2024-03-04.csv", content)
+    assert code == 2
+    assert "save it as CSV" in out
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("user_id: user,", "user_if: user,",
+     "columns.user_if: unknown column, did you mean 'user_id'?; one of event_id"),
+    ("    event_type: purchase\n", "", "feeds.orders: event_type: name one"),
+    ("    event_type: purchase\n", "    colums: {{a: 1}}\n    event_type: purchase\n", "feeds.orders.colums: Extra"),
+    ("orders/{{day}}.csv", "orders/{{day}}.xlsx", "save as CSV"),
+])  # fmt: skip
+def test_a_mistyped_key_is_said_without_the_section_around_it(tmp_path, capsys, old, new, words):
+    assert old in SHOP
+    (tmp_path / "s.yaml").write_text(SHOP.replace(old, new, 1).format(zone="", users="users.csv"))
+    (tmp_path / "x.csv").write_text(ROWS)
+    assert run("source", "check", str(tmp_path / "s.yaml"), str(tmp_path / "x.csv")) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert "{'" not in err

@@ -4,7 +4,7 @@ Lines that are plainly well formed go through Arrow's reader together; the other
 escape or a lone carriage return, are put together and parsed one by one. Arrow's and DuckDB's readers do not see the
 whole file: they know no line numbers of good rows, and lose or glue lines around broken quotes.
 
-Not here: how bytes become physical lines (`lines`).
+Not here: how bytes become physical lines (`lines`), and what an escape stands for (`escapes`).
 """
 
 import re
@@ -18,12 +18,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from seg_assets.events.formats.escapes import unescaped
 from seg_assets.events.formats.lines import BytesRead, Lines, mask, read_lines
-from seg_assets.events.formats.names import DAMAGED_GZIP, LINE, OPEN_QUOTE, PROBLEM, RAGGED, TEXT, unique_names
+from seg_assets.events.formats.names import (
+    DAMAGED_GZIP,
+    LINE,
+    NOT_TEXT,
+    NUL,
+    OPEN_QUOTE,
+    PROBLEM,
+    RAGGED,
+    TEXT,
+    unique_names,
+)
 from seg_assets.events.source import CsvOptions
 
 # A quoted text may run over this many lines. A quote left open must not swallow the rest of the file.
 MAX_LINES_OF_A_RECORD = 200
+# The line that ends the data of PostgreSQL's COPY.
+_END_OF_COPY = "\\."
 
 
 class _Record(NamedTuple):
@@ -31,7 +44,7 @@ class _Record(NamedTuple):
 
     lines: int
     text: str
-    fields: list[str] | None
+    fields: list[str | None] | None
     problem: str | None
 
 
@@ -40,6 +53,7 @@ class CsvFile:
     """One CSV file. `columns` is known once the first table came out, `read` when the last one did.
 
     `needed` are the columns that a header must have: a lone first line that lacks one is a line, not a header.
+    `nulls` are the texts that mean nothing, in a file with an escape: they are compared before anything is unescaped.
     """
 
     path: Path
@@ -47,24 +61,26 @@ class CsvFile:
     encoding: str = "utf-8"
     limit: int = 1 << 20
     needed: Sequence[str] = ()
+    nulls: Sequence[str] = ()
     columns: list[str] | None = None
     read: BytesRead = field(default_factory=BytesRead)
 
     def __post_init__(self) -> None:
         self._header: Lines | None = None
-        d, q, e = (re.escape(c) for c in (self.options.delimiter, self.options.quote, self.options.escape))
+        opt = self.options
+        d, q, e = (re.escape(c) for c in (opt.delimiter, opt.quote, opt.escape))
+        escaped = rf"|{e}[\s\S]" if e else ""
+        bare = rf"[^{d}{q}{e}\r\n]"
+        inside = rf"[^{q}{e}]|{q}{q}"
+        # What an escape may stand before for a line to mean what it says: in a dialect, only the N of a null.
+        harmless = rf"{e}N" if opt.dialect else rf"(?:{bare}|{e}{bare})*" if e else ""
+        one = rf"{bare}*" + (f"|{harmless}" if harmless else "")
         if q:
-            escaped = rf"|{e}[\s\S]" if e else ""
-            inside = rf"(?:[^{q}{e}]|{q}{q}{escaped})*"
-            bare = rf"[^{d}{q}\r\n]*"
-            one = rf"(?:{q}{inside}{q}|{bare})"
-            self._well_formed = rf"^{one}(?:{d}{one})*$"
-            self.inside = re.compile(rf"(?:[^{q}{e}]+|{q}{q}{escaped})*")
-            # A quote inside a bare text (5" pipe) is a character like any other.
-            self.bare = re.compile(rf"[^{d}\r\n]*")
-        else:
-            self._well_formed = ""
-            self.inside = self.bare = re.compile(rf"[^{d}]*")
+            one = rf"{q}(?:{inside}{rf'|{e}{bare}' if e and not opt.dialect else ''})*{q}|{one}"
+        self._well_formed = rf"^(?:{one})(?:{d}(?:{one}))*$"
+        self.inside = re.compile(rf"(?:[^{q}{e}]+|{q}{q}{escaped})*") if q else re.compile("")
+        # A quote inside a bare text (5" pipe) is a character like any other.
+        self.bare = re.compile(rf"(?:[^{d}{e}\r\n]+{escaped})*" if q else rf"(?:[^{d}{e}]+{escaped})*")
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield tables of line, text, problem and one string column per column of the file."""
@@ -137,14 +153,16 @@ class CsvFile:
         sound = mask(pc.is_null(lines.problem))
         empty = lines.text if opt.delimiter.isspace() else pc.ascii_trim_whitespace(lines.text)
         filled = sound & ~mask(pc.equal(empty, ""))
+        if opt.dialect == "postgres_text":
+            filled &= ~mask(pc.equal(lines.text, _END_OF_COPY))
         odd = mask(pc.match_substring(lines.text, "\r"))
-        if opt.escape:
-            odd |= mask(pc.match_substring(lines.text, opt.escape))
-        if opt.quote:
-            quoted = np.flatnonzero(mask(pc.match_substring(lines.text, opt.quote)) & ~odd & sound)
-            if len(quoted):
-                fine = mask(pc.match_substring_regex(lines.text.take(pa.array(quoted)), self._well_formed))
-                odd[quoted[~fine]] = True
+        marked = np.zeros(len(lines), dtype=bool)
+        for mark in filter(None, (opt.quote, opt.escape)):
+            marked |= mask(pc.match_substring(lines.text, mark))
+        looked_at = np.flatnonzero(marked & ~odd & sound)
+        if len(looked_at):
+            fine = mask(pc.match_substring_regex(lines.text.take(pa.array(looked_at)), self._well_formed))
+            odd[looked_at[~fine]] = True
         return sound, filled & ~odd, filled & odd
 
     def _take_header(self, lines: Lines) -> Lines:
@@ -160,7 +178,7 @@ class CsvFile:
             assert record is not None  # only a record that is not the last one waits for another block
             used, text = record.lines, record.text
             names = self.options.columns or record.fields or text.split(self.options.delimiter)
-            self.columns = unique_names(names)
+            self.columns = unique_names([name or "" for name in names])
             if used > 1 and not self._is_header():
                 # A quote left open: the lines after it are not part of the header.
                 used, text = 1, lines.text[i].as_py()
@@ -174,12 +192,12 @@ class CsvFile:
         """Return the record that starts at line `at`; None when the next block is needed to tell where it ends."""
         first = text = lines.text[at].as_py()
         wanted = None if header else len(self.columns or ())
-        scan = _Scan(self)
+        scan = _Scan(self, () if header else self.nulls)
         for used in range(1, MAX_LINES_OF_A_RECORD + 1):
             fields = scan.fields_of(text)
             if fields is not None:
                 if wanted is None or len(fields) == wanted:
-                    return _Record(used, text, fields, None)
+                    return _Record(used, text, None if scan.fault else fields, scan.fault)
                 if used > 1:
                     break
                 return _Record(used, text, None, RAGGED)
@@ -192,7 +210,7 @@ class CsvFile:
             if lines.problem[at + used].is_valid or len(text) > self.limit:
                 break
             text += "\n" + lines.text[at + used].as_py()
-        return _Record(1, first, None, OPEN_QUOTE)
+        return _Record(1, first, None, scan.open)
 
     def _parse_plain(self, number: pa.Array, text: pa.Array) -> pa.Table:
         """Parse records that are complete and well formed with Arrow's reader; line numbers travel as a column."""
@@ -229,11 +247,17 @@ class CsvFile:
                 ignore_empty_lines=False,
                 invalid_row_handler=refuse,
             ),
-            convert_options=pacsv.ConvertOptions(column_types=types, strings_can_be_null=False, check_utf8=False),
+            convert_options=pacsv.ConvertOptions(
+                column_types=types,
+                null_values=list(self.nulls) if opt.escape else [],
+                strings_can_be_null=bool(opt.escape),
+                quoted_strings_can_be_null=not opt.dialect,
+                check_utf8=False,
+            ),
         )
         if len(parsed) + len(ragged) != len(number):
             texts = text.to_pylist()
-            scanned = [_Scan(self).fields_of(t) for t in texts]
+            scanned = [_Scan(self, self.nulls).fields_of(t) for t in texts]
             problems = [OPEN_QUOTE if f is None else RAGGED if len(f) != len(columns) else None for f in scanned]
             fields = [f if p is None else None for f, p in zip(scanned, problems, strict=True)]
             return self._table(number, texts, fields, problems)
@@ -248,7 +272,7 @@ class CsvFile:
         self,
         number: pa.Array,
         text: Sequence[str] | pa.Array,
-        fields: Sequence[list[str] | None],
+        fields: Sequence[list[str | None] | None],
         problem: Sequence[str | None] | pa.Array,
     ) -> pa.Table:
         """Return records parsed one by one as a table like the others."""
@@ -265,40 +289,59 @@ class CsvFile:
 class _Scan:
     """Cut a record whose text may grow by lines into fields; what was looked at once is not looked at again.
 
-    `hopeless` when no line after the last one can complete the record: a quote stands where it cannot.
+    `hopeless` when no line after the last one can complete the record: a quote stands where it cannot. `open` says
+    what is wrong with a record that is not complete, `fault` what is wrong with the texts of one that is.
     """
 
-    def __init__(self, file: CsvFile) -> None:
+    def __init__(self, file: CsvFile, nulls: Sequence[str]) -> None:
         self._file = file
-        self._fields: list[str] = []
+        self._nulls = nulls if file.options.escape else ()
+        self._fields: list[str | None] = []
         self._start = 0  # of the field at hand
         self._quoted_to = 0  # how far that field was read, if it is quoted and open
         self.hopeless = False
+        self.open = OPEN_QUOTE
+        self.fault: str | None = None
 
-    def fields_of(self, text: str) -> list[str] | None:
+    def fields_of(self, text: str) -> list[str | None] | None:
         """Return the fields of a text that begins with the one before; None when a quote is open or out of place."""
         file, opt = self._file, self._file.options
         while True:
+            quoted = False
             if opt.quote and text.startswith(opt.quote, self._start):
                 end = _end_of(file.inside, text, self._quoted_to or self._start + 1)
                 if not text.startswith(opt.quote, end):
                     # At the end of the text, or at an escape that ends it.
                     self._quoted_to = end
                     return None
-                value = text[self._start + 1 : end].replace(opt.quote * 2, opt.quote)
+                quoted, value = True, text[self._start + 1 : end]
                 end += 1
             else:
                 end = _end_of(file.bare, text, self._start)
                 value = text[self._start : end]
+                if opt.escape and end == len(text) - 1 and text[end] == opt.escape:
+                    # The line break belongs to the text.
+                    self.open = RAGGED
+                    return None
             if end < len(text) and text[end] != opt.delimiter:
                 self.hopeless = True
                 return None
-            if opt.escape:
-                value = re.sub(re.escape(opt.escape) + r"([\s\S])", r"\1", value)
-            self._fields.append(value)
+            self._fields.append(self._meaning(value, quoted=quoted))
             self._start, self._quoted_to = end + 1, 0
             if end >= len(text):
                 return self._fields
+
+    def _meaning(self, value: str, *, quoted: bool) -> str | None:
+        """Return what a field stands for: null, or its text without escapes."""
+        opt = self._file.options
+        if value in self._nulls and not (quoted and opt.dialect):
+            return None
+        if quoted:
+            value = value.replace(opt.quote * 2, opt.quote)
+        if opt.escape and opt.escape in value:
+            value, damaged = unescaped(value, opt)
+            self.fault = self.fault or (NOT_TEXT if damaged else NUL if "\0" in value else None)
+        return value
 
 
 def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:

@@ -222,6 +222,9 @@ def _split(block: bytes, first: int, encoding: str, limit: int) -> Lines:
     if encoding != "utf-8" and b"\xef\xbf\xbd" in block:
         problems.update(dict.fromkeys(np.flatnonzero(mask(pc.match_substring(text, "\ufffd"))), NOT_TEXT))
     text = pc.ascii_rtrim(text, characters="\r\n")
+    if codecs.BOM_UTF8 in block:
+        # Of a file that was appended to another.
+        text = pc.utf8_ltrim(text, characters="\ufeff")
     zeros = np.flatnonzero(data == 0)
     if len(zeros):
         problems.update(dict.fromkeys(np.unique(np.searchsorted(ends, zeros, side="right")), NUL))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 # Number of the record's line in its file, its text, and why it was not parsed (null when it was).
 LINE, TEXT, PROBLEM = "__seg_line", "__seg_text", "__seg_problem"
+# The text of a JSON line with its numbers written in one way.
+JSON = "__seg_json"
 
 NOT_TEXT = "wrong_encoding"
 NUL = "nul_byte"
