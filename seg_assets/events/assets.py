@@ -19,8 +19,9 @@ from seg_assets.core.days import ONE_DAY
 from seg_assets.core.settings import Settings
 from seg_assets.core.text import markdown_table
 from seg_assets.events.accounts import DayRead, FeedLines, FileAccount, Rejections, lines_of_feeds
-from seg_assets.events.archived import refuse_losses, refuse_lost_table
+from seg_assets.events.archived import refuse_losses, refuse_lost_table, vanished
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
+from seg_assets.events.forward import accounts_of, bring_events_forward, bring_table_forward, must_be_brought_forward
 from seg_assets.events.judging import (
     MAX_REJECTED_SHARE,
     MIN_ROWS_SHARE,
@@ -52,6 +53,7 @@ from seg_assets.orchestration.assets import (
 from seg_assets.orchestration.partitions import days_of_run
 
 GROUP = "events"
+ARCHIVED = "read by an earlier version of the code; its landing files are archived, so that the rows of then stay"
 # Which step reads each table of the room from landing files.
 READERS = {
     "landed_files": "landing_to_events",
@@ -152,6 +154,14 @@ def read_and_publish(
         LandingError: nothing was read; or a feed was refused whole and the lake holds the day as it was read before,
             which stays in all three tables.
     """
+    if not forget_vanished and must_be_brought_forward(lake, "raw_events", day, vanished(reader, lake, day)):
+        footers = bring_events_forward(lake, day, con)
+        ids = ids_of(con, f"({lake.scan('raw_events', [day])})")
+        checks = (*_checks(accounts_of(lake, day), usual, day), *_id_checks(ids))
+        return {
+            table: _result(day, footer, {"brought_forward": ARCHIVED}, checks if table == "raw_events" else ())
+            for table, footer in footers.items()
+        }
     read = reader.read_day(day, con)
     refuse_worse_day(lake, day, read)
     if not forget_vanished:
@@ -301,6 +311,13 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
         results = []
         with Reader.of(shop.settings()) as reader, connect_to_lake_only(lake) as con:
             for day in log_progress(context, days_of_run(context)):
+                gone = {} if config.forget_vanished else vanished(reader, lake, day)
+                if must_be_brought_forward(lake, name, day, gone, kind):
+                    before = rows_before(lake, name, day)
+                    footer = bring_table_forward(lake, name, day, con)
+                    checks = _table_checks([], footer.rows, before)
+                    results.append(_result(day, footer, {"brought_forward": ARCHIVED}, checks))
+                    continue
                 if not config.forget_vanished:
                     refuse_lost_table(reader, lake, kind, day, name)
                 results.append(publish_table_day(reader, lake, name, kind, day, con))
@@ -333,15 +350,16 @@ def publish_table_day(
         metadata["files"] = dg.MetadataValue.md(_files_table(read.files))
     if read.rejections:
         metadata["rejection_reasons"] = dg.MetadataValue.md(_reasons_table(read.rejections))
-    checks = (
-        _share_is_small(lines_of_feeds(read.files)),
-        Check(
-            "rows_have_not_halved",
-            published.rows >= MIN_ROWS_SHARE * before,
-            {"rows": published.rows, "rows_before": before, "remedy": "look whether the file was cut short"},
-        ),
+    return _result(day, published, metadata, _table_checks(lines_of_feeds(read.files), published.rows, before))
+
+
+def _table_checks(feeds: Sequence[FeedLines], rows: int, before: int) -> tuple[Check, Check]:
+    halved = Check(
+        "rows_have_not_halved",
+        rows >= MIN_ROWS_SHARE * before,
+        {"rows": rows, "rows_before": before, "remedy": "look whether the file was cut short"},
     )
-    return _result(day, published, metadata, checks)
+    return _share_is_small(feeds), halved
 
 
 # ---- tables for people ----------------------------------------------------------------------------------------

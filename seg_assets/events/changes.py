@@ -19,6 +19,7 @@ from seg_assets.core.digests import digest
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.events.archived import read_before, vanished
+from seg_assets.events.forward import is_outdated
 from seg_assets.events.landing import (
     EVENTS,
     LANDING_KEY,
@@ -101,15 +102,6 @@ def days_without_data(settings: Settings, lake: Lake, days: Sequence[dt.date]) -
         return {day: why for day in unread if (why := reader.no_data_yet(day))}
 
 
-def outdated_days(lake: Lake) -> dict[str, list[dt.date]]:
-    """Return, by landed table, the days that another version of the code has read."""
-    days = {
-        table: sorted(d for d, footer in lake.provenances(table).items() if _is_outdated(table, footer))
-        for table in LANDED
-    }
-    return {table: those for table, those in days.items() if those}
-
-
 def _change(reader: Reader, lake: Lake, day: dt.date) -> Change | None:
     footers = {table: lake.provenance(table, day) for table in LANDED}
     why = _by_footers(footers)
@@ -120,13 +112,9 @@ def _change(reader: Reader, lake: Lake, day: dt.date) -> Change | None:
     if not why:
         return None
     tables = LANDED
-    if EVENTS in vanished(reader, lake, day):
-        # Its events cannot be read again: users and products can, and an older version's events are brought forward.
-        outdated = {t for t, footer in footers.items() if footer is not None and _is_outdated(t, footer)}
-        if why.keys() <= _CARRIED | outdated:
-            tables = tuple(t for t in LANDED if t in why and t in _CARRIED)
-    if not tables:
-        return None
+    if why.keys() <= _CARRIED and EVENTS in vanished(reader, lake, day):
+        # Its events cannot be read again; users and products can.
+        tables = tuple(t for t in LANDED if t in why)
     reasons = {t: why[t] for t in LANDED if t in why}
     has = [[t, f.content_hash, f.code_version, f.inputs.get(LANDING_KEY)] for t, f in footers.items() if f is not None]
     return Change(tables, reasons, digest([has, sorted(reasons.items())]))
@@ -138,17 +126,13 @@ def _by_footers(footers: Mapping[str, Provenance | None]) -> dict[str, str]:
     for table, footer in footers.items():
         if footer is None:
             why[table] = "new" if not any(footers.values()) else f"{table} is missing"
-        elif _is_outdated(table, footer):
+        elif is_outdated(table, footer):
             why[table] = f"read by version {footer.code_version} of the code of {table}, now {_version(table)}"
     return why
 
 
 def _version(table: str) -> str:
     return TABLES[table].code_version
-
-
-def _is_outdated(table: str, footer: Provenance) -> bool:
-    return footer.code_version != _version(table)
 
 
 def _differs(reader: Reader, lake: Lake, footer: Provenance, kind: str, day: dt.date) -> bool:

@@ -146,6 +146,12 @@ def _make_ids(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def with_made_ids(con: duckdb.DuckDBPyConnection) -> str:
+    """Return SQL of the events in GOOD_LINES, with an id made of content where they have none."""
+    _make_ids(con)
+    return f"select {column_names(RAW_EVENTS)} from {_WITH_IDS}"
+
+
 def _set_duplicates_aside(con: duckdb.DuckDBPyConnection) -> None:
     """Note all lines but one of each event_id in _REPEATS; the others are the accepted ones."""
     con.execute(

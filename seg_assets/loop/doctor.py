@@ -20,7 +20,7 @@ from seg_assets.core.days import ONE_DAY, contiguous, day_range
 from seg_assets.core.errors import ConfigError, DamagedFileError, InstanceError, MissingDaysError, SegAssetsError
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
-from seg_assets.events.changes import changed_days, days_without_data, outdated_days
+from seg_assets.events.changes import changed_days, days_without_data
 from seg_assets.events.landing import all_files, files_not_taken, say_not_taken
 from seg_assets.events.source import load_source
 from seg_assets.lake import content_hash
@@ -245,11 +245,6 @@ def _missing(settings: Settings, lake: Lake) -> list[Finding]:
     for (table, why), days in by_reason.items():
         for first, last in contiguous(days):
             findings.append(Finding("stale", table, first, last, why, _replay(first, last)))
-    for table, days in outdated_days(lake).items():
-        archived = [day for day in days if table not in (changed[day].tables if day in changed else ())]
-        for first, last in contiguous(archived):
-            why = "read by another version of the code, and the landing files are archived"
-            findings.append(Finding("stale", table, first, last, why, "seg-assets upgrade"))
     return findings
 
 
