@@ -28,7 +28,6 @@ from seg_assets.events.store import ACCEPTED, FILES, REJECTED, close_file_access
 from seg_assets.lake.provenance import Provenance
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
-    IO_RETRY,
     OWNER,
     SINGLE_RUN,
     Check,
@@ -99,7 +98,6 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
                               description="The day has events"),
         ],
         backfill_policy=SINGLE_RUN,
-        retry_policy=IO_RETRY,
     )  # fmt: skip
     @user_errors
     def landing_to_events(context: dg.AssetExecutionContext, config: LandingConfig, shop: ShopResource):
@@ -216,7 +214,6 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
         metadata={"dagster/column_schema": columns_of(name)},
         # A range is one run: with the dependency on yesterday, anything else is one run after the other.
         backfill_policy=SINGLE_RUN,
-        retry_policy=IO_RETRY,
     )
     @user_errors
     def raw_table(context: dg.AssetExecutionContext, config: LandingConfig, shop: ShopResource) -> dg.MaterializeResult:

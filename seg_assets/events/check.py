@@ -5,7 +5,6 @@ Not here: how the result is printed (`events.cli`).
 
 import datetime as dt
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from seg_assets.events.store import (
     column_types,
     rejections,
 )
+from seg_assets.lake.scratch import SAMPLE, scratch
 
 
 @dataclass
@@ -77,8 +77,7 @@ def check_sample(source: Source, path: Path, time_zone: str, *, feed: str | None
         raise ConfigError(f"--feed = {name!r}: unknown; one of {', '.join(source.all_feeds())}")
     file_format = spec.format_of(path.name) or spec.format_of(spec.files[0].text) or "csv"
     sample = Sample(name, file_format, "events" if isinstance(spec, EventFeed) else name)
-    with tempfile.TemporaryDirectory(prefix="seg_assets_check_") as folder, duckdb.connect(":memory:") as con:
-        landing = Path(folder)
+    with scratch(None, SAMPLE) as landing, duckdb.connect(":memory:") as con:
         copy = landing / ("sample.gz" if path.name.lower().endswith(".gz") else "sample")
         try:
             copy.symlink_to(path)
