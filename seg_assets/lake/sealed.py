@@ -9,29 +9,32 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-# In the form that `sha256sum --check` reads.
+# A line for each file, and the hash of those lines.
 SUMS = "SHA256SUMS"
 
 
 def seal(folder: Path) -> None:
     """Write the hash of every file of a folder beside them."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{_hash(path.read_bytes())}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    lines = "\n".join(f"{_hash(path.read_bytes())}  {path.relative_to(folder).as_posix()}" for path in files)
+    (folder / SUMS).write_text(f"{lines}\n{_hash(lines.encode())}", encoding="utf-8")
 
 
 def read_sealed(folder: Path) -> dict[str, bytes] | None:
     """Return what the files of a sealed folder hold, by name; None when it is not there or not what was sealed."""
     contents = {}
     try:
-        for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
+        lines, total = (folder / SUMS).read_text(encoding="utf-8").rsplit("\n", 1)
+        if _hash(lines.encode()) != total:
+            return None
+        for line in lines.split("\n"):
             total, name = line.split("  ", 1)
             contents[name] = (folder / name).read_bytes()
             if _hash(contents[name]) != total:
                 return None
     except (OSError, ValueError):
         return None
-    return contents or None
+    return contents
 
 
 def put_in_place(fresh: Path, folder: Path) -> None:
