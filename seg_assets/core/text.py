@@ -81,6 +81,8 @@ def code_span(text: str) -> str:
     """Return text as a Markdown code span, in or out of a table, which nothing in the text can end."""
     # A renderer that pairs backslashes and one that looks at the last alone both take an odd number for an escape.
     shown = re.sub(r"(\\*)\|", r"\1\1\\|", " ".join(printable(text).split()))
+    # For a renderer that should not know code spans: no text and address of a link side by side.
+    shown = shown.replace("](", "]\u200b(")
     fence = _fence(shown, 1)
     edge = " " if shown.startswith("`") or shown.endswith("`") else ""
     return f"{fence}{edge}{shown}{edge}{fence}" if shown else ""

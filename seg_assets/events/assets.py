@@ -21,6 +21,7 @@ from seg_assets.core.text import markdown_table
 from seg_assets.events.accounts import DayRead, FileAccount, Rejections
 from seg_assets.events.archived import refuse_losses, refuse_lost_table
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
+from seg_assets.events.feed_accounts import renew_accounts
 from seg_assets.events.landing import KINDS_OF_TABLE, LANDING_KEY, REFUSED_KEY, STAT_KEY
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import KEYED_TABLES, PRODUCTS, USERS
@@ -49,6 +50,10 @@ READERS = {
     "raw_users": "raw_users",
     "raw_products": "raw_products",
 }
+# Dagster keeps what the UI shows for ever, and no erasure reaches it: no ids of persons and no text of theirs.
+NOT_SHOWN = ("event_id", "user_id", "anonymous_id", "session_id", "query", "extra", "original")
+SHOWN_OF_EVENTS = [column for column in RAW_EVENTS if column not in NOT_SHOWN]
+SHOWN_OF_REJECTED = [column for column in REJECTED_EVENTS if column not in NOT_SHOWN]
 # Above this share of refused lines a mapping or an export is likely wrong. The simulator's planted noise is 0.5 %.
 MAX_REJECTED_SHARE = 0.02
 
@@ -130,8 +135,12 @@ def read_and_publish(
         refuse_losses(reader, lake, day, con)
     files = dg.MetadataValue.md(_files_table(read.files))
     reasons = dg.MetadataValue.md(_reasons_table(read.rejections))
-    accepted = con.execute(f"select * exclude (extra) from {ACCEPTED} order by event_time, event_id limit 5").fetchall()
-    rejected = con.execute(f"select * from {REJECTED} order by source_file, line limit 5").fetchall()
+    accepted = con.execute(
+        f"select {', '.join(SHOWN_OF_EVENTS)} from {ACCEPTED} order by event_time, event_id limit 5"
+    ).fetchall()
+    rejected = con.execute(
+        f"select {', '.join(SHOWN_OF_REJECTED)} from {REJECTED} order by source_file, line limit 5"
+    ).fetchall()
     lines = read.total("lines_read")
     events: dict[str, object] = {
         "events": read.total("accepted"),
@@ -140,7 +149,7 @@ def read_and_publish(
         "lines_duplicate": read.total("duplicates"),
         "rejected_share": read.total("rejected") / lines if lines else 0.0,
         "files": files,
-        "sample": _sample([c for c in RAW_EVENTS if c != "extra"], accepted),
+        "sample": _sample(SHOWN_OF_EVENTS, accepted),
     }
     if read.rejections:
         events["rejection_reasons"] = reasons
@@ -148,7 +157,7 @@ def read_and_publish(
         events["empty_day"] = "no event on this day"
     tables = {
         "landed_files": (FILES, {"files": files}),
-        "rejected_events": (REJECTED, {"reasons": reasons, "sample": _sample(list(REJECTED_EVENTS), rejected)}),
+        "rejected_events": (REJECTED, {"reasons": reasons, "sample": _sample(SHOWN_OF_REJECTED, rejected)}),
         "raw_events": (ACCEPTED, events),
     }
     results = {}
@@ -237,15 +246,17 @@ def publish_table_day(
     if day > lake.start_day:
         lake.require(name, [day - ONE_DAY], f"{name} of {day}")
         yesterday = f"select * exclude (day) from {lake.scan(name, [day - ONE_DAY])}"
+    renew_accounts(reader, lake, kind, day, con)
     read = reader.read_table(kind, day, con, yesterday)
     published = lake.publish(con, name, day, read.query, **_origin(read.digest, read.stat, read.files))
-    # The first rows of the file are the first by key.
-    rows = con.execute(f"select * exclude (day) from {lake.scan(name, [day])} limit 5").fetchall()
     metadata: dict[str, object] = {
         "lines_read": sum(f.lines_read for f in read.files),
         "lines_rejected": sum(f.rejected for f in read.files),
-        "sample": _sample(list(KEYED_TABLES[kind][0]), rows) if rows else "no rows",
     }
+    if kind == PRODUCTS:
+        # The first rows of the file are the first by key.
+        rows = con.execute(f"select * exclude (day) from {lake.scan(name, [day])} limit 5").fetchall()
+        metadata["sample"] = _sample(list(KEYED_TABLES[kind][0]), rows) if rows else "no rows"
     if read.files:
         metadata["files"] = dg.MetadataValue.md(_files_table(read.files))
     if read.rejections:
