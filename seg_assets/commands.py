@@ -25,8 +25,10 @@ from seg_assets.core.errors import ConfigError
 from seg_assets.core.options import DAY, Number, range_options
 from seg_assets.core.settings import Settings, settings_file
 from seg_assets.core.stopping import when_stopped
+from seg_assets.events.source import load_source
 from seg_assets.init import dagster_location, write_shop
 from seg_assets.lake.store import Lake
+from seg_assets.profiles.project import project_of
 from seg_assets.reports.summary import summarize
 from seg_assets.segments.decisions.rollback import rollback_request
 from seg_assets.segments.decisions.store import decisions_of_day
@@ -151,12 +153,13 @@ def rollback(name: str, day: dt.date | None, reason: str, again: bool) -> int:
 @click.option("--host", default="127.0.0.1", metavar="HOST", help="Address to listen on (default: 127.0.0.1).")
 def ui(port: int, host: str) -> int:
     """Start the Dagster UI and daemon on this shop's instance; Ctrl-C stops both."""
-    from seg_assets.build import build_defs
     from seg_assets.orchestration.instance import prepare_instance
 
     settings = Settings.from_env()
     # A mistake in a YAML of the shop is said in a line, which Dagster's services would bury in traces.
-    build_defs(settings)
+    strategies_of(settings)
+    load_source(settings.source)
+    project_of(settings)
     folder = prepare_instance(settings)
     file = settings_file()
     location = dagster_location(file)
@@ -166,13 +169,17 @@ def ui(port: int, host: str) -> int:
     shop = {"SEG_ASSETS_SETTINGS": str(file)} if file else settings.environment()
     environment = {**os.environ, **shop, "DAGSTER_HOME": str(folder)}
     # A session of its own: stopped while it starts, Dagster leaves processes behind, which are ended as one group.
-    services = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603  our own words only
-    with when_stopped(partial(_stop_services, services)):
-        return 2 if services.wait() else 0
+    started: list[subprocess.Popen] = []
+    with when_stopped(partial(_stop_services, started)):
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True))  # noqa: S603  our own words
+        return 2 if started[0].wait() else 0
 
 
-def _stop_services(services: subprocess.Popen) -> str:
+def _stop_services(started: list[subprocess.Popen]) -> str:
     """Stop Dagster's processes: in order, and where that takes long, at once."""
+    while not started:
+        time.sleep(0.01)  # it is being started just now
+    services = started[0]
     services.terminate()
     deadline = time.monotonic() + STOP_SERVICES_SECONDS
     while time.monotonic() < deadline and _has_processes(services.pid):

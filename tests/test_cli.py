@@ -209,7 +209,7 @@ def test_the_services_of_the_ui_are_ended_with_all_that_they_started(monkeypatch
     deaf = "trap '' TERM INT; (trap '' TERM INT; sleep 60) & (sleep 60) & echo begun; wait; sleep 60"
     services = subprocess.Popen(["bash", "-c", deaf], stdout=subprocess.PIPE, start_new_session=True)
     services.stdout.readline()
-    chain._stop_services(services)
+    chain._stop_services([services])
     services.wait(5)
     deadline = time.monotonic() + 5
     while chain._has_processes(services.pid) and time.monotonic() < deadline:

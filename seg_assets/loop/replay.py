@@ -38,6 +38,9 @@ MAX_RUNS = 2000
 # One console line a run is enough: what fails is raised as one error, and the run's log in the UI has the traces.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
+# How the messages of our own errors begin in Dagster's events.
+OURS = "seg_assets.core.errors."
+
 # Builds the definitions of a shop: `seg_assets.build.build_defs`, or a function of the caller's own around it.
 Build = Callable[[Settings], dg.Definitions]
 
@@ -211,16 +214,22 @@ def _say_failures(result: dg.ExecuteInProcessResult) -> str:
 
 def failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
     """Yield a sentence for each blocking check and each step of a run that failed."""
-    for check in result.get_asset_check_evaluations():
+    # Of a range, each day has an evaluation, and the last one names the days.
+    for check in {
+        (check.asset_key, check.check_name): check for check in result.get_asset_check_evaluations()
+    }.values():
         if check.severity == dg.AssetCheckSeverity.ERROR and not check.passed:
             values = "; ".join(f"{key}: {value.value}" for key, value in check.metadata.items())
             yield f"{check.asset_key.to_user_string()} {check.check_name} ({values})"
     for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error and error.cause:
-                error = error.cause
-            yield f"{event.step_key}: {error.message.strip() if error else 'no message'}"
+        chain = [event.step_failure_data.error] if event.is_step_failure else []
+        while chain and chain[-1] and chain[-1].cause:
+            chain.append(chain[-1].cause)
+        # Ours says what to do, what led to it is in the log; of others the first cause says most.
+        error = next((e for e in chain if e and e.message.startswith(OURS)), chain[-1] if chain else None)
+        if error and error.cls_name != "DagsterAssetCheckFailedError":  # said above, with its numbers
+            text = " ".join(error.message.split())
+            yield f"{event.step_key}: {text.partition(': ')[2] if text.startswith(OURS) else text}"
 
 
 def _run_until_rest(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date | None) -> str:

@@ -273,6 +273,19 @@ def test_users_read_before_any_event_have_their_account_and_a_day_read_whole_is_
         assert world.lake.provenance(name, FIRST).rows == {"landed_files": 3, "rejected_events": 1}[name]
 
 
+def test_a_link_in_the_landing_folder_is_followed_wherever_it_leads(world, tmp_path):
+    elsewhere = tmp_path / "elsewhere.csv"
+    elsewhere.write_text(HEAD + "1,u1,2024-03-01 10:00,purchase,1\n")
+    (world.landing / "orders").mkdir(parents=True)
+    (world.landing / "orders" / "2024-03-01.csv").symlink_to(elsewhere)
+    assert world.run(1, 1).success
+    assert world.lake.read("raw_events", FIRST)["event_id"].tolist() == ["1"]
+    assert world.changed() == [2, 3, 4, 5]
+    elsewhere.write_text(HEAD + "1,u1,2024-03-01 10:00,purchase,2\n")
+    os.utime(elsewhere, (world.clock + 9, world.clock + 9))
+    assert world.changed() == [1, 2, 3, 4, 5], "what it leads to decides whether it changed"
+
+
 def test_the_ui_is_handed_no_id_of_a_person_no_text_of_theirs_and_no_markup_of_the_files(world):
     markup = "![a](http://outside.example/a.png)"
     world.land(1, extra=f"secret line {markup}\n" + f"{markup},{markup},2024-03-01 10:00,purchase,1\n")
