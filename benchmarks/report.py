@@ -95,7 +95,11 @@ def rooms_table(results: Mapping[str, Any]) -> list[str]:
         ]
         ratios = [f"{row[k]:.2f}" for k in ("cpu_ratio_floor", "cpu_ratio_pandas_to_ours", "peak_ratio_ours_to_pandas")]
         rows.append([name, *costs, *ratios, "yes" if row["equal_results"] else "no"])
-    lines = ["CPU seconds (wall seconds in brackets), and peak memory in MB:", "", markdown_table(head, rows)]
+    lines = [
+        "CPU seconds (wall seconds in brackets), and peak memory in MB:",
+        "",
+        markdown_table(head, rows, ours=True),
+    ]
     ordinary, cold = results["ordinary_day"]["ours"], results["cold"]
     parts = ", ".join(f"{name.replace('_', ' ')} {part['cpu_seconds']:.0f}" for name, part in cold["parts"].items())
     even = cold["days_to_break_even"]
@@ -184,7 +188,7 @@ def targets(results: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
 def targets_table(results: Mapping[str, Any]) -> list[str]:
     """Targets beside figures."""
     rows = [[name, value, aim, "yes" if met else "**no**"] for name, value, aim, met in targets(results)]
-    return [markdown_table(["target", "figure", "aimed at", "met"], rows), ""]
+    return [markdown_table(["target", "figure", "aimed at", "met"], rows, ours=True), ""]
 
 
 def overheads_table(results: Mapping[str, Any]) -> list[str]:
@@ -210,7 +214,7 @@ def overheads_table(results: Mapping[str, Any]) -> list[str]:
         ],
         "drift sensor, next plan": over["tick_next"],
     }
-    return [markdown_table(["overhead", "cost"], [[name, seconds(row)] for name, row in rows.items()]), ""]
+    return [markdown_table(["overhead", "cost"], [[name, seconds(row)] for name, row in rows.items()], ours=True), ""]
 
 
 def chart(results: Mapping[str, Any]) -> str:

@@ -2,23 +2,37 @@
 
 A command's module is imported when the command is named, so that `seg-assets --help` imports none of them.
 
+Exit codes: 0 fine, 1 the command reports something, 2 it could not run or its output could not be written, 128 and the
+signal's number when it was stopped (130 by Ctrl-C, 143 by SIGTERM) or its reader went away before the end (141).
+
+The command runs in a thread of its own, and the main thread waits: Python hands signals to the main thread, where
+Dagster puts handlers of its own and DuckDB hides what they raise. A command can be ended at any moment, since a day is
+replaced whole or not at all.
+
 Not here: what a command does and takes. That stands in the `cli` module of its room, and in `commands` for commands
 that concern the whole chain.
 """
 
 import atexit
+import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 import click
 
 from seg_assets import __version__
 from seg_assets.core.errors import SegAssetsError
+from seg_assets.core.stopping import stop_all
 
 PROGRAM = "seg-assets"
+# A command that is told to stop has this long to end what is under way; then it ends all the same.
+STOP_SECONDS = 10.0
 # Of every command.
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -126,29 +140,103 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SegAssetsError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        # The reader (`head`, say) has read enough; what is still to be flushed goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+
+class Stopped(BaseException):
+    """The process was told to stop, by a signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
 
 
 def entry() -> None:
     """Run the command line and end the process; the console script and `python -m seg_assets.cli` call this."""
-    code: int | None = None
+    codes: list[int] = []
 
-    def end() -> None:
-        # An error that nobody caught ends the process in Python's own way.
-        if code is not None:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+    def work() -> None:
+        try:
+            codes.append(main())
+        except OSError as error:
+            codes.append(_unwritten(error))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            codes.append(1)
 
     # The work is done and every file is closed, so the process ends with the exit handlers. What comes after them in
     # Python would let DuckDB's binding print pages about leaked instances that dbt and Dagster hold (duckdb 2.0).
     # Handlers run in reverse order: this one is registered before those of what a command imports.
-    atexit.register(end)
-    code = main()
-    sys.exit(code)
+    atexit.register(lambda: os._exit(codes[0]))
+    try:
+        _listen()
+        command = threading.Thread(target=work, name="command", daemon=True)
+        command.start()
+        command.join()
+    except Stopped as stopped:
+        _stop(stopped.signal)
+    _end_on_signals()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        codes[0] = _unwritten(error) if codes[0] or not isinstance(error, BrokenPipeError) else 0
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    sys.exit(codes[0])
+
+
+def _listen() -> None:
+    """Have SIGTERM and Ctrl-C raise `Stopped` in the main thread.
+
+    A shell without job control starts what ends in & with SIGINT ignored, and so it stays. A handler is set all the
+    same: programs that a command starts then have the default again, and Dagster treats SIGTERM as it does SIGINT.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    signal.signal(signal.SIGINT, (lambda number, frame: None) if ignored else stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _end_on_signals() -> None:
+    """Have a signal end the process at once, from now on."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, frame: os._exit(128 + number))
+
+
+def _stop(number: signal.Signals) -> None:
+    """End what is under way, say in one line what was finished, and end the process without waiting for the command."""
+    _end_on_signals()
+    # What the command says of what is taken from it would be no news.
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    said: list[str] = []
+    ending = threading.Thread(target=lambda: said.extend(stop_all()), daemon=True)
+    ending.start()
+    ending.join(STOP_SECONDS)
+    name = "Ctrl-C" if number == signal.SIGINT else number.name
+    line = "; ".join([f"{PROGRAM}: stopped by {name}", *said])
+    with contextlib.suppress(OSError):
+        # A progress bar may stand in the terminal's line.
+        os.write(stderr, f"{chr(10) if os.isatty(stderr) else ''}{line}\n".encode(errors="replace"))
+    os._exit(128 + number)
+
+
+def _unwritten(error: OSError) -> int:
+    """Return the exit code for an error of a command's output, and say it in a line; a closed pipe is no news.
+
+    An error of another file is a defect: what cannot be written is an error of ours, by name.
+    """
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    if error.filename is not None:
+        sys.excepthook(type(error), error, error.__traceback__)
+        return 1
+    with contextlib.suppress(OSError):
+        os.write(2, f"{PROGRAM}: the output could not be written: {error.strerror or error}\n".encode())
+    return 2
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ Dagster is imported by the commands that run jobs, when they run.
 Not here: commands of one room (its `cli` module) and those that look at the lake as a whole (`loop.cli`).
 """
 
+import contextlib
 import datetime as dt
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import click
@@ -21,8 +24,11 @@ from seg_assets.core.days import check_order, day_range
 from seg_assets.core.errors import ConfigError
 from seg_assets.core.options import DAY, Number, range_options
 from seg_assets.core.settings import Settings, settings_file
+from seg_assets.core.stopping import when_stopped
+from seg_assets.events.source import load_source
 from seg_assets.init import dagster_location, write_shop
 from seg_assets.lake.store import Lake
+from seg_assets.profiles.project import project_of
 from seg_assets.reports.summary import summarize
 from seg_assets.segments.decisions.rollback import rollback_request
 from seg_assets.segments.decisions.store import decisions_of_day
@@ -30,6 +36,11 @@ from seg_assets.segments.strategy import choose_strategy, strategies_of
 
 DEMO_LAST = dt.date(2017, 4, 2)
 PROFILES = "user_profiles"
+JOBS = ("daily", "recluster", "refresh")
+# More runs than these are counted.
+MOST_NAMED = 5
+# After this long, Dagster's services are ended all the same.
+STOP_SERVICES_SECONDS = 8.0
 
 
 @click.command()
@@ -145,6 +156,10 @@ def ui(port: int, host: str) -> int:
     from seg_assets.orchestration.instance import prepare_instance
 
     settings = Settings.from_env()
+    # A mistake in a YAML of the shop is said in a line, which Dagster's services would bury in traces.
+    strategies_of(settings)
+    load_source(settings.source)
+    project_of(settings)
     folder = prepare_instance(settings)
     file = settings_file()
     location = dagster_location(file)
@@ -153,12 +168,37 @@ def ui(port: int, host: str) -> int:
     # Named, not read: what is changed in the file counts when the code location is loaded again.
     shop = {"SEG_ASSETS_SETTINGS": str(file)} if file else settings.environment()
     environment = {**os.environ, **shop, "DAGSTER_HOME": str(folder)}
-    sys.stderr.flush()
-    # This process becomes `dagster dev`, so whoever stops it stops all.
-    # A shell that starts a command in the background has it ignore SIGINT, and Dagster stops on SIGTERM by way of that
-    # signal: without this line nothing but SIGKILL would end it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.execve(sys.executable, command, environment)  # noqa: S606  our own words only
+    # A session of its own: stopped while it starts, Dagster leaves processes behind, which are ended as one group.
+    started: list[subprocess.Popen] = []
+    with when_stopped(partial(_stop_services, started)):
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True))  # noqa: S603  our own words
+        return 2 if started[0].wait() else 0
+
+
+def _stop_services(started: list[subprocess.Popen]) -> str:
+    """Stop Dagster's processes: in order, and where that takes long, at once."""
+    while not started:
+        time.sleep(0.01)  # it is being started just now
+    services = started[0]
+    services.terminate()
+    deadline = time.monotonic() + STOP_SERVICES_SECONDS
+    while time.monotonic() < deadline and _has_processes(services.pid):
+        services.poll()
+        if services.returncode is not None:
+            # The one that would stop the others is gone.
+            deadline = min(deadline, time.monotonic() + 1)
+        time.sleep(0.1)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(services.pid, signal.SIGKILL)
+    return "the UI and the daemon have ended"
+
+
+def _has_processes(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @click.command()
@@ -180,7 +220,7 @@ def _replay(
     bar = _ProgressBar()
     orchestration.on_progress = bar.show
     try:
-        with open_instance(folder) as instance:
+        with open_instance(folder) as instance, when_stopped(bar.how_far):
             done = replay(
                 settings,
                 first,
@@ -215,9 +255,13 @@ class _ProgressBar:
         self.name = ""
         self.started = time.monotonic()
         self.terminal = sys.stderr.isatty()
+        # Lines of the runs, of which the last is at work, and how far that one is.
+        self.runs: list[str] = []
+        self.at_work = ""
 
     def show(self, name: str, done: int, total: int) -> None:
         """Show that `done` of `total` days of the asset `name` are done."""
+        self.at_work = f" at {name}, {done} of {total}"
         if name != self.name or (self.bar is not None and done < self.bar.n):
             self.close()
             self.name = name
@@ -236,8 +280,21 @@ class _ProgressBar:
     def note(self, text: str) -> None:
         """Print a line of the replay; a new run begins."""
         self.close()
+        if text.startswith(JOBS):
+            self.runs.append(" ".join(text.split(":")[0].split()))
+            self.at_work = ""
         self.started = time.monotonic()
         _note(text)
+
+    def how_far(self) -> str:
+        """Say what was finished and what was at work."""
+        if not self.runs:
+            return "no run had begun"
+        *ended, last = self.runs
+        finished = ", ".join(ended) or "no run"
+        if len(ended) > MOST_NAMED:
+            finished = f"{len(ended)} runs, the last {ended[-1]}"
+        return f"finished: {finished}; at work: {last}{self.at_work}. Days are kept; run it again to go on"
 
     def close(self) -> None:
         """Take the bar off the terminal."""

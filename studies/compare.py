@@ -265,7 +265,7 @@ def table(measured: Sequence[Measured]) -> str:
         [f"`{row.algorithm}`", f"{row.groups:g}", *(_cell(row.means[m], row.errors.get(m)) for m in shown)]
         for row in sorted(measured, key=lambda r: (-(r.means["r2"] or 0.0), r.algorithm))
     ]
-    return markdown_table(["algorithm", "groups", *(METRICS[m] for m in shown)], rows)
+    return markdown_table(["algorithm", "groups", *(METRICS[m] for m in shown)], rows, ours=True)
 
 
 def _cell(value: float | None, error: float | None) -> str:
@@ -278,7 +278,7 @@ def seconds_table(seconds: Mapping[str, float]) -> str:
     """Return CPU seconds as Markdown, quickest first."""
     rows = sorted(seconds.items(), key=lambda item: (item[1], item[0]))
     cells = [[f"`{name}`", f"{value:.2f}"] for name, value in rows]
-    return markdown_table(["algorithm", f"CPU seconds, {TIMED_USERS:,} users x 7 columns"], cells)
+    return markdown_table(["algorithm", f"CPU seconds, {TIMED_USERS:,} users x 7 columns"], cells, ours=True)
 
 
 def sections(measured: Sequence[Measured], seconds: Mapping[str, float] | None = None) -> dict[str, str]:

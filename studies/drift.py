@@ -208,7 +208,7 @@ def shift_tables(runs: Sequence[Run]) -> str:
         mine = [r for r in runs if r.setting == setting]
         keys = ", ".join(f"`{k}: {v}`" for k, v in SETTINGS[setting].items()) or "as shipped"
         rows = [_shift_row(shift, [r for r in mine if r.shift == shift], sizes) for shift in SHIFTS]
-        parts += [f"**{setting}** ({keys})", "", markdown_table(head, rows), ""]
+        parts += [f"**{setting}** ({keys})", "", markdown_table(head, rows, ours=True), ""]
     return "\n".join([*parts, _alarm_table(runs, sizes), ""])
 
 
@@ -245,7 +245,7 @@ def _alarm_table(runs: Sequence[Run], sizes: Sequence[int]) -> str:
             promoted = sum(t.promoted for t in tried)
             rows.append([setting, n, f"{100 * alarms / days:.1f}", f"{100 * len(tried) / days:.1f}", promoted])
     head = ["setting", "users", "false alarms per 100 days", "decisions per 100 quiet days", "of these promoted"]
-    return markdown_table(head, rows)
+    return markdown_table(head, rows, ours=True)
 
 
 def shift_chart(runs: Sequence[Run]) -> str:
@@ -366,7 +366,7 @@ def proxy_table(pairs: Sequence[GainPair]) -> str:
             means = [f"{worth[m].mean():+.3f} ({m.sum()})" if m.any() else DASH for m in (gain < 0.03, gain >= 0.03)]
             rows.append([where, strategy, stick, len(known), measure, correlation, *means])
     head = ["where", "strategy", "yardstick", "challengers", "worth measured as", "rank correlation (95 %)"]
-    return markdown_table([*head, "mean worth, gain < 3 %", ">= 3 %"], rows) + "\n"
+    return markdown_table([*head, "mean worth, gain < 3 %", ">= 3 %"], rows, ours=True) + "\n"
 
 
 def _correlation_text(x: np.ndarray, y: np.ndarray, groups: Sequence[str], draws: int = 1000) -> str:

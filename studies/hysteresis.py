@@ -178,7 +178,7 @@ def table(weighed: dict[str, list[Weighed]], shipped: dict[str, Hysteresis]) -> 
         cells = [[f"**{cell}**" if row is best else cell for cell in _cells(row)] for row in rows]
         about = ABOUT.get(name, OTHERWISE)[1]
         verdict = "both targets met" if best.within_targets else "no setting meets both targets: the fewest moves"
-        parts += [f"**{name}** (validity: {about})", "", markdown_table(head, cells), ""]
+        parts += [f"**{name}** (validity: {about})", "", markdown_table(head, cells, ours=True), ""]
         parts += [f"Chosen by the rule: {_words(best.setting)} ({verdict}). Shipped: {_words(shipped[name])}.", ""]
     return "\n".join(parts)
 

@@ -49,7 +49,9 @@ def page(texts: Mapping[str, str]) -> str:
     for table in TABLES.values():
         columns = table.columns or docs[table.name].columns
         parts.append(f"## {table.name}\n\n{' '.join(texts[table.name].split())}\n\n{_facts(table)}\n")
-        parts.append(markdown_table(["column", "type", "meaning"], [(c.name, c.kind, c.description) for c in columns]))
+        parts.append(
+            markdown_table(["column", "type", "meaning"], [(c.name, c.kind, c.description) for c in columns], ours=True)
+        )
         parts[-1] += "\n"
     return "\n".join(parts)
 

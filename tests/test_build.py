@@ -199,3 +199,9 @@ def test_what_is_given_replaces_what_has_its_name_and_stands_beside_the_rest(set
     assert repository.get_sensor_def("landing_sensor").description is None
     selected = repository.get_job("daily").asset_layer.selected_asset_keys
     assert selected == {dg.AssetKey("raw_users"), dg.AssetKey("my_table")}
+
+
+def test_no_step_leaves_its_retries_to_a_policy_of_dagster_which_retries_a_run_that_is_stopped(settings):
+    steps = [asset.node_def for asset in build_defs(settings).assets if isinstance(asset, dg.AssetsDefinition)]
+    assert len(steps) > 8
+    assert {step.name: step.retry_policy for step in steps} == dict.fromkeys(step.name for step in steps)

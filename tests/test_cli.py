@@ -1,12 +1,16 @@
 """The command line as a whole: what each command is called, what it imports, and how it ends."""
 
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import click
 import pytest
 
 from seg_assets import cli
+from seg_assets import commands as chain
 from seg_assets.segments import cli as segments
 from seg_assets.segments.strategy import load_strategies
 
@@ -125,7 +129,7 @@ def test_an_error_that_nobody_caught_ends_the_process_with_1_and_is_shown():
     assert "RuntimeError: odd" in done.stderr
 
 
-def test_a_reader_that_has_read_enough_is_no_error():
+def test_a_reader_that_has_read_enough_hears_no_more_and_the_code_says_that_the_command_did_not_end():
     done = subprocess.run(
         f'"{sys.executable}" -c "import sys; from seg_assets import cli;'
         "cli.VERBS.invoke = lambda context: [print('x' * 1000) for _ in range(1000)] and 0;"
@@ -136,5 +140,92 @@ def test_a_reader_that_has_read_enough_is_no_error():
         text=True,
         check=False,
     )
-    assert done.stdout.split()[-1] == "0"
+    # Not 0: of doctor that would say healthy.
+    assert done.stdout.split()[-1] == "141"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_output_that_cannot_be_written_is_one_line(lines):
+    code = (
+        "import sys; from seg_assets import cli\n"
+        f"def main():\n    for _ in range({lines}):\n        print('word')\n    return 0\n"
+        "cli.main = main\ncli.entry()"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "seg-assets: the output could not be written: No space left on device\n"
+
+
+# At work in a way that swallows whatever is raised, as libraries do. Its first line says whether a program that
+# it starts would hear Ctrl-C.
+AT_WORK = """
+import subprocess, sys, time
+from seg_assets import cli
+from seg_assets.core.stopping import when_stopped
+
+def main():
+    heard = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    with when_stopped(lambda: "finished: 2 runs"), when_stopped(lambda: 1 / 0):
+        print(subprocess.run([sys.executable, "-c", heard], capture_output=True, text=True).stdout.strip(), flush=True)
+        while True:
+            try:
+                time.sleep(0.01)
+                print("more", file=sys.stderr, end="")
+            except BaseException:
+                pass
+
+cli.main = main
+cli.entry()
+"""
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+@pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_a_signal_ends_a_command_in_a_line_of_what_was_finished(number, code, name, in_background):
+    if in_background and number == signal.SIGINT:
+        pytest.skip("a shell has it ignored")
+    process = subprocess.Popen(
+        [sys.executable, "-c", AT_WORK],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_IGN if in_background else signal.default_int_handler
+        ),
+    )
+    assert process.stdout.readline() == "True\n", "what a command starts hears Ctrl-C"
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert said.removeprefix("more" * said.count("more")) == f"seg-assets: stopped by {name}; finished: 2 runs\n"
+
+
+def test_a_command_in_the_background_does_not_hear_ctrl_c():
+    process = subprocess.Popen(
+        [sys.executable, "-c", AT_WORK],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.kill()
+    process.communicate()
+
+
+def test_the_services_of_the_ui_are_ended_with_all_that_they_started(monkeypatch):
+    monkeypatch.setattr(chain, "STOP_SERVICES_SECONDS", 1.0)
+    deaf = "trap '' TERM INT; (trap '' TERM INT; sleep 60) & (sleep 60) & echo begun; wait; sleep 60"
+    services = subprocess.Popen(["bash", "-c", deaf], stdout=subprocess.PIPE, start_new_session=True)
+    services.stdout.readline()
+    chain._stop_services([services])
+    services.wait(5)
+    deadline = time.monotonic() + 5
+    while chain._has_processes(services.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not chain._has_processes(services.pid)
+    services.stdout.close()

@@ -14,7 +14,6 @@ from seg_assets.core.text import markdown_table
 from seg_assets.drift.daily import TABLE, DayOfVerdicts, leave_latest_pages, publish_day
 from seg_assets.orchestration.assets import (
     HEAVY_POOL,
-    IO_RETRY,
     OWNER,
     SINGLE_RUN,
     Check,
@@ -44,7 +43,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         group_name="drift",
         owners=[OWNER],
         kinds={"python", "evidently", "parquet"},
-        retry_policy=IO_RETRY,
         pool=HEAVY_POOL,
         deps=deps_of(TABLE),
         check_specs=[

@@ -17,7 +17,6 @@ from seg_assets.evaluation.daily import SCHEMA, TABLE, evaluate_day
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     HEAVY_POOL,
-    IO_RETRY,
     OWNER,
     SINGLE_RUN,
     Check,
@@ -69,7 +68,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         group_name=GROUP,
         owners=[OWNER],
         kinds={"python", "parquet"},
-        retry_policy=IO_RETRY,
         pool=HEAVY_POOL,
         code_version=TABLES[TABLE].code_version,
         deps=deps_of(TABLE),

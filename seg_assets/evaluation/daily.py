@@ -263,13 +263,11 @@ def model_quality(lake: Lake, strategy: Strategy, model: SegmentModel, seed: int
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never written, or damaged: a memo is computed again
     quality = measure_model(lake, strategy, model, seed)
-    staged = lake.stage_path()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), lake.staged_file() as staged:
         document = quality.to_dict()
         memo = {"quality": document, "digest": digest(document)}
         staged.write_text(json.dumps(memo, sort_keys=True), encoding="utf-8")
         rename_into_place(staged, path)
-    staged.unlink(missing_ok=True)
     return quality
 
 

@@ -24,7 +24,6 @@ from seg_assets.evaluation.validity_lake import (
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
     HEAVY_POOL,
-    IO_RETRY,
     OWNER,
     SINGLE_RUN,
     Check,
@@ -53,7 +52,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         group_name=GROUP,
         owners=[OWNER],
         kinds={"python"},
-        retry_policy=IO_RETRY,
         pool=HEAVY_POOL,
         deps=deps_of(TABLE),
         check_specs=[

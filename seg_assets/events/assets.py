@@ -21,6 +21,7 @@ from seg_assets.core.text import markdown_table
 from seg_assets.events.accounts import DayRead, FeedLines, FileAccount, Rejections, lines_of_feeds
 from seg_assets.events.archived import refuse_losses, refuse_lost_table, vanished
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
+from seg_assets.events.feed_accounts import renew_accounts
 from seg_assets.events.forward import accounts_of, bring_events_forward, bring_table_forward, must_be_brought_forward
 from seg_assets.events.judging import (
     MAX_REJECTED_SHARE,
@@ -39,7 +40,6 @@ from seg_assets.events.store import ACCEPTED, FILES, REJECTED, close_file_access
 from seg_assets.lake.provenance import Provenance
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
-    IO_RETRY,
     OWNER,
     SINGLE_RUN,
     Check,
@@ -62,6 +62,10 @@ READERS = {
     "raw_users": "raw_users",
     "raw_products": "raw_products",
 }
+# Dagster keeps what the UI shows for ever, and no erasure reaches it: no ids of persons and no text of theirs.
+NOT_SHOWN = ("event_id", "user_id", "anonymous_id", "session_id", "query", "extra", "original")
+SHOWN_OF_EVENTS = [column for column in RAW_EVENTS if column not in NOT_SHOWN]
+SHOWN_OF_REJECTED = [column for column in REJECTED_EVENTS if column not in NOT_SHOWN]
 
 
 class LandingConfig(dg.Config):
@@ -115,7 +119,6 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
                               description="No id is a text for nobody, or shared by so many that it is no person's"),
         ],
         backfill_policy=SINGLE_RUN,
-        retry_policy=IO_RETRY,
     )  # fmt: skip
     @user_errors
     def landing_to_events(context: dg.AssetExecutionContext, config: LandingConfig, shop: ShopResource):
@@ -168,9 +171,13 @@ def read_and_publish(
         refuse_losses(reader, lake, day, con)
     files = dg.MetadataValue.md(_files_table(read.files))
     reasons = dg.MetadataValue.md(_reasons_table(read.rejections))
-    accepted = con.execute(f"select * exclude (extra) from {ACCEPTED} order by event_time, event_id limit 5").fetchall()
+    accepted = con.execute(
+        f"select {', '.join(SHOWN_OF_EVENTS)} from {ACCEPTED} order by event_time, event_id limit 5"
+    ).fetchall()
+    rejected = con.execute(
+        f"select {', '.join(SHOWN_OF_REJECTED)} from {REJECTED} order by source_file, line limit 5"
+    ).fetchall()
     ids = ids_of(con, ACCEPTED)
-    rejected = con.execute(f"select * from {REJECTED} order by source_file, line limit 5").fetchall()
     lines = read.total("lines_read")
     events: dict[str, object] = {
         "events": read.total("accepted"),
@@ -179,7 +186,7 @@ def read_and_publish(
         "lines_duplicate": read.total("duplicates"),
         "rejected_share": read.total("rejected") / lines if lines else 0.0,
         "files": files,
-        "sample": _sample([c for c in RAW_EVENTS if c != "extra"], accepted),
+        "sample": _sample(SHOWN_OF_EVENTS, accepted),
     }
     if read.rejections:
         events["rejection_reasons"] = reasons
@@ -187,7 +194,7 @@ def read_and_publish(
         events["empty_day"] = "no event on this day"
     tables = {
         "landed_files": (FILES, {"files": files}),
-        "rejected_events": (REJECTED, {"reasons": reasons, "sample": _sample(list(REJECTED_EVENTS), rejected)}),
+        "rejected_events": (REJECTED, {"reasons": reasons, "sample": _sample(SHOWN_OF_REJECTED, rejected)}),
         "raw_events": (ACCEPTED, events),
     }
     results = {}
@@ -303,7 +310,6 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
         ],
         # A range is one run: with the dependency on yesterday, anything else is one run after the other.
         backfill_policy=SINGLE_RUN,
-        retry_policy=IO_RETRY,
     )  # fmt: skip
     @user_errors
     def raw_table(context: dg.AssetExecutionContext, config: LandingConfig, shop: ShopResource) -> dg.MaterializeResult:
@@ -334,18 +340,20 @@ def publish_table_day(
     if day > lake.start_day:
         lake.require(name, [day - ONE_DAY], f"{name} of {day}")
         yesterday = f"select * exclude (day) from {lake.scan(name, [day - ONE_DAY])}"
+    renew_accounts(reader, lake, kind, day, con)
     read = reader.read_table(kind, day, con, yesterday)
     feed = getattr(reader.source, kind)
     refuse_bad_table(lake, name, day, read, dated=feed is None or feed.dated)
     before = rows_before(lake, name, day)
     published = lake.publish(con, name, day, read.query, **_origin(read.digest, read.stat, read.files))
-    # The first rows of the file are the first by key.
-    rows = con.execute(f"select * exclude (day) from {lake.scan(name, [day])} limit 5").fetchall()
     metadata: dict[str, object] = {
         "lines_read": sum(f.lines_read for f in read.files),
         "lines_rejected": sum(f.rejected for f in read.files),
-        "sample": _sample(list(KEYED_TABLES[kind][0]), rows) if rows else "no rows",
     }
+    if kind == PRODUCTS:
+        # The first rows of the file are the first by key.
+        rows = con.execute(f"select * exclude (day) from {lake.scan(name, [day])} limit 5").fetchall()
+        metadata["sample"] = _sample(list(KEYED_TABLES[kind][0]), rows) if rows else "no rows"
     if read.files:
         metadata["files"] = dg.MetadataValue.md(_files_table(read.files))
     if read.rejections:

@@ -8,7 +8,6 @@ Not here: how the result is printed (`events.cli`), and what a person may want t
 
 import datetime as dt
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +34,7 @@ from seg_assets.events.store import (
     column_types,
     rejections,
 )
+from seg_assets.lake.scratch import SAMPLE, scratch
 
 ACCEPTED_ROWS, REJECTED_ROWS = "sample_accepted", "sample_rejected"
 # How workbooks begin: those of today are zip archives.
@@ -107,8 +107,7 @@ def check_sample(
         raise ConfigError(f"--feed = {name!r}: unknown; one of {', '.join(source.all_feeds())}")
     file_format = spec.format_of(path.name) or spec.format_of(spec.files[0].text) or "csv"
     sample = Sample(name, file_format, "events" if isinstance(spec, EventFeed) else name)
-    with tempfile.TemporaryDirectory(prefix="seg_assets_check_") as folder, duckdb.connect(":memory:") as con:
-        landing = Path(folder)
+    with scratch(None, SAMPLE) as landing, duckdb.connect(":memory:") as con:
         in_place = isinstance(spec, EventFeed) and name in fitting
         copy = landing / (relative if fitting else "sample" + ".gz" * path.name.lower().endswith(".gz"))
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -224,6 +224,14 @@ class Reader:
             refused,
         )
 
+    def read_accounts(self, kind: str, day: dt.date, con: duckdb.DuckDBPyConnection) -> list[FileAccount]:
+        """Read the accounts and rejected lines of a day's users or products files into FILES and REJECTED of `con`."""
+        day_tables.create_tables(con)
+        files = files_of(self.source, self.landing, kind, day) if getattr(self.source, kind) else []
+        accounts = [self._table_files.account(kind, file, con, number) for number, file in enumerate(files)]
+        day_tables.finish(con, accounts)
+        return accounts
+
     # ---- digests -----------------------------------------------------------------------------------------------
 
     def contents(self, day: dt.date, kind: str) -> dict[str, str]:

@@ -6,8 +6,6 @@ Not here: dbt's connection, which dbt opens itself (`profiles`).
 import atexit
 import contextlib
 import os
-import shutil
-import tempfile
 import threading
 import uuid
 from collections.abc import Generator
@@ -17,6 +15,7 @@ from typing import Any
 import duckdb
 
 from seg_assets.core.sql import literal
+from seg_assets.lake.scratch import SPILL, give_back, take, temporary
 
 _SHARED: dict[tuple[object, ...], duckdb.DuckDBPyConnection] = {}
 _SHARED_LOCK = threading.Lock()
@@ -43,7 +42,7 @@ def connect(
             yield base
         finally:
             base.close()
-            shutil.rmtree(spill, ignore_errors=True)
+            give_back(spill)
         return
     con = _shared(threads, memory_limit, store).cursor()
     try:
@@ -66,12 +65,23 @@ def _shared(threads: int, memory_limit: str, store: Any) -> duckdb.DuckDBPyConne
 def _close(key: tuple[object, ...], spill: Path) -> None:
     """Close a shared database when the process ends; DuckDB's binding complains of a leak otherwise."""
     _SHARED.pop(key).close()
-    shutil.rmtree(spill, ignore_errors=True)
+    give_back(spill)
+
+
+def spill_folder() -> Path:
+    """Return a folder of this process for what DuckDB spills, to be given back when its database is closed.
+
+    Where it cannot be made (a full disk) it is left to DuckDB to say so, once it has something to spill.
+    """
+    try:
+        return take(None, SPILL)
+    except OSError:
+        return temporary() / f"{SPILL}{uuid.uuid4().hex}"
 
 
 def _open(threads: int, memory_limit: str, store: Any) -> tuple[duckdb.DuckDBPyConnection, Path]:
     con = duckdb.connect(":memory:")
-    spill = Path(tempfile.gettempdir()) / f"seg_assets_spill_{uuid.uuid4().hex}"
+    spill = spill_folder()
     con.execute(f"set threads = {int(threads)}")
     con.execute(f"set memory_limit = {literal(memory_limit)}")
     con.execute(f"set temp_directory = {literal(str(spill))}")

@@ -1,9 +1,20 @@
-"""Replace a local file whole or not at all. Not here: day files of the lake, which `lake.store` publishes."""
+"""Replace a local file whole or not at all, and let one process at a time do something.
+
+Not here: day files of the lake, which `lake.store` publishes.
+"""
 
 import contextlib
+import errno
+import fcntl
 import os
-import uuid
+import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from seg_assets.lake.scratch import scratch
+
+# What is done under a lock takes a second. A process that was halted with the lock in its hands holds up no other.
+MOST_WAIT_SECONDS = 60.0
 
 
 def write_text(path: Path, text: str) -> None:
@@ -13,14 +24,39 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file by `content`: a reader sees the old file or the new one, and a kill leaves one of the two."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with scratch(path.parent) as folder:
+        staged = folder / path.name
         with staged.open("wb") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
         staged.replace(path)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file while the block runs; it ends with the process. Other processes wait, for a minute at most.
+
+    A folder that cannot be written, or whose file system has no locks, is used without one.
+    """
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    except OSError:
+        yield
+        return
+    try:
+        deadline = time.monotonic() + MOST_WAIT_SECONDS
+        while not _try_lock(handle) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield
     finally:
-        with contextlib.suppress(OSError):
-            staged.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    """Return whether the lock was taken, or cannot be had on this file system."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EINTR)
+    return True

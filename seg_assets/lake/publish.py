@@ -3,11 +3,10 @@
 Not here: what a day is made from, and which path it has (`lake.store`).
 """
 
+import contextlib
 import os
 import re
-import tempfile
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +19,12 @@ from seg_assets.core.errors import ChangedMeanwhileError, ConfigError, LakeWrite
 from seg_assets.core.sql import identifier, literal
 from seg_assets.lake import checksum
 from seg_assets.lake.provenance import FOOTER_KEY, Provenance
+from seg_assets.lake.scratch import FRESH, STAGED, STAGING, scratch
 from seg_assets.lake.stamps import FileStamp, is_remote, stamp_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STAGING = ".staging"
 _TYPE = re.compile(r"^[A-Za-z0-9_ (),\[\]\"]+$")
 
 
@@ -58,25 +57,27 @@ def write_day(
         LakeWriteError: disk full, no permission, store away; the old day stays as it was.
         ChangedMeanwhileError: another version than `over` is there by now; it stays.
     """
-    staged = stage_path(root)
     try:
-        con.execute(copy_sql(source, staged, provenance))
-        checksum.add(staged)
-        rename_into_place(staged, target, over)
+        with staged_file(root) as staged:
+            con.execute(copy_sql(source, staged, provenance))
+            checksum.add(staged)
+            rename_into_place(staged, target, over)
     except (OSError, duckdb.IOException) as error:
         raise LakeWriteError(
             f"{provenance.table} of {provenance.day} could not be written to {root}: {error}; the day stays as it was. "
             "Make room or mend the store, then re-run the day"
         ) from error
-    finally:
-        staged.unlink(missing_ok=True)
 
 
-def stage_path(root: Path | UPath) -> Path:
-    """Return a fresh local path outside of every table, on the lake's own file system where the lake is a folder."""
-    folder = Path(tempfile.gettempdir()) / "seg_assets_staging" if is_remote(root) else Path(str(root)) / STAGING
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{uuid.uuid4().hex}.parquet"
+@contextlib.contextmanager
+def staged_file(root: Path | UPath) -> Iterator[Path]:
+    """Give a fresh local path outside of every table, on the lake's own file system where the lake is a folder.
+
+    What lies there on leaving is removed.
+    """
+    place = (None, STAGED) if is_remote(root) else (Path(str(root)) / STAGING, FRESH)
+    with scratch(*place) as folder:
+        yield folder / "data.parquet"
 
 
 def copy_sql(source: str, target: Path, provenance: Provenance) -> str:

@@ -265,9 +265,9 @@ class Lake:
             query = publish.frame_sql(con, frame, schema, f"{table} of {day}")
             return self.publish(con, table, day, query, inputs=inputs, extra=extra, part=part, over=over)
 
-    def stage_path(self) -> Path:
-        """Return a fresh local path outside of every table; see `publish.stage_path`."""
-        return publish.stage_path(self.root)
+    def staged_file(self) -> AbstractContextManager[Path]:
+        """Return a context that gives a fresh local path outside of every table; see `publish.staged_file`."""
+        return publish.staged_file(self.root)
 
     def drop(self, table: str, day: dt.date, part: str = DATA) -> bool:
         """Remove one day (or part) of a table; return whether there was one."""

@@ -9,7 +9,6 @@ import contextlib
 import datetime as dt
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,17 +20,20 @@ from seg_assets.core.days import day_range
 from seg_assets.core.errors import DamagedFileError
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
-from seg_assets.lake.publish import STAGING
+from seg_assets.lake import scratch
 from seg_assets.lake.stamps import is_remote
 from seg_assets.lake.store import Lake
 from seg_assets.loop.doctor import Finding, check_name, is_in_the_way, mend_by_hand
+from seg_assets.orchestration.instance import instance_folder
 from seg_assets.segments.decisions.store import TABLE as DECISIONS
 from seg_assets.segments.decisions.store import decisions_of_day, lost_by_hand, rescue
 
 # Folder of the lake that takes files set aside.
 DAMAGED = ".damaged"
-# A younger file in the staging area, or a younger spill folder, may be in use by a run.
-IN_USE_SECONDS = 3600.0
+# A scratch folder is made a moment before its owner holds the lock.
+STARTING_SECONDS = 3600.0
+# No run takes as long.
+UNKNOWN_SECONDS = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,21 @@ def set_aside(settings: Settings, findings: Iterable[Finding]) -> Mended:
 def collect_garbage(settings: Settings, older_than_seconds: float, *, dry_run: bool = False) -> tuple[list[Path], int]:
     """Remove what killed runs left behind and files set aside, when older than a retention.
 
-    Leftovers of runs stay for an hour in any case: a run may be at work on them. Published days are never looked at:
-    a day is replaced in place, so it has no superseded versions.
+    What lies in a scratch place is removed once its owner is gone. Where that cannot be told (another machine's, an
+    earlier version's) it stays for a week; what belongs to another user stays. Published days are never looked at: a
+    day is replaced in place, so it has no superseded versions.
 
     Returns:
         The paths removed (or that would be) and their size in bytes.
     """
     lake = Lake.of(settings)
     now = time.time()
-    staging = lake.stage_path().parent if lake.remote else lake.root / STAGING
-    set_aside_before, left_before = now - older_than_seconds, now - max(older_than_seconds, IN_USE_SECONDS)
-    candidates = [(path, set_aside_before) for path in _files_under(lake.root / DAMAGED)]
-    candidates += [(path, left_before) for path in _files_under(staging)]
-    candidates += [(path, left_before) for path in sorted(Path(tempfile.gettempdir()).glob("seg_assets_spill_*"))]
+    candidates = [(path, now - older_than_seconds) for path in _files_under(lake.root / DAMAGED)]
+    candidates += [
+        (path, now - max(older_than_seconds, UNKNOWN_SECONDS if owner == "unknown" else STARTING_SECONDS))
+        for path in scratch.places(settings, instance_folder(settings))
+        if (owner := scratch.owner(path)) != "lives"
+    ]
     old, size = [], 0
     for path, limit in candidates:
         try:
@@ -109,7 +113,8 @@ def collect_garbage(settings: Settings, older_than_seconds: float, *, dry_run: b
             continue  # its run ended just now and took it away
         old.append(path)
         if not dry_run:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            is_folder = path.is_dir() and not path.is_symlink()
+            shutil.rmtree(path, ignore_errors=True) if is_folder else path.unlink(missing_ok=True)
     return old, size
 
 

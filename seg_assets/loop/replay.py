@@ -9,8 +9,10 @@ Not here: which runs are due (`planner`), what is stale (`staleness`), the senso
 
 import datetime as dt
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -20,6 +22,7 @@ from seg_assets.core.calendar import check_in_calendar
 from seg_assets.core.days import ONE_DAY, check_order, day_range, say_days
 from seg_assets.core.errors import SegAssetsError
 from seg_assets.core.settings import Settings
+from seg_assets.core.stopping import when_stopped
 from seg_assets.core.tables import TABLES
 from seg_assets.events.assets import READERS
 from seg_assets.events.changes import LANDED, Change, changed_days, days_without_data, runs_of
@@ -35,8 +38,11 @@ from seg_assets.segments.strategy import strategies_of
 # A strategy decides at most once a cool-down, so a year of four strategies stays far below this.
 MAX_RUNS = 2000
 
-# One console line a run is enough; the UI has the rest.
-QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+# One console line a run is enough: what fails is raised as one error, and the run's log in the UI has the traces.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+# How the messages of our own errors begin in Dagster's events.
+OURS = "seg_assets.core.errors."
 
 # Builds the definitions of a shop: `seg_assets.build.build_defs`, or a function of the caller's own around it.
 Build = Callable[[Settings], dg.Definitions]
@@ -193,9 +199,7 @@ def run_decision(settings: Settings, request: DecisionRequest, *, build: Build) 
             run_tags={tags.STRATEGY: request.strategy, tags.DAY: day, tags.CAUSE: request.cause},
         )
     if not result.success:
-        raise RunFailedError(
-            f"{request.cause} of {request.strategy} on {day} failed: {'; '.join(failures(result)) or 'see the run'}"
-        )
+        raise RunFailedError(f"{request.cause} of {request.strategy} on {day} failed: {_say_failures(result)}")
 
 
 def run_job(
@@ -221,27 +225,50 @@ def run_job(
         selection: names of the assets to materialize; None: all of the job.
         run_tags: tags beside those of the range.
     """
-    return repository.get_job(job).execute_in_process(
-        instance=instance,
-        run_config={**QUIET, **(run_config or {})},
-        tags={**(run_tags or {}), **tags.of_range(first, last)},
-        asset_selection=[dg.AssetKey(name) for name in selection] if selection else None,
-        raise_on_error=False,
-    )
+    run_id = str(uuid.uuid4())
+    with when_stopped(partial(_cancel, instance, run_id)):
+        return repository.get_job(job).execute_in_process(
+            instance=instance,
+            run_config={**QUIET, **(run_config or {})},
+            tags={**(run_tags or {}), **tags.of_range(first, last)},
+            asset_selection=[dg.AssetKey(name) for name in selection] if selection else None,
+            raise_on_error=False,
+            run_id=run_id,
+        )
+
+
+def _cancel(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Mark a run that is ended with its process as canceled: one that looks at work would keep the sensors waiting."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_canceled(run, "The command that ran it was stopped.")
+    return ""
+
+
+def _say_failures(result: dg.ExecuteInProcessResult) -> str:
+    """Return why a run failed, each reason once, and where its log is."""
+    reasons = "; ".join(dict.fromkeys(failures(result))) or "no step says why"
+    return f"{reasons} (traces: log of run {result.run_id}, seg-assets ui)"
 
 
 def failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
     """Yield a sentence for each blocking check and each step of a run that failed."""
-    for check in result.get_asset_check_evaluations():
+    # Of a range, each day has an evaluation, and the last one names the days.
+    for check in {
+        (check.asset_key, check.check_name): check for check in result.get_asset_check_evaluations()
+    }.values():
         if check.severity == dg.AssetCheckSeverity.ERROR and not check.passed:
             values = "; ".join(f"{key}: {value.value}" for key, value in check.metadata.items())
             yield f"{check.asset_key.to_user_string()} {check.check_name} ({values})"
     for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error and error.cause:
-                error = error.cause
-            yield f"{event.step_key}: {error.message.strip() if error else 'no message'}"
+        chain = [event.step_failure_data.error] if event.is_step_failure else []
+        while chain and chain[-1] and chain[-1].cause:
+            chain.append(chain[-1].cause)
+        # Ours says what to do, what led to it is in the log; of others the first cause says most.
+        error = next((e for e in chain if e and e.message.startswith(OURS)), chain[-1] if chain else None)
+        if error and error.cls_name != "DagsterAssetCheckFailedError":  # said above, with its numbers
+            text = " ".join(error.message.split())
+            yield f"{event.step_key}: {text.partition(': ')[2] if text.startswith(OURS) else text}"
 
 
 def _run_until_rest(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date | None) -> str:
@@ -316,7 +343,7 @@ class _Runner:
         )
         self.replayed.steps.append(Step(job, first, last, reason, time.monotonic() - started))
         if not result.success:
-            raise RunFailedError(f"{job} of {days} failed: {'; '.join(failures(result))}")
+            raise RunFailedError(f"{job} of {days} failed: {_say_failures(result)}")
 
     def _config(self, job: str, selection: Sequence[str] | None) -> dict[str, Any]:
         """Run config of the steps that read landing files, when vanished files are to be forgotten."""

@@ -28,8 +28,12 @@ R = TypeVar("R")
 
 OWNER = "team:data-platform"
 SINGLE_RUN = dg.BackfillPolicy.single_run()
-# Disk and network hiccups pass; bad data does not, and raises dg.Failure(allow_retries=False).
-IO_RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
+# Disk and network hiccups pass; bad data does not, and raises dg.Failure(allow_retries=False). Asked for by each step
+# (`user_errors`) and no policy of Dagster's, which takes a run that is stopped for a fault of the step and goes on.
+MOST_RETRIES = 2
+RETRY_SECONDS = 4
+# DuckDB puts this RuntimeError in the place of whatever a signal's handler raised while a query was at work.
+QUERY_INTERRUPTED = "Query interrupted"
 # One slot protects memory: two rooms of a million users at once do not fit in a small machine.
 HEAVY_POOL = "seg_heavy"
 # Events of one transaction where the storage can write many at once: other processes wait 3 ms for each.
@@ -142,20 +146,25 @@ def _combined(asset_key: dg.AssetKey, name: str, items: list[tuple[dt.date, Chec
 
 
 def user_errors(compute: Callable[P, R]) -> Callable[P, R]:
-    """Wrap an asset's function: an error a user must mend fails the run at once, without the retries of IO.
+    """Wrap an asset's function: an error a user must mend fails the run at once, and any other is retried.
 
-    A full disk or a broken network may pass on a retry; a typo in a YAML or a missing day does not.
+    A full disk or a broken network may pass on a retry; a typo in a YAML or a missing day does not. A run that is
+    stopped ends.
     """
 
     @functools.wraps(compute)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return compute(*args, **kwargs)
-        except LakeWriteError:
+        except (dg.Failure, dg.RetryRequested):
             raise
-        except SegAssetsError as error:
-            metadata = {"error": type(error).__name__}
-            raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
+        except Exception as error:
+            if isinstance(error, SegAssetsError) and not isinstance(error, LakeWriteError):
+                metadata = {"error": type(error).__name__}
+                raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
+            if str(error) == QUERY_INTERRUPTED:
+                raise KeyboardInterrupt from error
+            raise dg.RetryRequested(MOST_RETRIES, RETRY_SECONDS) from error
 
     return wrapped
 

@@ -15,10 +15,10 @@ import dagster as dg
 from seg_assets.core.days import ONE_DAY
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
+from seg_assets.core.text import code_block
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration import assets as orchestration
 from seg_assets.orchestration.assets import (
-    IO_RETRY,
     OWNER,
     SINGLE_RUN,
     Check,
@@ -76,7 +76,6 @@ def build_assets(
         ],
         can_subset=True,
         backfill_policy=SINGLE_RUN,
-        retry_policy=IO_RETRY,
     )
     def dbt_profiles(context: dg.AssetExecutionContext, shop: ShopResource) -> Iterator[dg.MaterializeResult]:
         """Activity of the day, lifetimes, identity links and profiles as of the day, by dbt."""
@@ -109,7 +108,7 @@ def asset_spec(model: runner.DbtModel, doc: ModelDoc, partitions: dg.DailyPartit
             "dagster/column_schema": columns_of(doc.columns),
             "dagster/table_name": model.name,
             "seg/key": facts.key_of(model.name),
-            "seg/sql": dg.MetadataValue.md(f"```sql\n{model.sql}\n```"),
+            "seg/sql": dg.MetadataValue.md(code_block(model.sql, "sql")),
             **{f"seg/reads_days_of_{table}": days for table, days in trailing.items()},
         },
     )

@@ -8,8 +8,6 @@ Only dbt imports this module. Not here: the loop over the days (`engine.days`), 
 """
 
 import contextlib
-import tempfile
-import uuid
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from seg_assets.profiles.engine.base import Feature
 from seg_assets.profiles.engine.days import DayBuilder, ShopColumns, check_days
 from seg_assets.profiles.engine.duckdb import DuckDBEngine, show, show_empty
 from seg_assets.profiles.project import project_of
-from seg_assets.profiles.runner import LOGGER, DbtRun
+from seg_assets.profiles.runner import LOGGER, DbtRun, spill_folder_of_run
 
 _LOG = AdapterLogger(LOGGER)
 
@@ -42,10 +40,9 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         """Configure the database once, when it is opened."""
         settings, builder = self.run.settings, _builder(self.run)
-        spill = Path(tempfile.gettempdir()) / f"seg_assets_spill_{uuid.uuid4().hex}"
         conn.execute(f"set threads = {int(settings.threads)}")
         conn.execute(f"set memory_limit = {literal(settings.memory_limit)}")
-        conn.execute(f"set temp_directory = {literal(str(spill))}")
+        conn.execute(f"set temp_directory = {literal(str(spill_folder_of_run()))}")
         conn.execute("set enable_progress_bar = false")
         conn.execute("set global timezone = 'UTC'")
         builder.lake.attach(conn)

@@ -3,7 +3,7 @@
 dbt lets a project replace a model of a package it installs, not extend one. So a shop with features has a copy of the
 shipped project under `<home>/dbt/projects/`, in which the model `user_profiles` knows the shop's columns: its contract
 lists them, its data tests are the shop's too, and the macro `shop_features` hands their SQL to the materialization. A
-copy is named by a hash of all that it holds, so one that is complete is never written to again.
+copy is named by a hash of all that it is put together from, and sealed: one that is whole is never written to again.
 
 A free dbt project of the shop's would cost promise 1: its models could read files, the clock, or days that no footer
 names (docs/profiles.md).
@@ -15,15 +15,17 @@ import contextlib
 import hashlib
 import json
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from seg_assets.core.errors import ConfigError
 from seg_assets.core.settings import Settings
 from seg_assets.core.yaml_file import read_yaml
+from seg_assets.lake.scratch import scratch
+from seg_assets.lake.sealed import put_in_place, read_sealed, seal
 from seg_assets.lake.shop_files import feature_files, features_digest
 from seg_assets.profiles.features import TABLE, FeatureFile, read_features
 from seg_assets.profiles.schema import model_docs, project_files, schemas_of
@@ -45,14 +47,28 @@ def project_of(settings: Settings) -> Path:
         return shipped
     while True:
         folder = settings.home / "dbt" / "projects" / _hash(shipped, shop)
-        if (folder / "dbt_project.yml").is_file():
+        if read_sealed(folder):
             return folder
         digest, features = features_digest(shop), read_features(shop, shipped, schemas_of(shipped))
-        with _put_together(folder.parent, shipped, features, digest) as fresh:
+        with writing(folder), scratch(folder.parent) as place:
+            fresh = place / "project"
+            _put_together(fresh, shipped, features, digest)
+            seal(fresh)
             # A file that was changed meanwhile: look again.
             if folder.name == _hash(shipped, shop):
-                with contextlib.suppress(OSError):  # another process was first: its files say the same
-                    fresh.replace(folder)
+                put_in_place(fresh, folder)
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raise ConfigError for a folder under the home that the block cannot write."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be written: {error.strerror or error}; make room, mend its permissions, or set "
+            "SEG_ASSETS_HOME to a folder that can be written"
+        ) from error
 
 
 def profile_columns(settings: Settings) -> dict[str, str]:
@@ -73,23 +89,16 @@ def _hash(shipped: Path, shop: Path) -> str:
     return total.hexdigest()[:16]
 
 
-@contextlib.contextmanager
-def _put_together(parent: Path, shipped: Path, features: Sequence[FeatureFile], digest: str) -> Iterator[Path]:
-    """Give a folder with a copy of the shipped project and the shop's columns; removed where it is left in place."""
-    fresh = parent / f".new-{uuid.uuid4().hex}"
-    try:
-        fresh.mkdir(parents=True)
-        for path in project_files(shipped):
-            target = fresh / path.relative_to(shipped)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-        described = read_yaml(shipped / PROFILES_YAML)
-        _extend(next(model for model in described["models"] if model["name"] == TABLE), features)
-        (fresh / PROFILES_YAML).write_text(yaml.safe_dump(described, sort_keys=False, allow_unicode=True), "utf-8")
-        (fresh / FEATURES_MACRO).write_text(_macro(features, digest), "utf-8")
-        yield fresh
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+def _put_together(fresh: Path, shipped: Path, features: Sequence[FeatureFile], digest: str) -> None:
+    """Make the folder `fresh`, with a copy of the shipped project and the shop's columns."""
+    for path in project_files(shipped):
+        target = fresh / path.relative_to(shipped)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    described = read_yaml(shipped / PROFILES_YAML)
+    _extend(next(model for model in described["models"] if model["name"] == TABLE), features)
+    (fresh / PROFILES_YAML).write_text(yaml.safe_dump(described, sort_keys=False, allow_unicode=True), "utf-8")
+    (fresh / FEATURES_MACRO).write_text(_macro(features, digest), "utf-8")
 
 
 def _extend(model: dict[str, Any], features: Sequence[FeatureFile]) -> None:

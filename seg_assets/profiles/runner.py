@@ -3,7 +3,7 @@
 Parsing the project takes 3.6 CPU seconds, the import of dbt among them; what the code location needs of it is small. So
 dbt parses when a file of the project changed, and leaves two files under `<home>/dbt/<hash of the project>/`:
 `project.json`, which `load_project` reads without dbt, and `manifest.msgpack`, from which a run starts dbt without
-parsing.
+parsing. Both are held against their hashes whenever they are read, and made again where they do not hold.
 
 dbt holds its database and its adapter in globals, so one run at a time goes on in a process. dbt is imported when it is
 first asked for, never when this module is.
@@ -15,8 +15,6 @@ import contextlib
 import datetime as dt
 import hashlib
 import json
-import shutil
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +28,10 @@ from seg_assets.core.days import check_order, day_range, parse_day
 from seg_assets.core.errors import ConfigError, SegAssetsError
 from seg_assets.core.imports import quick_imports
 from seg_assets.core.settings import Settings
-from seg_assets.profiles.project import project_of
+from seg_assets.lake.connections import spill_folder
+from seg_assets.lake.scratch import give_back, scratch
+from seg_assets.lake.sealed import put_in_place, read_sealed, seal
+from seg_assets.profiles.project import project_of, writing
 from seg_assets.profiles.schema import project_files
 from seg_assets.seams.dbt_database import close_database
 from seg_assets.seams.dbt_manifest import read_manifest
@@ -44,7 +45,9 @@ LOGGER = "seg_assets"
 # Key of dbt's variables under which `DbtRun` travels.
 RUN = "run"
 
-_parsed: dict[str, tuple[bytes, str]] = {}
+_parsed: dict[str, "Prepared"] = {}
+# What dbt's database of the run at work spills to.
+_spill: list[Path] = []
 _one_run_at_a_time = threading.Lock()
 
 
@@ -151,8 +154,7 @@ def load_project(settings: Settings) -> Project:
     Raises:
         ConfigError: when dbt cannot parse the project, with dbt's message.
     """
-    folder = prepare(settings)
-    loaded = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    loaded = json.loads(prepare(settings).summary)
     return Project(
         models=tuple(DbtModel(**{**m, "parents": tuple(m["parents"])}) for m in loaded["models"]),
         tests=tuple(DbtTest(**t) for t in loaded["tests"]),
@@ -164,46 +166,53 @@ def prepared_folder(settings: Settings) -> Path:
     return settings.home / "dbt" / _project_hash(project_of(settings))
 
 
-def prepare(settings: Settings) -> Path:
-    """Make sure that the prepared manifest is complete, and return its folder.
+@dataclass(frozen=True)
+class Prepared:
+    """What dbt made of the project: the summary as JSON, and the manifest as dbt reads it again."""
+
+    summary: str
+    manifest: bytes
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Return what dbt made of the project as it is now; it parses where that is not on disk, or is damaged there.
 
     Two processes may do so at once: each parses in a folder of its own, and one of them is renamed into place.
 
     Raises:
-        ConfigError: when dbt cannot parse the project, with dbt's message.
+        ConfigError: when dbt cannot parse the project, with dbt's message, or the home cannot be written.
     """
     folder = prepared_folder(settings)
-    if (folder / SUMMARY).is_file() and (folder / MANIFEST).is_file():
-        return folder
-    fresh = folder.parent / f".new-{uuid.uuid4().hex}"
-    fresh.mkdir(parents=True)
-    try:
+    files = read_sealed(folder) or {}
+    if files.keys() >= {SUMMARY, MANIFEST}:
+        return Prepared(files[SUMMARY].decode(), files[MANIFEST])
+    with writing(folder), scratch(folder.parent) as place:
         # Another home of this process may have prepared it: the name is a hash of all that was parsed.
         if folder.name not in _parsed:
-            parsed = _parse(settings, fresh)
+            parsed = _parse(settings, place)
             _parsed.clear()
             _parsed[folder.name] = parsed
-        (fresh / MANIFEST).write_bytes(_parsed[folder.name][0])
-        (fresh / SUMMARY).write_text(_parsed[folder.name][1], encoding="utf-8")
-        for leftover in ("target", "logs"):
-            shutil.rmtree(fresh / leftover, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process was first: its files say the same
-            fresh.replace(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return folder
+        prepared = _parsed[folder.name]
+        fresh = place / "prepared"
+        fresh.mkdir()
+        (fresh / MANIFEST).write_bytes(prepared.manifest)
+        (fresh / SUMMARY).write_text(prepared.summary, encoding="utf-8")
+        seal(fresh)
+        put_in_place(fresh, folder)
+    return prepared
 
 
-def _parse(settings: Settings, scratch: Path) -> tuple[bytes, str]:
-    """Have dbt parse the project; return the manifest as dbt reads it again, and the summary as JSON."""
+def _parse(settings: Settings, place: Path) -> Prepared:
+    """Have dbt parse the project, with its artefacts in `place`."""
     project = project_of(settings)
     with _exclusive_dbt() as invoke:
-        result = invoke(parse_args(project, scratch, DbtRun(settings)))
+        result = invoke(parse_args(project, place, DbtRun(settings)))
     if not result.success:
         shop = f" (with the shop's columns of {settings.features})" if project != settings.dbt_project else ""
         raise ConfigError(f"{project}{shop}: dbt cannot parse it: {result.exception}")
-    document = json.loads((scratch / "target" / "manifest.json").read_text(encoding="utf-8"))
-    return (scratch / "target" / "partial_parse.msgpack").read_bytes(), json.dumps(asdict(summarize(document)))
+    document = json.loads((place / "target" / "manifest.json").read_text(encoding="utf-8"))
+    manifest = (place / "target" / "partial_parse.msgpack").read_bytes()
+    return Prepared(json.dumps(asdict(summarize(document))), manifest)
 
 
 def _project_hash(project: Path) -> str:
@@ -402,8 +411,8 @@ def build(
         if on_published:
             on_published(table, dt.date.fromisoformat(day), int(rows))
 
-    with _scratch(settings) as scratch, _exclusive_dbt(settings, listen) as invoke:
-        result = invoke(build_args(project_of(settings), scratch, run, tests))
+    with scratch(settings.home / "dbt" / "runs") as place, _exclusive_dbt(settings, listen) as invoke:
+        result = invoke(build_args(project_of(settings), place, run, tests))
     if failures:
         raise failures[0]
     if result.exception is not None:
@@ -439,8 +448,8 @@ def _error_named(kind: str, text: str) -> Exception:
 
 def unit_tests(settings: Settings, models: Sequence[str] = ()) -> dict[str, str]:
     """Run the dbt unit tests, of `models` or of all: name to 'pass', or to dbt's message."""
-    with _scratch(settings) as scratch, _exclusive_dbt(settings) as invoke:
-        result = invoke(unit_test_args(project_of(settings), scratch, DbtRun(settings, models=tuple(models))))
+    with scratch(settings.home / "dbt" / "runs") as place, _exclusive_dbt(settings) as invoke:
+        result = invoke(unit_test_args(project_of(settings), place, DbtRun(settings, models=tuple(models))))
     if result.result is None:
         raise DbtError(f"dbt test: {result.exception}")
     return {
@@ -450,11 +459,11 @@ def unit_tests(settings: Settings, models: Sequence[str] = ()) -> dict[str, str]
 
 def compiled_sql(settings: Settings, models: Sequence[str]) -> dict[str, str]:
     """Return the SQL of each model as dbt compiles it."""
-    with _scratch(settings) as scratch, _exclusive_dbt(settings) as invoke:
-        result = invoke(compile_args(project_of(settings), scratch, DbtRun(settings, models=tuple(models))))
+    with scratch(settings.home / "dbt" / "runs") as place, _exclusive_dbt(settings) as invoke:
+        result = invoke(compile_args(project_of(settings), place, DbtRun(settings, models=tuple(models))))
         if not result.success:
             raise DbtError(f"dbt compile: {result.exception}")
-        files = (scratch / "target" / "compiled").rglob("*.sql")
+        files = (place / "target" / "compiled").rglob("*.sql")
         return {path.stem: path.read_text(encoding="utf-8") for path in files if path.stem in models}
 
 
@@ -479,21 +488,17 @@ def _exclusive_dbt(
     from dbt.cli.main import dbtRunner
 
     # A fresh manifest for each run: dbt marks its nodes as compiled.
-    manifest = read_manifest(prepare(settings) / MANIFEST) if settings else None
+    manifest = read_manifest(prepare(settings).manifest) if settings else None
     with _one_run_at_a_time:
         try:
             yield dbtRunner(manifest=manifest, callbacks=[listen] if listen else []).invoke
         finally:
             close_database()
+            while _spill:
+                give_back(_spill.pop())
 
 
-@contextlib.contextmanager
-def _scratch(settings: Settings) -> Iterator[Path]:
-    """Give a folder of this run for dbt's artefacts and log, removed afterwards."""
-    root = settings.home / "dbt" / "runs"
-    root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=root))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def spill_folder_of_run() -> Path:
+    """Return a folder for what dbt's database spills, removed when the run is over."""
+    _spill.append(spill_folder())
+    return _spill[-1]

@@ -11,7 +11,6 @@ from seg_assets.core.text import DASH, markdown_table, number, percent
 from seg_assets.lake.files import write_text
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
-    IO_RETRY,
     OWNER,
     SINGLE_RUN,
     DayResult,
@@ -43,7 +42,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         group_name="reports",
         owners=[OWNER],
         kinds={"python", "html"},
-        retry_policy=IO_RETRY,
         deps=[
             "segment_profiles",
             "segment_moves",

@@ -9,16 +9,15 @@ takes as long, its data tests included.
 Not here: when a manifest is out of date (`profiles.runner` names the file by a hash of all that is parsed).
 """
 
-from pathlib import Path
 from typing import Any
 
 from seg_assets.seams.switches import is_on
 
 
-def read_manifest(file: Path) -> Any | None:
-    """Return the manifest in the file for `dbtRunner`, None when this seam is off."""
+def read_manifest(content: bytes) -> Any | None:
+    """Return the manifest that a file holds for `dbtRunner`, None when this seam is off."""
     if not is_on("dbt"):
         return None
     from dbt.contracts.graph.manifest import Manifest
 
-    return Manifest.from_msgpack(file.read_bytes())
+    return Manifest.from_msgpack(content)

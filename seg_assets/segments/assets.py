@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
+from markupsafe import Markup
 
 from seg_assets.core.settings import Settings
 from seg_assets.core.svg import bar_chart
@@ -19,7 +20,6 @@ from seg_assets.core.tables import TABLES
 from seg_assets.core.text import markdown_table, picture
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
-    IO_RETRY,
     OWNER,
     SINGLE_RUN,
     Check,
@@ -66,7 +66,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
             group_name=ROOM,
             owners=[OWNER],
             kinds=KINDS,
-            retry_policy=IO_RETRY,
             code_version=TABLES[name].code_version,
             deps=deps_of(name),
             check_specs=checks,
@@ -249,7 +248,7 @@ def _profiles_text(rows: pd.DataFrame) -> str:
                 f"{r.share:.1%}",
                 f"{r.spend_90d:,.2f}",
                 "" if pd.isna(r.spend_share_90d) else f"{r.spend_share_90d:.1%}",
-                "" if pd.isna(r.trusted) else "yes" if r.trusted else "**no**",
+                "" if pd.isna(r.trusted) else "yes" if r.trusted else Markup("**no**"),
                 r.story,
                 _rule_text(r.rule, r.rule_precision),
             ]

@@ -18,7 +18,6 @@ from seg_assets.core.tables import TABLES
 from seg_assets.core.text import markdown_table
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration.assets import (
-    IO_RETRY,
     OWNER,
     SINGLE_RUN,
     Check,
@@ -71,7 +70,6 @@ def build_assets(settings: Settings, partitions: dg.DailyPartitionsDefinition) -
         group_name="segments",
         owners=[OWNER],
         kinds={"python", "scikitlearn", "parquet"},
-        retry_policy=IO_RETRY,
         code_version=TABLES[decisions.TABLE].code_version,
         deps=deps_of(decisions.TABLE),
         check_specs=[

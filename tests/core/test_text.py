@@ -1,12 +1,26 @@
 """Numbers, names and tables as people read them."""
 
 import math
+import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from markupsafe import Markup
 
-from seg_assets.core.text import markdown_cell, markdown_table, number, percent, printable, short, shortened
+from seg_assets.core.text import (
+    code_block,
+    code_span,
+    markdown_cell,
+    markdown_table,
+    number,
+    percent,
+    picture,
+    printable,
+    short,
+    shortened,
+)
 
 
 @pytest.mark.parametrize("nothing", [None, math.nan])
@@ -36,11 +50,71 @@ def test_a_name_is_cut_and_control_characters_go():
     assert printable("Bücher") == "Bücher"
 
 
-def test_text_from_data_cannot_break_out_of_a_cell():
-    assert markdown_cell("a|b\n<b>c</b> < 5") == "a\\|b &lt;b>c&lt;/b> < 5"
+def test_text_that_is_no_more_than_text_is_shown_as_it_is():
+    plain = "landing_to_events: 12 lines, 3.5 % < 5 (Müller & Söhne; north-west!)"
+    assert markdown_cell(plain) == plain
     assert markdown_cell(np.int64(1_234)) == "1,234"
     assert markdown_cell(True) == "True"
     assert markdown_cell(Markup("ours<br>theirs")) == "ours<br>theirs"
+    assert markdown_cell("see **this**|that<b>", ours=True) == "see **this**\\|that&lt;b>"
+
+
+HOSTILE = [
+    "![a](http://outside.example/a.png)",
+    "[click](//outside.example)",
+    "<img src=//outside.example>",
+    "http://outside.example/a",
+    "WWW.outside.example",
+    "someone@outside.example",
+    "&lt;b&gt;",
+    "`![a](http://outside.example/a.png)",
+    "``` ![a](http://outside.example/a.png) `",
+    "a|![a](http://outside.example/a.png)",
+    "a\\|![a](http://outside.example/a.png)",
+    "a\\\\|![a](http://outside.example/a.png)",
+    "line\n\n![a](http://outside.example/a.png)",
+    "line\u2028![a](http://outside.example/a.png)",
+    "[a]: http://outside.example",
+    "_emphasis_ and *more* and ~less~",
+]
+
+
+def inside_one_code_span(cell: str) -> str:
+    """What a cell shows, which must be one code span from end to end; nothing in it ends the cell either."""
+    fence = re.match("`+", cell)[0]
+    shown = cell[len(fence) : -len(fence)]
+    assert cell.endswith(fence), cell
+    assert fence not in re.findall("`+", shown), cell
+    for backslashes in re.findall(r"(\\*)\|", shown):
+        # For renderers that pair backslashes, and for those that look at the last one.
+        assert len(backslashes) % 2 == 1, cell
+    assert len(shown.splitlines()) == 1
+    return shown.strip()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_that_markdown_would_read_as_more_is_a_code_span_which_it_cannot_leave(text):
+    shown = inside_one_code_span(markdown_cell(text))
+    assert "](" not in shown
+    shown = shown.replace("\u200b", "")
+    assert re.sub(r"\\+\|", "|", shown) == re.sub(r"\\+\|", "|", " ".join(text.split()))
+
+
+@given(st.text(alphabet=st.sampled_from("`\\|![](<a>&_*\n ")))
+def test_no_text_leaves_its_code_span(text):
+    cell = code_span(text)
+    assert not cell or inside_one_code_span(cell) is not None
+
+
+def test_no_sql_ends_its_block_of_code():
+    block = code_block("select 1\n````\n![a](http://outside.example)", "sql")
+    assert block.splitlines()[0] == "`````sql"
+    assert block.splitlines()[-1] == "`````"
+
+
+def test_names_of_columns_and_pictures_are_text_too():
+    assert "`[a]\u200b(b)`" in markdown_table(["[a](b)"], [])
+    assert "](http" not in picture("<svg/>", "x](http://outside.example)![")
 
 
 def test_a_table_is_aligned_right_from_the_column_that_is_named():

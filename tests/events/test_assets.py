@@ -230,6 +230,88 @@ def test_promise_04_users_that_come_after_a_days_events_were_archived_do_not_emp
     assert [d.day for d in world.changes()] == [3, 4, 5]
 
 
+def lines_of(world, day: int) -> tuple[list, list]:
+    """Refused lines of a day, and read, accepted and rejected lines of each of its files."""
+    d = dt.date(2024, 3, day)
+    refused = world.lake.read("rejected_events", d)[["source_file", "line", "reason", "original"]]
+    accounts = world.lake.read("landed_files", d)[["source_file", "lines_read", "accepted", "rejected"]]
+    return refused.to_numpy().tolist(), accounts.to_numpy().tolist()
+
+
+@pytest.mark.parametrize("order", [["raw_users", "raw_products"], ["raw_products", "raw_users"]])
+def test_promise_04_refused_lines_of_users_and_products_read_alone_stay_with_those_of_the_events(world, order):
+    world.land(1, 2, extra="bad line\n")
+    world.put("users/2024-03-02.csv", "id,region\nu1,north\n,nowhere\n")
+    assert world.run(1, 2).success
+    events = [["orders/2024-03-02.csv", 3, "wrong_number_of_columns", "bad line"]]
+    assert lines_of(world, 2)[0] == [*events, ["users/2024-03-02.csv", 3, "missing_id", ",nowhere"]]
+    (world.landing / "orders/2024-03-02.csv").unlink()
+    world.put("users/2024-03-02.csv", "id,region\nu1,north\nu2,south\n,first\n,second\n")
+    world.put("products.csv", "id,category\np,books\n,none\n")
+    for table in order:
+        assert world.run(2, 2, table).success
+    refused, accounts = lines_of(world, 2)
+    assert refused == [
+        *events,
+        ["products.csv", 3, "missing_id", ",none"],
+        ["users/2024-03-02.csv", 4, "missing_id", ",first"],
+        ["users/2024-03-02.csv", 5, "missing_id", ",second"],
+    ]
+    assert accounts == [
+        ["orders/2024-03-02.csv", 2, 1, 1],
+        ["products.csv", 2, 1, 1],
+        ["users/2024-03-02.csv", 4, 2, 2],
+    ]
+    before = world.lake.path("rejected_events", dt.date(2024, 3, 2)).stat()
+    assert world.run(2, 2, "raw_users", "raw_products").success
+    assert world.lake.path("rejected_events", dt.date(2024, 3, 2)).stat() == before, "as it is, it is not written again"
+
+
+def test_users_read_before_any_event_have_their_account_and_a_day_read_whole_is_as_it_would_have_been(world):
+    world.land(1)
+    world.put("users/2024-03-01.csv", "id,region\nu1,north\n,nowhere\n")
+    assert world.run(1, 1, "raw_users").success
+    refused, accounts = lines_of(world, 1)
+    assert refused == [["users/2024-03-01.csv", 3, "missing_id", ",nowhere"]]
+    assert accounts == [["users/2024-03-01.csv", 2, 1, 1]]
+    assert world.run(1, 1).success
+    for name in ("landed_files", "rejected_events"):
+        assert world.lake.provenance(name, FIRST).rows == {"landed_files": 3, "rejected_events": 1}[name]
+
+
+def test_a_link_in_the_landing_folder_is_followed_wherever_it_leads(world, tmp_path):
+    elsewhere = tmp_path / "elsewhere.csv"
+    elsewhere.write_text(HEAD + "1,u1,2024-03-01 10:00,purchase,1\n")
+    (world.landing / "orders").mkdir(parents=True)
+    (world.landing / "orders" / "2024-03-01.csv").symlink_to(elsewhere)
+    assert world.run(1, 1).success
+    assert world.lake.read("raw_events", FIRST)["event_id"].tolist() == ["1"]
+    assert world.changed() == [2, 3, 4, 5]
+    elsewhere.write_text(HEAD + "1,u1,2024-03-01 10:00,purchase,2\n")
+    os.utime(elsewhere, (world.clock + 9, world.clock + 9))
+    assert world.changed() == [1, 2, 3, 4, 5], "what it leads to decides whether it changed"
+
+
+def test_the_ui_is_handed_no_id_of_a_person_no_text_of_theirs_and_no_markup_of_the_files(world):
+    markup = "![a](http://outside.example/a.png)"
+    world.land(1, extra=f"secret line {markup}\n" + f"{markup},{markup},2024-03-01 10:00,purchase,1\n")
+    world.put("users/2024-03-01.csv", f"id,region\nsecret-user,{markup}\n")
+    world.put("products.csv", f"id,category\np,{markup}\n")
+    assert world.run(1, 1).success
+    shown = {}
+    for table in assets.READERS:
+        (record,) = world.instance.fetch_materializations(dg.AssetKey(table), limit=1).records
+        for key, value in record.asset_materialization.metadata.items():
+            shown[f"{table}.{key}"] = str(value.value)
+    everything = "\n".join(shown.values())
+    assert "secret" not in everything
+    assert "u1" not in everything
+    assert "](" not in everything
+    # The product's category is shown, as text.
+    assert "`![a]\u200b(http://outside.example/a.png)`" in shown["raw_products.sample"]
+    assert "2024-03-01 10:00" in shown["raw_events.sample"]
+
+
 def test_promise_04_a_late_file_beside_archived_ones_is_refused_and_nothing_is_lost(world):
     world.land(1, 2)
     assert world.run(1, 2).success

@@ -336,3 +336,15 @@ def test_what_is_no_file_in_a_days_place_is_damage_by_name_and_never_waited_for(
     for look in (lake.provenance, lake.verify, lake.check):
         with pytest.raises(DamagedFileError, match=r"data\.parquet: (is no regular file|cannot be looked at)"):
             look(TABLE, D1)
+
+
+@pytest.mark.usefixtures("standalone")
+def test_umask_alone_decides_who_may_read_a_day(lake):
+    before = os.umask(0o077)
+    try:
+        lake.publish_frame(TABLE, D1, frame(), SCHEMA)
+    finally:
+        os.umask(before)
+    published = [path for path in lake.root.rglob("*") if path.name != ".staging"]
+    assert len(published) == 3
+    assert {path.stat().st_mode & 0o077 for path in [lake.root, *published]} == {0}

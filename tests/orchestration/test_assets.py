@@ -5,7 +5,7 @@ import datetime as dt
 import dagster as dg
 import pytest
 
-from seg_assets.core.errors import ConfigError
+from seg_assets.core.errors import ConfigError, LakeWriteError
 from seg_assets.core.settings import Settings
 from seg_assets.orchestration.assets import (
     SINGLE_RUN,
@@ -96,11 +96,22 @@ def test_the_shop_resource_reads_its_settings_when_asked(monkeypatch):
     assert (shop.settings().seed, shop.settings().start_day) == (7, dt.date(2023, 5, 1))
 
 
-@pytest.mark.parametrize(("error", "attempts"), [(ConfigError("k = 0: at least 2"), 1), (OSError("disk"), 3)])
-def test_what_a_user_must_mend_is_not_retried_and_an_io_error_is(error, attempts):
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        (ConfigError("k = 0: at least 2"), 1),
+        (OSError("disk"), 3),
+        (LakeWriteError("store away"), 3),
+        # The signal of a run that is stopped, as it is and as DuckDB hides it.
+        (KeyboardInterrupt("stopped"), 1),
+        (RuntimeError("Query interrupted"), 1),
+    ],
+)
+def test_a_fault_of_io_is_retried_and_neither_a_mistake_nor_a_run_that_is_stopped(error, attempts, monkeypatch):
+    monkeypatch.setattr("seg_assets.orchestration.assets.RETRY_SECONDS", 0)
     calls = []
 
-    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=2))
+    @dg.asset
     @user_errors
     def broken(context: dg.AssetExecutionContext, shop: ShopResource) -> dg.MaterializeResult:
         calls.append(shop.settings().seed)

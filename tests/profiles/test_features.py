@@ -145,6 +145,21 @@ def test_the_example_of_a_new_shop_is_a_feature_once_it_is_named_sql(home, tmp_p
     assert profile_types(settings)["loyalty_points"] == "BIGINT"
 
 
+@pytest.mark.parametrize("harm", ["cut", "altered", "gone"])
+def test_a_copy_of_the_project_that_is_not_as_it_was_put_together_is_put_together_again(home, tmp_path, features, harm):
+    write(features, top=TOP)
+    settings = shop_of(home, tmp_path, features)
+    folder = project_of(settings)
+    model = next(folder.rglob("user_daily_activity.sql"))
+    good = model.read_bytes()
+    harmed = {"cut": good[: len(good) // 2], "altered": good.replace(b"1", b"2", 1)}
+    model.unlink()
+    if harm != "gone":
+        model.write_bytes(harmed[harm])
+    assert project_of(settings) == folder
+    assert model.read_bytes() == good
+
+
 @pytest.mark.parametrize("span", [(5, 9), (88, 92)])
 def test_promise_01_days_with_features_are_the_same_alone_or_in_a_range_carried_or_not_in_any_threads(
     shop, home, tmp_path, features, monkeypatch, span

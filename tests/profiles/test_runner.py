@@ -47,6 +47,28 @@ def test_unit_tests_can_be_asked_of_one_model():
     assert "user_profiles,test_type:unit" in args
 
 
+@pytest.mark.parametrize("name", [runner.MANIFEST, runner.SUMMARY])
+@pytest.mark.parametrize("harm", ["cut", "altered"])
+def test_a_prepared_project_that_is_cut_short_or_altered_is_made_again(home, tmp_path, name, harm):
+    settings = settings_of(tmp_path)
+    folder = runner.prepared_folder(settings)
+    shutil.copytree(runner.prepared_folder(settings_of(home)), folder)
+    before = runner.prepare(settings)
+    good = (folder / name).read_bytes()
+    at = len(good) // 2
+    bad = good[:at] if harm == "cut" else good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
+    (folder / name).write_bytes(bad)
+    assert runner.prepare(settings) == before
+    assert (folder / name).read_bytes() == good
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name}
+
+
+def test_a_home_that_cannot_be_written_is_refused_by_name(tmp_path):
+    (tmp_path / "dbt").write_text("a file")
+    with pytest.raises(ConfigError, match=r"dbt.* cannot be written: .*; make room"):
+        runner.prepare(settings_of(tmp_path))
+
+
 def test_what_a_run_asks_for_survives_dbts_variables():
     run = asked(days=(day_of(0), day_of(5)), models=("a", "b"), token="7")
     variable = json.loads(run.variables())[runner.RUN]
