@@ -62,7 +62,7 @@ class DayRead:
     rejections: list[Rejections]
     digests: dict[str, str]
     stats: dict[str, str]
-    refused: dict[str, str]
+    refused: dict[str, str] = field(default_factory=dict)
 
     def digest_of(self, kinds: Sequence[str]) -> str:
         """Return the landing digest over several kinds of feed."""

@@ -7,7 +7,6 @@ Not here: how lines are read and counted (`events.reader`).
 """
 
 import datetime as dt
-from contextlib import nullcontext
 
 import duckdb
 
@@ -17,7 +16,7 @@ from seg_assets.events.landing import EVENTS, KINDS_OF_TABLE, LANDING_KEY, STAT_
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import PRODUCTS, USERS
 from seg_assets.events.store import FILES, REJECTED
-from seg_assets.lake.files import locked
+from seg_assets.lake import guard
 from seg_assets.lake.store import Lake
 
 ACCOUNTS, LINES = "landed_files", "rejected_events"
@@ -33,7 +32,7 @@ def renew_accounts(reader: Reader, lake: Lake, kind: str, day: dt.date, con: duc
     landed = lake.provenance(ACCOUNTS, day)
     if landed is not None and landed.extra.get(STAT_KEY) == reader.stat(day, KINDS):
         return
-    with nullcontext() if lake.remote else locked(lake.root / f".{ACCOUNTS}.lock"):
+    with guard.hold(lake.root, ACCOUNTS):
         recorded = _recorded(reader, lake, day)
         read = _over(reader, lake, day, recorded | {kind: reader.contents(day, kind)}, kind)
         landed = lake.provenance(ACCOUNTS, day)

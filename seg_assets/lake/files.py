@@ -34,21 +34,22 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file while the block runs; it ends with the process. Other processes wait, for a minute at most.
+def locked(path: Path, most_wait_seconds: float = MOST_WAIT_SECONDS) -> Iterator[bool]:
+    """Hold a lock file while the block runs, and yield whether it is held; the lock ends with the process.
 
-    A folder that cannot be written, or whose file system has no locks, is used without one.
+    Other processes wait for a while. A folder that cannot be written is used without a lock, and a file system that has
+    no locks is taken at its word.
     """
     try:
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
     except OSError:
-        yield
+        yield False
         return
     try:
-        deadline = time.monotonic() + MOST_WAIT_SECONDS
-        while not _try_lock(handle) and time.monotonic() < deadline:
+        deadline = time.monotonic() + most_wait_seconds
+        while not (is_mine := _try_lock(handle)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        yield
+        yield is_mine
     finally:
         os.close(handle)
 

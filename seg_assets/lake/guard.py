@@ -7,22 +7,20 @@ Not here: days that are computed from other days alone and replaced whole; the l
 """
 
 import contextlib
-import fcntl
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from upath import UPath
 
 from seg_assets.core.errors import ConfigError, LakeWriteError
+from seg_assets.lake.files import locked
 from seg_assets.lake.stamps import is_remote
 
 # Folder of the lake that holds the locks. They stay: one that is removed while somebody waits for it guards nothing.
 LOCKS = ".locks"
 # Writing decisions of years takes seconds; who holds a lock longer hangs, or waits for a slow disk.
 LONGEST_WAIT_SECONDS = 600.0
-_ASK_AGAIN_SECONDS = 0.05
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -43,25 +41,13 @@ def hold(root: Path | UPath, name: str) -> Iterator[None]:
     path = Path(str(root)) / LOCKS / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("ab")
+        path.touch()
     except OSError as error:
         raise LakeWriteError(f"{path}: the lock cannot be made: {error}; mend the permissions or make room") from error
-    with handle:
-        _wait_for(handle.fileno(), path)
+    with locked(path, LONGEST_WAIT_SECONDS) as is_mine:
+        if not is_mine:
+            raise LakeWriteError(
+                f"{path}: another process has held this lock for {LONGEST_WAIT_SECONDS / 60:.0f} minutes; see whether "
+                "its run hangs, stop it, and run this again"
+            )
         yield
-
-
-def _wait_for(descriptor: int, path: Path) -> None:
-    give_up = time.monotonic() + LONGEST_WAIT_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > give_up:
-                raise LakeWriteError(
-                    f"{path}: another process has held this lock for {LONGEST_WAIT_SECONDS / 60:.0f} minutes; see "
-                    "whether its run hangs, stop it, and run this again"
-                ) from None
-            time.sleep(_ASK_AGAIN_SECONDS)
-        else:
-            return

@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from seg_assets.core.errors import ConfigError, DamagedFileError, MissingDaysError
+from seg_assets.core.errors import ChangedMeanwhileError, ConfigError, DamagedFileError, MissingDaysError
+from seg_assets.segments.decisions import decide as decide_module
 from seg_assets.segments.decisions import store as decisions
 from seg_assets.segments.decisions.decide import decide_day
 from seg_assets.segments.decisions.request import DecisionRequest
@@ -92,6 +93,43 @@ def test_promise_07_a_rewritten_decision_drops_the_derived_ones_after_it_and_kee
         (DAYS[2], "manual"),
         (DAYS[3], "rollback"),
     ]
+
+
+def test_a_decision_is_not_written_over_a_past_that_changed_since_it_was_looked_at(shop, model):
+    decisions.write_decision(shop, decided(model, DAYS[0], "bootstrap"))
+    past = decisions.past_of(shop, "value", DAYS[3])
+    by_hand = decided(model, DAYS[3], "rollback")
+    decisions.write_decision(shop, by_hand)
+    with pytest.raises(ChangedMeanwhileError, match="another run decided while this one did"):
+        decisions.write_decision(shop, decided(model, DAYS[3]), past=past)
+    with pytest.raises(ChangedMeanwhileError):
+        decisions.withdraw(shop, "value", DAYS[3], past)
+    assert [d.decision_id for d in decisions.decisions_of_day(shop, "value", DAYS[3])] == [by_hand.decision_id]
+    # Started over, it is written beside what the other run decided.
+    again = decisions.past_of(shop, "value", DAYS[3])
+    decisions.write_decision(shop, decided(model, DAYS[3]), past=again)
+    assert [d.cause for d in decisions.decisions_of_day(shop, "value", DAYS[3])] == ["drift", "rollback"]
+    # A decision of a later day is no past of this one.
+    decisions.write_decision(shop, decided(model, DAYS[6], "manual"))
+    decisions.write_decision(shop, decided(model, DAYS[1]), past=decisions.past_of(shop, "value", DAYS[1]))
+
+
+def test_a_decision_is_started_over_when_another_run_decided_meanwhile(shop, model, monkeypatch):
+    calls = []
+
+    def decide(*arguments):
+        calls.append(arguments)
+        if len(calls) < 3:
+            raise ChangedMeanwhileError("another run decided")
+        return "decided"
+
+    monkeypatch.setattr(decide_module, "_decide", decide)
+    assert decide_module.decide_day(shop, strategy(), DAY, 0) == "decided"
+    assert len(calls) == 3
+    calls.clear()
+    monkeypatch.setattr(decide_module, "MOST_TRIES", 2)
+    with pytest.raises(ChangedMeanwhileError):
+        decide_module.decide_day(shop, strategy(), DAY, 0)
 
 
 def test_other_strategies_are_left_alone(shop, model):
