@@ -122,10 +122,11 @@ class Place:
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process' environment without any other shop's settings, and with `extra`.
+    """This process' environment without any other shop's settings (the switch of the seams stays), and with `extra`.
 
     Compiled bytecode is kept, as in any ordinary installation: compiling Dagster anew takes longer than a day.
     """
     dropped = ("DAGSTER_HOME", "PYTHONDONTWRITEBYTECODE")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("SEG_ASSETS_") and k not in dropped}
+    ours = [name for name in os.environ if name.startswith("SEG_ASSETS_") and name != "SEG_ASSETS_SEAMS"]
+    kept = {k: v for k, v in os.environ.items() if k not in ours and k not in dropped}
     return {**kept, **extra}
