@@ -30,7 +30,7 @@ def at_stop(act: Callable[[], str]) -> None:
 
 def stop_all() -> list[str]:
     """Call what was registered, the innermost first, and return what is to be said; a failure keeps none from it."""
-    said = []
+    said: list[str] = []
     for act in reversed(_under_way.copy()):
         with contextlib.suppress(Exception):
             said.append(act())
