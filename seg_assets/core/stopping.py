@@ -4,13 +4,13 @@ Not here: signals and exit codes (`seg_assets.cli`), and what is done about each
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 _under_way: list[Callable[[], str]] = []
 
 
 @contextlib.contextmanager
-def when_stopped(act: Callable[[], str]) -> Iterator[None]:
+def when_stopped(act: Callable[[], str]) -> Generator[None]:
     """Have `act` called if the process is told to stop while the block runs.
 
     Args:
@@ -30,7 +30,7 @@ def at_stop(act: Callable[[], str]) -> None:
 
 def stop_all() -> list[str]:
     """Call what was registered, the innermost first, and return what is to be said; a failure keeps none from it."""
-    said = []
+    said: list[str] = []
     for act in reversed(_under_way.copy()):
         with contextlib.suppress(Exception):
             said.append(act())

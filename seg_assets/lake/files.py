@@ -8,7 +8,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from seg_assets.lake.scratch import scratch
@@ -34,7 +34,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, most_wait_seconds: float = MOST_WAIT_SECONDS) -> Iterator[bool]:
+def locked(path: Path, most_wait_seconds: float = MOST_WAIT_SECONDS) -> Generator[bool]:
     """Hold a lock file while the block runs, and yield whether it is held; the lock ends with the process.
 
     Other processes wait for a while. A folder that cannot be written is used without a lock, and a file system that has

@@ -8,7 +8,7 @@ Not here: days that are computed from other days alone and replaced whole; the l
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from upath import UPath
@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 @contextlib.contextmanager
-def hold(root: Path | UPath, name: str) -> Iterator[None]:
+def hold(root: Path | UPath, name: str) -> Generator[None]:
     """Hold the lock `name` of a lake in a folder, after whoever holds it now; do nothing for an object store.
 
     The lock is the process's: it ends with the process, however that ends.

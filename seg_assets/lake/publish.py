@@ -6,7 +6,7 @@ Not here: what a day is made from, and which path it has (`lake.store`).
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +70,7 @@ def write_day(
 
 
 @contextlib.contextmanager
-def staged_file(root: Path | UPath) -> Iterator[Path]:
+def staged_file(root: Path | UPath) -> Generator[Path]:
     """Give a fresh local path outside of every table, on the lake's own file system where the lake is a folder.
 
     What lies there on leaving is removed.

@@ -16,7 +16,7 @@ import shutil
 import socket
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +36,7 @@ _taken: dict[Path, tuple[int, int]] = {}
 
 
 @contextlib.contextmanager
-def scratch(root: Path | None, prefix: str = FRESH) -> Iterator[Path]:
+def scratch(root: Path | None, prefix: str = FRESH) -> Generator[Path]:
     """Give a fresh scratch folder under `root` (None: the machine's for temporary files), removed on leaving."""
     folder = take(root, prefix)
     try:
@@ -108,6 +108,7 @@ def places(settings: Settings, instance: Path) -> Iterator[Path]:
     # Earlier versions gave other names to what they put there.
     for root in (settings.home / "dbt" / "runs", Path(str(settings.lake)) / STAGING):
         yield from _children(root, "*")
+    assert settings.reports is not None
     if settings.reports.is_dir():
         yield from sorted(settings.reports.rglob(f"{FRESH}*"))
 
