@@ -9,7 +9,7 @@ import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -116,13 +116,14 @@ def rename_into_place(staged: Path, target: Path, over: Over | None = None) -> N
 
 
 def _put(staged: Path, target: UPath, over: Over | None) -> None:
+    store: Any = target.fs
     if over is None:
-        target.fs.put_file(str(staged), str(target))
+        store.put_file(str(staged), str(target))
     elif target.protocol in ("s3", "s3a"):
         # The store itself compares and replaces in one step.
         condition = {"IfNoneMatch": "*"} if over.stamp is None else {"IfMatch": str(over.stamp[0])}
         try:
-            target.fs.put_file(str(staged), str(target), **condition)
+            store.put_file(str(staged), str(target), **condition)
         except OSError as error:
             if isinstance(error, FileExistsError) or "PreconditionFailed" in str(error):
                 raise _changed(target) from error
@@ -130,7 +131,7 @@ def _put(staged: Path, target: UPath, over: Over | None) -> None:
     elif target.protocol == "memory":  # of this process alone
         if stamp_of(target) != over.stamp:
             raise _changed(target)
-        target.fs.put_file(str(staged), str(target))
+        store.put_file(str(staged), str(target))
     else:
         raise ConfigError(
             f"lake = {target}: a store of the kind {target.protocol} cannot replace an object only where nobody else "
@@ -138,7 +139,7 @@ def _put(staged: Path, target: UPath, over: Over | None) -> None:
         )
 
 
-def _changed(target: Path) -> ChangedMeanwhileError:
+def _changed(target: Path | UPath) -> ChangedMeanwhileError:
     return ChangedMeanwhileError(f"{target}: was changed by another run since it was read; run this again")
 
 
