@@ -71,6 +71,7 @@ class ImportingShop(ShopResource):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Begin to import what the run's later steps need."""
+        super().setup_for_execution(context)
         run, instance = context.run, context.instance
         if run is not None and instance is not None and run.execution_plan_snapshot_id:
             plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)

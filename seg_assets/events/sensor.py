@@ -20,6 +20,7 @@ from seg_assets.events.changes import LANDED, Range, plan_tick
 from seg_assets.events.source import load_source
 from seg_assets.lake.store import Lake
 from seg_assets.orchestration import tags
+from seg_assets.orchestration.living import end_dead_runs
 from seg_assets.orchestration.partitions import daily_partitions
 from seg_assets.orchestration.runs import Attempt, days_at_work, in_flight, next_attempt
 
@@ -52,6 +53,7 @@ def build_sensors(
             source = load_source(settings.source)
             days = {dt.date.fromisoformat(k) for k in partitions.get_partition_keys()}
             lake = Lake.of(settings)
+            end_dead_runs(context.instance)
             at_work = days_at_work(context.instance, LANDED)
             tick = plan_tick(settings, lake, source, cursor if isinstance(cursor, dict) else {}, days, at_work)
             tables_only = bool(tick.ranges) and (bool(in_flight(context.instance)) or is_behind(lake))

@@ -30,6 +30,8 @@ SPILL, STAGED, SAMPLE = "seg_assets_spill_", "seg_assets_staging_", "seg_assets_
 FRESH = ".new-"
 # Folder of the lake in which day files are written.
 STAGING = ".staging"
+# Folder of a Dagster instance in which each process of a run has one of its own (`orchestration.living`).
+RUNS = ".runs"
 
 # Of this process: folder to the process that took it and the handle that holds its lock.
 _taken: dict[Path, tuple[int, int]] = {}
@@ -105,6 +107,7 @@ def places(settings: Settings, instance: Path) -> Iterator[Path]:
         yield from _children(temporary(), f"{prefix}*")
     for root in (settings.home / "dbt", settings.home / "dbt" / "projects", instance):
         yield from _children(root, f"{FRESH}*")
+    yield from _children(instance / RUNS, "*")
     # Earlier versions gave other names to what they put there.
     for root in (settings.home / "dbt" / "runs", Path(str(settings.lake)) / STAGING):
         yield from _children(root, "*")

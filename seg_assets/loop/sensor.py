@@ -20,6 +20,7 @@ from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
 from seg_assets.loop import planner
 from seg_assets.orchestration import tags
+from seg_assets.orchestration.living import end_dead_runs
 from seg_assets.orchestration.runs import in_flight, next_attempt
 from seg_assets.segments.strategy import strategies_digest, strategies_of
 
@@ -49,6 +50,7 @@ def build_sensors(settings: Settings, jobs: Mapping[str, Any]) -> Sequence[dg.Se
 def tick(context: dg.SensorEvaluationContext, settings: Settings) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Evaluate the sensor once: yield run requests, or one reason why there are none."""
     instance = context.instance
+    end_dead_runs(instance)
     busy = in_flight(instance)
     if busy:
         yield dg.SkipReason(f"{busy} is at work; deciding when it is done")

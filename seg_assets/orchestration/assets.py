@@ -22,6 +22,7 @@ from seg_assets.core.settings import Settings
 from seg_assets.core.table_spec import Column
 from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
+from seg_assets.orchestration import living
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,6 +48,16 @@ class ShopResource(dg.ConfigurableResource):
     """
 
     environment: dict[str, str] = {}  # noqa: RUF012  a pydantic field
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Say that this process works on the run."""
+        if context.run is not None:
+            living.hold(context.run.run_id)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Say that this process does not work on the run any more."""
+        if context.run is not None:
+            living.let_go(context.run.run_id)
 
     def settings(self) -> Settings:
         """Return the settings of this shop."""
