@@ -1,8 +1,8 @@
 """Tell runs whose process is gone from runs at work: Dagster's own launcher for one machine cannot.
 
-Each process of a run holds a scratch folder named for the run while the run's resources are set up. The kernel drops its
-lock when the process ends, however it ends: after a SIGKILL of a replay, of a daemon or of a whole machine the run would
-otherwise be "started" for ever, and every sensor would wait for it.
+Each process of a run holds a scratch folder named for the run while the run's resources are set up. The kernel drops
+its lock when the process ends, however it ends: after a SIGKILL of a replay, of a daemon or of a whole machine the run
+would otherwise be "started" for ever, and every sensor would wait for it.
 
 Not here: what becomes of the request of such a run (`orchestration.runs`).
 """
