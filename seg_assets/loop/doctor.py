@@ -39,6 +39,8 @@ from seg_assets.segments.strategy import strategies_of
 
 Kind = Literal["missing", "refused", "stale", "damaged", "other hash", "undecided", "failed run", "instance"]
 CARRIED = ("raw_users", "raw_products")
+# Days without an event between `start_day` and the first one that make one of the two look wrong.
+FAR_DAYS = 31
 # Failed runs whose causes are looked up; older ones are counted by Dagster alone.
 FAILURES_LOOKED_AT = 50
 MEND = "seg-assets doctor --verify --mend"
@@ -83,7 +85,16 @@ def look_around(settings: Settings) -> list[str]:
         )
     behind = (last_closed_day(settings) - days[-1]).days
     late = f"{behind} day{'s' if behind > 1 else ''} behind {last_closed_day(settings)}" if behind > 0 else "up to date"
-    return [f"lake {lake.root}: {len(days)} days, {days[0]} .. {days[-1]}, {late}", _landing_zone(settings)]
+    said = [f"lake {lake.root}: {len(days)} days, {days[0]} .. {days[-1]}, {late}", _landing_zone(settings)]
+    first = next((day for day, footer in sorted(lake.provenances("raw_events").items()) if footer.rows), None)
+    if first is None:
+        said.append("no day has an event yet")
+    elif (first - settings.start_day).days > FAR_DAYS:
+        said.append(
+            f"the first event is of {first}, {(first - settings.start_day).days} days after start_day = "
+            f"{settings.start_day}: is start_day, or the source, of another shop?"
+        )
+    return said
 
 
 def _landing_zone(settings: Settings) -> str:

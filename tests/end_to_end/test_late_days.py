@@ -1,5 +1,6 @@
 """Late files by hand: days that are not neighbours, a late day beside today's, a day of which nothing is accepted."""
 
+import dataclasses
 import datetime as dt
 import os
 import shutil
@@ -9,6 +10,7 @@ import pytest
 
 from seg_assets.build import build_defs
 from seg_assets.core.errors import ConfigError
+from seg_assets.core.tables import TABLES
 from seg_assets.lake.store import Lake
 from seg_assets.loop import doctor
 from seg_assets.loop.replay import RunFailedError, _Runner, replay
@@ -223,3 +225,73 @@ def test_decisions_of_a_strategy_that_is_gone_stay_and_the_loop_rests_without_th
     replay(settings, START, day(DAYS - 1), build=build_defs, instance=till.instance)
     assert decisions(till.lake, "value") == before
     assert doctor.examine(settings) == []
+
+
+def test_doctor_says_what_it_looked_at_and_when_the_first_event_is_far_from_start_day(till, tmp_path):
+    till.land(*range(DAYS))
+    till.replay(DAYS - 1)
+    (till.landing / "notes.txt").write_text("not an order")
+    lake, landing = doctor.look_around(till.settings)
+    assert f"{DAYS} days, 2024-01-01 .. 2024-01-05, up to date" in lake
+    assert f"{DAYS} files that feeds of orders read, 1 that no feed reads: notes.txt" in landing
+    early = till.settings.model_copy(update={"start_day": dt.date(2023, 11, 1)})
+    *_, far = doctor.look_around(early)
+    assert "the first event is of 2024-01-01, 61 days after start_day = 2023-11-01" in far
+    behind, _ = doctor.look_around(till.settings.model_copy(update={"end_day": day(DAYS + 1)}))
+    assert "2 days behind 2024-01-07" in behind
+    with pytest.raises(ConfigError, match="holds no day, so there is nothing to examine"):
+        doctor.look_around(till.settings.model_copy(update={"lake": tmp_path / "nowhere"}))
+
+
+def test_days_in_any_order_a_run_asks_of_each_table_only_days_that_can_be_made(till):
+    till.land(*range(DAYS))
+    with pytest.raises(RunFailedError):
+        replay(till.settings, day(3), day(4), build=build_defs, instance=till.instance)
+    assert till.lake.days("raw_events") == [day(3), day(4)]
+    till.replay(2)
+    assert till.lake.days("user_segments")[:3] == [day(0), day(1), day(2)]
+    till.replay(DAYS - 1)
+    assert doctor.examine(till.settings) == []
+
+
+def test_promise_20_doctor_names_each_table_whose_code_is_another_version(till, monkeypatch):
+    till.land(0, 1)
+    till.replay(1)
+    for name, table in TABLES.items():
+        if name == "segment_model":
+            continue  # decisions have a version of their own
+        with monkeypatch.context() as older:
+            older.setitem(TABLES, name, dataclasses.replace(table, code_version="next"))
+            assert name in {f.table for f in doctor.examine(till.settings)}
+
+
+def test_promise_20_a_calendar_that_moves_reopens_just_the_days_whose_lines_move(tmp_path):
+    (tmp_path / "landing").mkdir()
+    source = SOURCE.replace('["{day}.csv", "{day}.*.csv"]', '"orders*.csv"\n    day: {from: event_time}')
+    (tmp_path / "orders.yaml").write_text(source)
+    rows = (f"{n}-{k},u{k},{day(n)}T10:00:00Z,5,toys\n" for n in range(4) for k in range(12))
+    (tmp_path / "landing" / "orders.csv").write_text(HEAD + "".join(rows))
+
+    def shop_of(name, first, last):
+        return shop(
+            tmp_path / name, tmp_path / "landing", source=str(tmp_path / "orders.yaml"), threads=1,
+            start_day=day(first), end_day=day(last),
+        )  # fmt: skip
+
+    def made(name, first, last):
+        settings = shop_of(name, first, last)
+        with dg.DagsterInstance.ephemeral() as instance:
+            done = replay(settings, day(first), day(last), build=build_defs, instance=instance)
+        return settings, done
+
+    fresh, _ = made("fresh", 0, 3)
+    for name, first, last in (("start", 2, 3), ("end", 0, 1)):
+        made(name, first, last)
+        moved, done = made(name, 0, 3)
+        assert differences(contents(moved), contents(fresh)) == []
+        accounts = [row for n in range(4) for row in Lake.of(moved).read("landed_files", day(n)).to_dict("records")]
+        assert sum(row["lines_read"] for row in accounts) == 48
+        assert {row["rejected"] for row in accounts} == {0}
+        assert doctor.examine(moved) == []
+    # Lines that lay outside were accounted for under the first day of the file: only that one is read again.
+    assert next((s.first, s.last) for s in done.steps if s.job == "daily") == (day(0), day(0))

@@ -1,12 +1,18 @@
 """A day is judged feed by feed: one that is refused whole stops the day, and the last good tables stay."""
 
 import datetime as dt
+import hashlib
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from seg_assets.core.errors import LandingError
 from seg_assets.core.settings import Settings
 from seg_assets.events.assets import connect_to_lake_only, publish_table_day, read_and_publish
+from seg_assets.events.formats import parquet
+from seg_assets.events.formats.lines import BytesRead
 from seg_assets.events.judging import UsualLines
 from seg_assets.events.landing import REFUSED_KEY, files_not_taken
 from seg_assets.events.reader import Reader
@@ -192,3 +198,29 @@ def test_a_folder_that_cannot_be_listed_is_an_error_and_no_empty_day(shop, monke
     monkeypatch.setattr(os, "listdir", listdir)
     with pytest.raises(LandingError, match=r"users: cannot be listed: .*Permission denied.*mend its permissions"):
         shop.read_users()
+
+
+def test_promise_20_a_parquet_file_renamed_into_place_while_it_is_read_is_another_file(tmp_path, monkeypatch):
+    path, fresh = tmp_path / "x.parquet", tmp_path / "fresh.parquet"
+    pq.write_table(pa.table({"id": [f"old{n}" for n in range(30)]}), path, row_group_size=10)
+    pq.write_table(pa.table({"id": ["new"]}), fresh)
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(parquet, "ROWS", 10)
+    read, rows = BytesRead(), []
+    with duckdb.connect() as con:
+        for table, _ in parquet.parquet_tables(path, read, con):
+            if fresh.exists():
+                fresh.rename(path)
+            rows += table["id"].to_pylist()
+    assert rows == [f"old{n}" for n in range(30)]
+    assert read.sha256 == before != hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_parquet_file_that_is_written_to_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"id": [f"old{n}" for n in range(30)]}), path, row_group_size=10)
+    monkeypatch.setattr(parquet, "ROWS", 10)
+    with duckdb.connect() as con, pytest.raises(LandingError, match="was written to while it was read"):
+        for _ in parquet.parquet_tables(path, BytesRead(), con):
+            with path.open("ab") as handle:
+                handle.write(b"more")
