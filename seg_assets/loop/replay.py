@@ -38,6 +38,10 @@ from seg_assets.segments.strategy import strategies_of
 # A strategy decides at most once a cool-down, so a year of four strategies stays far below this.
 MAX_RUNS = 2000
 
+# A range of more days is made in the order of the loop: profiles, then verdicts and decisions, then what hangs on them,
+# each once. A shorter one is one run of all rooms, which saves the start of four runs and rarely has a decision inside.
+MOST_DAYS_AT_ONCE = 7
+
 # One console line a run is enough: what fails is raised as one error, and the run's log in the UI has the traces.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -136,9 +140,14 @@ def replay(
     ranges = runs_of(todo)
     if not todo:
         say(f"{first} .. {last}: landing files are as they were read")
-    elif planner.is_behind(lake, settings) or (not live and [tables for *_, tables in ranges] != [LANDED]):
+    elif (
+        planner.is_behind(lake, settings)
+        or (not live and [tables for *_, tables in ranges] != [LANDED])
+        or (not live and not again and len(todo) > MOST_DAYS_AT_ONCE)
+    ):
         # A day of most rooms reads its own yesterday, which a killed run may have left out, or which an earlier range
-        # makes stale: only the landed tables are read now, and the loop makes the rest in the right order.
+        # makes stale: only the landed tables are read now, and the loop makes the rest in the right order. In a long
+        # range decisions will be due, and what hangs on them would be made twice.
         for start, end, tables in ranges:
             read(start, end, tables, whole=False)
         _run_until_rest(settings, lake, runner, None)
