@@ -17,6 +17,7 @@ from seg_assets.events.source import PRODUCTS, USERS
 from seg_assets.events.store import ACCEPTED
 from seg_assets.lake.store import Lake
 
+KINDS = (EVENTS, USERS, PRODUCTS)
 # Files named in a message.
 SHOWN = 5
 
@@ -27,17 +28,26 @@ def read_before(lake: Lake, day: dt.date) -> dict[str, str]:
 
 
 def vanished(reader: Reader, lake: Lake, day: dt.date) -> dict[str, list[str]]:
-    """Return files with lines that a day was read from and that are gone, by kind; feeds that are gone do not count."""
-    recorded = [(name, feed) for name, feed, lines, _ in _recorded(lake, day) if lines]
-    missing = [(name, feed) for name, feed in recorded if not (reader.landing / name).exists()]
-    if not missing:
+    """Return files that a day was read from and whose lines of it cannot be read again, by kind.
+
+    They were moved away; or no pattern of the source takes them any more; or, files of many days, they were written
+    anew without the day, or with less of it at the edge of what they hold. A feed that was taken out of the source on
+    purpose does not count while its files lie there.
+    """
+    recorded = [row for row in _recorded(lake, day) if row[2]]
+    if not recorded:
         return {}
-    feeds = feeds_by_kind(reader.source)
-    # Under a name that is no text a file is recorded by another one: folders are listed only then.
-    present = {file.relative for file in day_files(reader.source, reader.landing, day, tuple(feeds))}
-    gone = [(name, feed) for name, feed in missing if name not in present]
-    by_kind = {kind: sorted(name for name, feed in gone if feed in names) for kind, names in feeds.items()}
-    return {kind: names for kind, names in by_kind.items() if names}
+    present = {file.relative: file for file in day_files(reader.source, reader.landing, day, KINDS)}
+    kind_of = {feed: kind for kind, feeds in feeds_by_kind(reader.source).items() for feed in feeds}
+    by_kind: dict[str, list[str]] = {}
+    for name, feed, lines, content in recorded:
+        file = present.get(name)
+        if file is not None and not reader.lost_of(file, day, lines, content):
+            continue
+        if file is None and feed not in kind_of and ((reader.landing / name).exists() or feed in (USERS, PRODUCTS)):
+            continue
+        by_kind.setdefault(kind_of.get(feed, EVENTS), []).append(name)
+    return {kind: sorted(names) for kind, names in by_kind.items()}
 
 
 def refuse_losses(reader: Reader, lake: Lake, day: dt.date, con: duckdb.DuckDBPyConnection) -> None:
@@ -70,6 +80,11 @@ def refuse_lost_table(
     if feed is None or not feed.dated:
         return
     names = (vanished(reader, lake, day) if gone is None else gone).get(kind)
+    if not names:
+        return
+    before, now = read_before(lake, day), set(reader.contents(day, kind).values())
+    # The same content under another name is no loss.
+    names = [name for name in names if before[name] not in now]
     if names:
         raise _loss(reader, day, f"{kind} of it", names, asset)
 
@@ -78,9 +93,9 @@ def _loss(reader: Reader, day: dt.date, lost: str, names: list[str], asset: str)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return LandingError(
         f"{day}: read anew it would lose {lost}, for landing files that it was read from are no longer in "
-        f"{reader.landing}: {', '.join(names[:SHOWN])}{more}. Put them back; or, when they are to be forgotten, say "
-        f"so: seg-assets replay --from {day} --to {day} --forget-vanished, or forget_vanished: true in the config of "
-        f"{asset}"
+        f"{reader.landing}, or no longer read or whole: {', '.join(names[:SHOWN])}{more}. Put them back; or, when they "
+        f"are to be forgotten, say so: seg-assets replay --from {day} --to {day} --forget-vanished, or "
+        f"forget_vanished: true in the config of {asset}"
     )
 
 

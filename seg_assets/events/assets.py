@@ -166,7 +166,7 @@ def read_and_publish(
             for table, footer in footers.items()
         }
     read = reader.read_day(day, con)
-    refuse_worse_day(lake, day, read)
+    refuse_worse_day(lake, day, read, forget_vanished=forget_vanished)
     if not forget_vanished:
         refuse_losses(reader, lake, day, con)
     files = dg.MetadataValue.md(_files_table(read.files))

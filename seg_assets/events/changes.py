@@ -31,7 +31,6 @@ from seg_assets.events.landing import (
     all_files,
     check_landing,
     day_stat,
-    missing_feeds,
     required_feeds,
 )
 from seg_assets.events.reader import Reader
@@ -234,10 +233,10 @@ def plan_tick(
     have = set(tables["raw_events"])
     known = set[dt.date]().union(*tables.values())
     seen: Mapping[str, str] = cursor.get("seen", {})
-    fingerprints = _state(settings, source, files, known, max(days, default=settings.start_day))
     settled: list[dt.date] = []
     changing: dict[str, str] = {}
     with Reader.of(settings, source) as reader:
+        fingerprints = _state(settings, reader, files, known, max(days, default=settings.start_day))
         for day in sorted(fingerprints):
             key = day.isoformat()
             if day not in days:
@@ -245,8 +244,8 @@ def plan_tick(
                 tick.wait("outside the calendar's closed days", day)
             elif day in at_work:
                 tick.wait(f"read by {at_work[day]} now", day)
-            elif day not in have and (missing := missing_feeds(source, settings.landing, day)):
-                tick.wait(f"no data yet from feed {', '.join(missing)}", day)
+            elif day not in have and (feed := reader.feed_without_data(day)):
+                tick.wait(f"no data yet from feed {feed}", day)
             elif _looks_changed(reader, lake, day):
                 changing[key] = fingerprints[day]
                 if seen.get(key) == fingerprints[day]:
@@ -313,12 +312,13 @@ def _look(
 
 
 def _state(
-    settings: Settings, source: Source, files: Iterable[LandingFile], known: Iterable[dt.date], last_closed: dt.date
+    settings: Settings, reader: Reader, files: Iterable[LandingFile], known: Iterable[dt.date], last_closed: dt.date
 ) -> dict[dt.date, str]:
     """Return a fingerprint per day: of its dated files, of files that hold many days, of closed days in between.
 
     Days of which the lake has a landed table (`known`) are among them, though their own files may be archived.
     """
+    source = reader.source
     by_day: dict[dt.date, list[LandingFile]] = {}
     undated: list[LandingFile] = []
     for file in files:
@@ -326,14 +326,13 @@ def _state(
     calendar = (settings.start_day, settings.end_day)
     state = {day: day_stat(source, of_day, settings.time_zone, calendar) for day, of_day in by_day.items()}
     if any(f.feed in source.feeds for f in undated):
-        with Reader.of(settings, source) as reader:
-            for day in reader.days_held():
-                state.setdefault(day, "")
+        for day in reader.days_held():
+            state.setdefault(day, "")
     landed = [day for day in state if day <= last_closed]
     if landed and not required_feeds(source):
-        # Days without a file between two that have one are closed days, and are read as empty. A day that has not
-        # closed yet (a phone whose clock says 2042) says nothing about the days before it.
-        for day in day_range(min(landed), max(landed)):
+        # Days without a file before one that has one are closed days, from the calendar's first on, and are read as
+        # empty. A day that has not closed yet (a phone whose clock says 2042) says nothing about the days before it.
+        for day in day_range(settings.start_day, max(landed)):
             state.setdefault(day, "closed")
     for day in known:
         state.setdefault(day, "archived")

@@ -13,6 +13,7 @@ from seg_assets.core.days import ONE_DAY
 from seg_assets.core.errors import LandingError
 from seg_assets.events.accounts import DayRead, FeedLines, TableRead, lines_of_feeds
 from seg_assets.events.landing import REFUSED_KEY
+from seg_assets.events.source import KEYED_TABLES
 from seg_assets.lake.store import Lake
 
 # Above this share of refused lines a mapping or an export is likely wrong. The simulator's planted noise is 0.5 %.
@@ -25,15 +26,36 @@ USUAL_WEEKS, LEAST_WEEKS = 4, 2
 MIN_ROWS_SHARE = 0.5
 
 
-def refuse_worse_day(lake: Lake, day: dt.date, read: DayRead) -> None:
-    """Raise LandingError when a feed is refused whole and the lake holds a good day, which then stays as it is."""
-    if not read.refused:
-        return
+def refuse_worse_day(lake: Lake, day: dt.date, read: DayRead, *, forget_vanished: bool = False) -> None:
+    """Raise LandingError when a feed is refused whole or was emptied, and the lake holds a good day: that one stays."""
     before = lake.provenance("raw_events", day)
-    if before is not None and not before.extra.get(REFUSED_KEY):
+    if before is None or before.extra.get(REFUSED_KEY):
+        return
+    emptied = _emptied(lake, day, lines_of_feeds([f for f in read.files if f.feed not in KEYED_TABLES]))
+    if emptied and not forget_vanished:
+        raise LandingError(
+            f"{day}: {emptied}; the day stays as it was read before. Deliver the files again, or read the day without "
+            f"their lines: seg-assets replay --from {day} --to {day} --forget-vanished"
+        )
+    if read.refused:
         raise LandingError(
             f"{day}: {read.unusable}; the day stays as it was read before. Mend the source or deliver the file again"
         )
+
+
+def _emptied(lake: Lake, day: dt.date, feeds: Sequence[FeedLines]) -> str:
+    """Say which feed has files of a day that was read, and not one line in them any more; '' when none has."""
+    if not lake.has("landed_files", day):
+        return ""
+    lines: dict[str, int] = {}
+    for row in lake.read_arrow("landed_files", day, ["feed", "lines_read"]).to_pylist():
+        lines[row["feed"]] = lines.get(row["feed"], 0) + row["lines_read"]
+    empty = [
+        f"feed {f.feed} has no line any more, it had {lines[f.feed]}"
+        for f in feeds
+        if not f.lines and lines.get(f.feed)
+    ]
+    return "; ".join(empty)
 
 
 def refuse_bad_table(lake: Lake, table: str, day: dt.date, read: TableRead, *, dated: bool) -> None:
@@ -42,14 +64,18 @@ def refuse_bad_table(lake: Lake, table: str, day: dt.date, read: TableRead, *, d
     The table of the day stays as it was; where there is none yet, what needs it waits.
     """
     (feed,) = lines_of_feeds(read.files) or (None,)
-    if feed is not None and feed.is_refused:
-        first = read.rejections[0]
-        column = f" of {first.column}" if first.column else ""
-        raise LandingError(
-            f"{table} of {day}: not one of {feed.lines} lines was accepted ({first.reason}{column}, first in "
-            f"{first.first_file}:{first.first_line}); the last good table stays. Mend the source or deliver the file "
-            "again"
-        )
+    for file in read.files:
+        (of_file,) = lines_of_feeds([file])
+        if of_file.is_refused:
+            # The most frequent reason of all files: this file's own, where it is the only one that is refused.
+            first = next((r for r in read.rejections if r.first_file == file.source_file), read.rejections[0])
+            column = f" of {first.column}" if first.column else ""
+            raise LandingError(
+                f"{table} of {day}: not one of {of_file.lines} lines of {file.source_file} was accepted "
+                f"({first.reason}{column}); the last good table stays. Mend the source or deliver the file again"
+            )
+    if dated and (emptied := _emptied(lake, day, lines_of_feeds(read.files))):
+        raise LandingError(f"{table} of {day}: {emptied}; the last good table stays. Deliver the file again")
     rows = rows_before(lake, table, day)
     if feed is not None and not dated and not feed.accepted and rows:
         names = ", ".join(f.source_file for f in read.files)

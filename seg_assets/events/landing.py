@@ -207,11 +207,6 @@ def required_feeds(source: Source) -> list[str]:
     return [name for name in sorted(feeds) if feeds[name].closed_days == "error" and not feeds[name].many_days]
 
 
-def missing_feeds(source: Source, landing: Path, day: dt.date) -> list[str]:
-    """Return the required feeds that have no file for this day."""
-    return [name for name in required_feeds(source) if not files_of(source, landing, name, day)]
-
-
 def all_files(source: Source, landing: Path) -> list[LandingFile]:
     """Return the files of every feed, whatever their day.
 

@@ -151,16 +151,26 @@ class Reader:
 
     def no_data_yet(self, day: dt.date) -> str:
         """Say which feed has no data of a day yet, and what to do; '' when the day can be read."""
-        for name, feed in sorted(self.source.feeds.items()):
-            if why := self._no_data_yet(name, feed, files_of(self.source, self.landing, name, day), day):
-                return why
-        return ""
+        return next(filter(None, self._waiting(day).values()), "")
+
+    def feed_without_data(self, day: dt.date) -> str:
+        """Return the feeds that have no data of a day yet, '' when the day can be read."""
+        return ", ".join(name for name, why in self._waiting(day).items() if why)
+
+    def _waiting(self, day: dt.date) -> dict[str, str]:
+        """Return, by feed, why a day waits for it; '' where it does not."""
+        return {
+            name: self._no_data_yet(name, feed, files_of(self.source, self.landing, name, day), day)
+            for name, feed in sorted(self.source.feeds.items())
+        }
 
     def _no_data_yet(self, name: str, feed: EventFeed, files: Sequence[LandingFile], day: dt.date) -> str:
         if feed.closed_days == "normal":
             return ""
         if feed.many_days:
-            return self._many_days.no_data_yet(name, files, day)
+            why = self._many_days.no_data_yet(name, files, day)
+            # A file of a month tells nothing of the days at its edge; those of other months do.
+            return why and self._many_days.no_data_yet(name, files_of(self.source, self.landing, name), day)
         if files:
             return ""
         wanted = " or ".join(p.glob(day) for p in feed.files)
@@ -168,6 +178,22 @@ class Reader:
             f"no data yet: feed {name} has no landing file for {day} ({self.landing}/{wanted}); "
             "wait for it, or say closed_days: normal in the source when days without a file are normal"
         )
+
+    def lost_of(self, file: LandingFile, day: dt.date, lines: int, content: str) -> bool:
+        """Return whether a file of many days no longer holds a day that it held, or holds less of it at its edge.
+
+        Args:
+            file: as it is now.
+            day: the day.
+            lines: how many it held of the day.
+            content: the hash of those.
+        """
+        feed = self.source.all_feeds()[file.feed]
+        if not isinstance(feed, EventFeed) or not feed.many_days:
+            return False
+        days = self._many_days.days_of(file)
+        part = days.get(day)
+        return part is None or (part.content_hash != content and part.lines < lines and day == min(days))
 
     def days_held(self) -> list[dt.date]:
         """Return the days that the files of many days hold, oldest first. Parses files not parsed yet."""

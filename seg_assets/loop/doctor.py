@@ -235,7 +235,9 @@ def _missing(settings: Settings, lake: Lake) -> list[Finding]:
     have = [day for day in lake.days("raw_events") if settings.end_day is None or day <= settings.end_day]
     if not have:
         return []
-    gaps = lake.missing("raw_events", day_range(settings.start_day, have[-1]))
+    others = (day for table in TABLES for day in lake.days(table))
+    last = max(day for day in (*have, *others) if settings.end_day is None or day <= settings.end_day)
+    gaps = lake.missing("raw_events", day_range(settings.start_day, last))
     try:
         waiting = days_without_data(settings, lake, gaps)
         changed = changed_days(settings, lake, have)

@@ -44,8 +44,7 @@ def in_flight(instance: dg.DagsterInstance) -> str:
     """
     for record in instance.get_run_records(filters=dg.RunsFilter(statuses=list(IN_FLIGHT)), limit=100):
         run = record.dagster_run
-        chosen = run.asset_selection
-        if chosen is None or any(key.to_user_string() in TABLES for key in chosen):
+        if _makes(run, TABLES):
             return f"run {run.run_id[:8]} ({run.job_name})"
     for backfill in instance.get_backfills(limit=NEWEST_BACKFILLS):
         if backfill.status.value == "REQUESTED":
@@ -58,12 +57,15 @@ def days_at_work(instance: dg.DagsterInstance, tables: Collection[str]) -> dict[
     days: dict[dt.date, str] = {}
     for record in instance.get_run_records(filters=dg.RunsFilter(statuses=list(IN_FLIGHT)), limit=100):
         run = record.dagster_run
-        if run.asset_selection is not None and not {k.to_user_string() for k in run.asset_selection} & set(tables):
-            continue
         span = tags.range_of(run.tags)
-        if span is not None:
+        if span is not None and _makes(run, tables):
             days.update(dict.fromkeys(day_range(*span), f"run {run.run_id[:8]}"))
     return days
+
+
+def _makes(run: dg.DagsterRun, tables: Collection[str]) -> bool:
+    """Return whether a run makes one of these tables. One without a selection (None, or none chosen) makes all."""
+    return not run.asset_selection or any(key.to_user_string() in tables for key in run.asset_selection)
 
 
 @dataclass(frozen=True)

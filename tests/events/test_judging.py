@@ -224,3 +224,34 @@ def test_a_parquet_file_that_is_written_to_while_it_is_read_is_refused(tmp_path,
         for _ in parquet.parquet_tables(path, BytesRead(), con):
             with path.open("ab") as handle:
                 handle.write(b"more")
+
+
+def test_promise_04_an_events_file_that_is_emptied_never_empties_a_day_that_was_read(shop):
+    shop.read()
+    before = shop.hashes()
+    shop.orders(FIRST, lines=0)
+    with pytest.raises(LandingError, match="feed orders has no line any more, it had 20; the day stays"):
+        shop.read()
+    assert shop.hashes() == before
+
+
+def test_promise_04_a_pattern_that_no_longer_takes_the_files_of_a_day_never_empties_it(shop):
+    shop.read()
+    shop.source.write_text(YAML.replace("orders/{day}.csv", 'exports/{day}.csv"\n    closed_days: "normal'))
+    with pytest.raises(LandingError, match=r"it would lose 20 of its events.*orders/2024-03-01.csv"):
+        shop.read()
+    # Taken out of the source on purpose, while its files lie there, a feed is no loss.
+    shop.source.write_text(YAML.replace("  orders:", "  tills:").replace("orders/{day}.csv", "tills/{day}.csv"))
+    with pytest.raises(LandingError, match="no data yet: feed tills"):
+        shop.read()
+
+
+def test_promise_04_one_of_several_users_files_that_is_refused_whole_is_named(shop):
+    shop.source.write_text(YAML.replace("files: users.csv", "files: 'users*.csv'"))
+    shop.put("users-2.csv", "id,region\nv1,south\n")
+    shop.read_users()
+    before = shop.lake.provenance("raw_users", FIRST).content_hash
+    shop.put("users-2.csv", "customer,region\nv1,south\n")
+    with pytest.raises(LandingError, match=r"not one of 1 lines of users-2\.csv was accepted"):
+        shop.read_users()
+    assert shop.lake.provenance("raw_users", FIRST).content_hash == before

@@ -10,6 +10,7 @@ import pytest
 
 from seg_assets.core.errors import LandingError
 from seg_assets.events.formats import csv
+from seg_assets.events.landing import files_of
 from tests.events.landing_zone import ORDERS, Landing
 
 MANY = ORDERS.replace("{day}*.csv", "all*.csv").replace("    columns:", "    day: {from: event_time}\n    columns:")
@@ -108,3 +109,34 @@ def test_monthly_files_are_read_for_their_month_only(tmp_path):
     read = shop.read(FIRST)
     assert [f.source_file for f in read.day.files] == ["orders/2024-03.csv"]
     assert read.reasons() == {3: "wrong_day"}
+
+
+def rows_of(*days: int) -> list[str]:
+    return [f"{day}-{n},u{n},2024-03-0{day} {10 + n}:00,purchase,1" for day in days for n in range(3)]
+
+
+def test_promise_04_a_file_written_anew_without_a_day_has_lost_it_and_one_cut_at_its_edge_too(tmp_path):
+    shop = Landing(tmp_path, MANY, first_day=dt.date(2024, 3, 1))
+    put(shop, rows_of(1, 2, 3, 4))
+    with shop.open() as reader:
+        (file,) = files_of(reader.source, reader.landing, "orders")
+        held = reader._many_days.days_of(file)
+    put(shop, [*rows_of(2)[2:], *rows_of(3, 4, 5)])
+    with shop.open() as reader:
+        (file,) = files_of(reader.source, reader.landing, "orders")
+        lost = {day.day: reader.lost_of(file, day, part.lines, part.content_hash) for day, part in sorted(held.items())}
+    assert lost == {1: True, 2: True, 3: False, 4: False}
+
+
+def test_a_day_at_the_edge_of_a_month_is_told_by_the_files_of_other_months(tmp_path):
+    yaml = MANY.replace("all*.csv", "{day:%Y-%m}.csv")
+    shop = Landing(tmp_path, yaml, first_day=dt.date(2024, 2, 1))
+    head = "id,customer,at,kind,amount\n"
+    shop.put("orders/2024-02.csv", head + "1,u,2024-02-27 10:00,purchase,1\n")
+    with shop.open() as reader:
+        assert "no line of 2024-02-29 or later" in reader.no_data_yet(dt.date(2024, 2, 29))
+    shop.put("orders/2024-03.csv", head + "2,u,2024-03-02 10:00,purchase,1\n")
+    with shop.open() as reader:
+        for day in (dt.date(2024, 2, 28), dt.date(2024, 2, 29), dt.date(2024, 3, 1), dt.date(2024, 3, 2)):
+            assert reader.no_data_yet(day) == ""
+        assert reader.feed_without_data(dt.date(2024, 3, 3)) == "orders"

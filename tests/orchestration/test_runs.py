@@ -114,3 +114,14 @@ def test_days_at_work_are_those_of_runs_that_make_one_of_the_tables(instance):
     assert [str(day) for day in runs.days_at_work(instance, ["raw_events", "raw_users"])] == [
         "2024-03-01", "2024-03-02", "2024-03-03"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("selection", [None, frozenset()])
+def test_a_run_without_a_selection_makes_all_tables(instance, selection):
+    run_tags = tags.of_range("2024-03-01", "2024-03-02")
+    run = dg.DagsterRun(
+        "daily", run_id=str(uuid.uuid4()), tags=run_tags, status=dg.DagsterRunStatus.STARTED, asset_selection=selection
+    )
+    instance.add_run(run)
+    assert run.run_id[:8] in runs.in_flight(instance)
+    assert len(runs.days_at_work(instance, ["raw_events"])) == 2
