@@ -1,0 +1,131 @@
+"""Say what a column or a value is by its name, in seven languages; the words stand in `names.yaml`.
+
+Not here: whether the values agree (`values`, `propose`).
+"""
+
+import functools
+import itertools
+import re
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seg_assets.core.yaml_file import read_yaml
+
+STRONG, WEAK = 2, 1
+# What the states of orders and the kinds of events are.
+STATES = ("purchase", "refund", "left_out")
+OF_LINES = (*STATES, "view_item", "search", "add_to_cart", "remove_from_cart", "add_to_wishlist", "begin_checkout")
+WORDS = Path(__file__).with_name("names.yaml")
+# Words that join others, and endings of the first of two: Bestell-ung-s-nummer, numéro de commande, n° d'ordre.
+_JOINT = "(?:de|do|da|di|del|della|dell|du|d|des|la|le|l|of|the|to|van|der|den|al|au|o|a|s|es|n|en)?"
+# Parts of names that say whose a column is, and nothing of what it is.
+_BEFORE = "(?:shop|total|ur|my|dim|fk|pk|str|txt|the|la|le|l|el|il|id)?"
+
+
+def bare(name: str, *, umlauts: bool = False) -> str:
+    """Return a name in small letters without accents, words apart.
+
+    Args:
+        name: a name of a column, or a value.
+        umlauts: whether ä becomes ae; otherwise it becomes a.
+    """
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).casefold()
+    if umlauts:
+        text = text.translate(str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"}))
+    text = text.replace("#", " nr ").replace("°", " ").replace("ß", "ss")
+    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return " ".join(re.findall(r"[^\W_]+", text))
+
+
+def rank_of(role: str, name: str) -> int:
+    """Return how sure a column's name is of a role: STRONG, WEAK or 0. A path counts with and without what holds it."""
+    rank = max(_rank(role, form) for form in _forms(name))
+    if not rank and "." in name and not name.startswith("."):
+        # customer.id is a customer's id; of addresses.0.city the city counts alone.
+        rank = WEAK if max(_rank(role, form) for form in _forms(name.rpartition(".")[2])) == STRONG else 0
+    return rank
+
+
+def personal_kind(name: str) -> str:
+    """Return what of a person a column tells by its name; empty where nothing."""
+    forms = {form for whole in (name, name.rpartition(".")[2]) for form in _forms(whole)}
+    for kind, words in _personal().items():
+        if forms & words:
+            return kind
+    return ""
+
+
+def meaning_of(value: str, meanings: Collection[str] = ()) -> str:
+    """Return what a value means by its first words; empty where nobody knows.
+
+    Args:
+        value: a state, a kind of event, a place of sale.
+        meanings: those of `names.yaml` that may be meant; by default what lines of a shop are.
+    """
+    text = bare(value)
+    best, longest = "", 0
+    for meaning, beginnings in _values().items():
+        if meaning not in (meanings or OF_LINES):
+            continue
+        for begin in beginnings:
+            if (text.startswith(begin) or text.replace(" ", "").startswith(begin)) and len(begin) > longest:
+                best, longest = meaning, len(begin)
+    return best
+
+
+def _forms(name: str) -> set[str]:
+    return {bare(name).replace(" ", ""), bare(name, umlauts=True).replace(" ", "")}
+
+
+@functools.cache
+def _rank(role: str, squashed: str) -> int:
+    strong, weak = _patterns()[role]
+    if strong.fullmatch(squashed):
+        return STRONG
+    return WEAK if weak is not None and weak.fullmatch(squashed) else 0
+
+
+@functools.cache
+def _data() -> Mapping[str, Any]:
+    return read_yaml(WORDS)
+
+
+@functools.cache
+def _patterns() -> dict[str, tuple[re.Pattern[str], re.Pattern[str] | None]]:
+    out = {}
+    for role, names in _data()["roles"].items():
+        strong, weak = (_pattern(names.get(kind, [])) for kind in ("strong", "weak"))
+        assert strong is not None
+        out[role] = (strong, weak)
+    return out
+
+
+def _pattern(names: Sequence[Sequence[str]]) -> re.Pattern[str] | None:
+    """Return a regular expression of names that are put together of groups of words, in any order."""
+    forms = []
+    for groups in names:
+        for order in dict.fromkeys(itertools.permutations(groups)):
+            forms.append(_JOINT.join(_group(group) for group in order))
+    return re.compile(f"{_BEFORE}(?:{'|'.join(forms)})") if forms else None
+
+
+@functools.cache
+def _group(group: str) -> str:
+    words = _data()["words"].get(group, [group])
+    squashed = sorted({bare(str(word)).replace(" ", "") for word in words}, key=lambda w: (-len(w), w))
+    return f"(?:{'|'.join(map(re.escape, squashed))})"
+
+
+@functools.cache
+def _personal() -> dict[str, set[str]]:
+    return {kind: {bare(w).replace(" ", "") for w in words} for kind, words in _data()["personal"].items()}
+
+
+@functools.cache
+def _values() -> dict[str, list[str]]:
+    return {
+        meaning: [form for word in words for form in {bare(str(word)), bare(str(word)).replace(" ", "")}]
+        for meaning, words in _data()["values"].items()
+    }
