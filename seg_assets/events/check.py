@@ -49,7 +49,7 @@ class Sample:
     reasons: most frequent first. refused: line, reason, column and text of the first rejected lines.
     ids: of the accepted events.
     left_out: lines left out on purpose; they are not among the rejected. omitted: their reasons.
-    days: accepted lines by day. kinds: number and amount of the events of each type; months: the same by month.
+    held: the days that the file has lines of. days: accepted lines by day. kinds: number and amount of the events of each type; months: the same by month.
     hours: events by hour of day in the shop's zone. users: different user_ids; guests: events without one.
     rows: the first accepted ones, in the order of the file. money: amounts by day.
     hints: what may be changed about what was refused or looks odd. questions: those of a draft.
@@ -65,6 +65,7 @@ class Sample:
     rejected: int = 0
     duplicates: int = 0
     extra: str = "keep"
+    held: list[dt.date] = field(default_factory=list)
     users: int = 0
     guests: int = 0
     unmapped: list[str] = field(default_factory=list)
@@ -102,10 +103,11 @@ def check_sample(
     last_day: dt.date | None = None,
     feed: str | None = None,
     rows: int = 5,
+    most_days: int | None = None,
 ) -> Sample:
     """Read one file with one feed of a source, and return what became of it, with `rows` examples.
 
-    A file whose name has its day is read for that day; every day of any other is read.
+    A file whose name has its day is read for that day; every day of any other is read, or the first `most_days` of them.
 
     Raises:
         ConfigError: no such feed, no feed fits the file, or several do.
@@ -148,7 +150,7 @@ def check_sample(
         one_feed = source.model_copy(update=feeds)
         with Reader(one_feed, landing, time_zone=time_zone, first_day=first_day, last_day=last_day) as reader:
             if isinstance(spec, EventFeed):
-                _check_events(spec, relative if in_place else None, reader, con, sample, rows, time_zone)
+                _check_events(spec, relative if in_place else None, reader, con, sample, rows, time_zone, most_days)
             else:
                 _check_table(name, reader, con, sample, rows)
         tables = (ACCEPTED_ROWS, REJECTED_ROWS) if isinstance(spec, EventFeed) else (TABLE_ROWS, TABLE_REJECTED)
@@ -186,11 +188,13 @@ def _check_events(
     sample: Sample,
     rows: int,
     time_zone: str,
+    most_days: int | None,
 ) -> None:
     """Read a file of events: of the day in its name, or every day that it holds."""
     con.execute(f"create temp table {ACCEPTED_ROWS} (day date, line bigint, {column_types(RAW_EVENTS)})")
     con.execute(f"create temp table {REJECTED_ROWS} ({column_types(REJECTED_EVENTS)})")
-    for day in _days(spec, relative, reader, sample):
+    sample.held = list(_days(spec, relative, reader, sample))
+    for day in sample.held[:most_days]:
         for account in reader.read_day(day, con).files:
             sample.count(account)
         con.execute(

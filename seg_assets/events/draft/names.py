@@ -4,10 +4,9 @@ Not here: whether the values agree (`values`, `propose`).
 """
 
 import functools
-import itertools
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,12 @@ STRONG, WEAK = 2, 1
 STATES = ("purchase", "refund", "left_out")
 OF_LINES = (*STATES, "view_item", "search", "add_to_cart", "remove_from_cart", "add_to_wishlist", "begin_checkout")
 WORDS = Path(__file__).with_name("names.yaml")
-# Words that join others, and endings of the first of two: Bestell-ung-s-nummer, numéro de commande, n° d'ordre.
-_JOINT = "(?:de|do|da|di|del|della|dell|du|d|des|la|le|l|of|the|to|van|der|den|al|au|o|a|s|es|n|en)?"
-# Parts of names that say whose a column is, and nothing of what it is.
-_BEFORE = "(?:shop|total|ur|my|dim|fk|pk|str|txt|the|la|le|l|el|il|id)?"
+# What joins two words, or ends the first of them: Bestell-ung-s-nummer, numéro de commande, n° d'ordre.
+_JOINTS = ("", "de", "do", "da", "di", "del", "della", "dell", "du", "d", "des", "la", "le", "l", "of", "the", "to", "van",
+           "der", "den", "al", "au", "o", "a", "s", "es", "n", "en")  # fmt: skip
+# Beginnings of names that say whose a column is, and nothing of what it is.
+_BEGINNINGS = ("", "shop", "total", "fk", "pk", "the", "la", "le", "l", "el", "il", "id")
+_MOST_WORDS, _LONGEST = 4, 60
 
 
 def bare(name: str, *, umlauts: bool = False) -> str:
@@ -79,12 +80,10 @@ def _forms(name: str) -> set[str]:
     return {bare(name).replace(" ", ""), bare(name, umlauts=True).replace(" ", "")}
 
 
-@functools.cache
 def _rank(role: str, squashed: str) -> int:
-    strong, weak = _patterns()[role]
-    if strong.fullmatch(squashed):
-        return STRONG
-    return WEAK if weak is not None and weak.fullmatch(squashed) else 0
+    strong, weak = _roles()[role]
+    spelled = _spelled(squashed)
+    return STRONG if spelled & strong else WEAK if spelled & weak else 0
 
 
 @functools.cache
@@ -93,29 +92,52 @@ def _data() -> Mapping[str, Any]:
 
 
 @functools.cache
-def _patterns() -> dict[str, tuple[re.Pattern[str], re.Pattern[str] | None]]:
-    out = {}
-    for role, names in _data()["roles"].items():
-        strong, weak = (_pattern(names.get(kind, [])) for kind in ("strong", "weak"))
-        assert strong is not None
-        out[role] = (strong, weak)
-    return out
-
-
-def _pattern(names: Sequence[Sequence[str]]) -> re.Pattern[str] | None:
-    """Return a regular expression of names that are put together of groups of words, in any order."""
-    forms = []
-    for groups in names:
-        for order in dict.fromkeys(itertools.permutations(groups)):
-            forms.append(_JOINT.join(_group(group) for group in order))
-    return re.compile(f"{_BEFORE}(?:{'|'.join(forms)})") if forms else None
+def _roles() -> dict[str, tuple[frozenset[tuple[str, ...]], frozenset[tuple[str, ...]]]]:
+    """Return of each role the groups of words that its names are put together of: the sure ones, and the others."""
+    return {
+        role: (
+            frozenset(tuple(sorted(groups)) for groups in names.get("strong", ())),
+            frozenset(tuple(sorted(groups)) for groups in names.get("weak", ())),
+        )
+        for role, names in _data()["roles"].items()
+    }
 
 
 @functools.cache
-def _group(group: str) -> str:
-    words = _data()["words"].get(group, [group])
-    squashed = sorted({bare(str(word)).replace(" ", "") for word in words}, key=lambda w: (-len(w), w))
-    return f"(?:{'|'.join(map(re.escape, squashed))})"
+def _groups() -> dict[str, list[str]]:
+    """Return the groups that each word belongs to; a word that a role names and no group has is a group of its own."""
+    out: dict[str, list[str]] = {}
+    for group, words in _data()["words"].items():
+        for word in dict.fromkeys(bare(word).replace(" ", "") for word in words):
+            out.setdefault(word, []).append(group)
+    for names in _data()["roles"].values():
+        for group in {group for kind in names.values() for groups in kind for group in groups}:
+            if group not in _data()["words"]:
+                out.setdefault(group, []).append(group)
+    return out
+
+
+@functools.cache
+def _spelled(squashed: str) -> frozenset[tuple[str, ...]]:
+    """Return the groups of words, sorted, that a name without blanks can be put together of."""
+    out: set[tuple[str, ...]] = set()
+
+    def go_on(at: int, groups: tuple[str, ...]) -> None:
+        if at == len(squashed):
+            out.add(tuple(sorted(groups)))
+            return
+        if len(groups) == _MOST_WORDS:
+            return
+        for joint in _JOINTS if groups else _BEGINNINGS:
+            if squashed.startswith(joint, at):
+                start = at + len(joint)
+                for end in range(start + 1, len(squashed) + 1):
+                    for group in _groups().get(squashed[start:end], ()):
+                        go_on(end, (*groups, group))
+
+    if 0 < len(squashed) <= _LONGEST:
+        go_on(0, ())
+    return frozenset(out)
 
 
 @functools.cache
