@@ -23,6 +23,8 @@ _JOINTS = ("", "de", "do", "da", "di", "del", "della", "dell", "du", "d", "des",
 # Beginnings of names that say whose a column is, and nothing of what it is.
 _BEGINNINGS = ("", "shop", "total", "fk", "pk", "the", "la", "le", "l", "el", "il", "id")
 _MOST_WORDS, _LONGEST = 4, 60
+# What may hold a value without changing what it is.
+_NEUTRAL = {"order", "product", "line", "event", "amount", "net", "gross", "refund"}
 
 
 def bare(name: str, *, umlauts: bool = False) -> str:
@@ -41,11 +43,18 @@ def bare(name: str, *, umlauts: bool = False) -> str:
 
 
 def rank_of(role: str, name: str) -> int:
-    """Return how sure a column's name is of a role: STRONG, WEAK or 0. A path counts with and without what holds it."""
+    """Return how sure a column's name is of a role: STRONG, WEAK or 0.
+
+    A path (`customer.id`) counts as a whole; what stands behind its last point counts little, and only where it is held
+    by nothing that has columns of that name itself: the category of a device is none of ours.
+    """
+    name = re.sub(r"\W*\b(?:UTC|GMT)\b\W*$", "", name, flags=re.IGNORECASE) or name
     rank = max(_rank(role, form) for form in _forms(name))
-    if not rank and "." in name and not name.startswith("."):
-        # customer.id is a customer's id; of addresses.0.city the city counts alone.
-        rank = WEAK if max(_rank(role, form) for form in _forms(name.rpartition(".")[2])) == STRONG else 0
+    holder, point, last = name.rpartition(".")
+    if not rank and point and role != "own_id":
+        holds = {groups for form in _forms(holder.rpartition(".")[2]) for groups in _spelled(form)}
+        if all(set(groups) <= _NEUTRAL for groups in holds):
+            rank = min(WEAK, max(_rank(role, form) for form in _forms(last)))
     return rank
 
 
@@ -66,12 +75,16 @@ def meaning_of(value: str, meanings: Collection[str] = ()) -> str:
         meanings: those of `names.yaml` that may be meant; by default what lines of a shop are.
     """
     text = bare(value)
+    first, _, rest = text.partition(" ")
+    # Order Completed is completed.
+    texts = [text, rest] if rest and ("order",) in _spelled(first) else [text]
+    texts += [whole.replace(" ", "") for whole in texts]
     best, longest = "", 0
     for meaning, beginnings in _values().items():
         if meaning not in (meanings or OF_LINES):
             continue
         for begin in beginnings:
-            if (text.startswith(begin) or text.replace(" ", "").startswith(begin)) and len(begin) > longest:
+            if len(begin) > longest and any(whole.startswith(begin) for whole in texts):
                 best, longest = meaning, len(begin)
     return best
 

@@ -7,6 +7,7 @@ Not here: files of a known layout (`layouts`), and how the proposal is written (
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -76,6 +77,7 @@ class Proposal:
     event_type: str = ""
     values: dict[str, dict[str, str | None]] = field(default_factory=dict)
     time_format: str = ""
+    time_zone: str = ""
     decimal: str = "."
     thousands: str = ""
     personal: list[str] = field(default_factory=list)
@@ -185,23 +187,39 @@ class _Proposing:
         Raises:
             NoRole: the columns are neither events, users nor products.
         """
-        order = self._best("order_id", _is_key)
+        order = self._order()
         person = self._best("user_id", lambda c: _is_key(c) or _is_email(c))
         product = self._best("product_id", _is_key)
-        acts = self._best("quantity", _is_small) or self._state(None)[0] if self.columns else None
+        acts = self._best("quantity", _is_small) or (
+            self._state(None)[0] if any(rank_of("event_type", c.name) for c in self.columns) else None
+        )
         of_persons = any(
             rank_of(role, c.name)
             for c in self.columns
             for role in ("signup_day", "sex", "household_size", "income_band", "age_band")
         ) or any(personal_kind(c.name) for c in self.columns)
+        if person is None and product is None and not order and (own := self._best("own_id", _is_key)):
+            # A list whose key is called id: whose, its other columns say.
+            person, product = (None, own) if self._of_a_product() or not of_persons else (own, None)
         if person and not order and not acts and person.unique and of_persons:
             self._users(person)
         elif product and not person and not order and product.unique and self._of_a_product():
             self._products(product)
         else:
             self._events(order)
+        self._continued()
         self._rest()
         return self.out
+
+    def _order(self) -> Column | None:
+        """Return the column of the order's id: of several the one with the fewest ids, the others are of its lines."""
+        candidates = self._candidates("order_id", _is_key)
+        equal = [
+            c
+            for rank, c in candidates
+            if rank == candidates[0][0] and c.filled_share > 0.9 * candidates[0][1].filled_share
+        ]
+        return min(equal, key=lambda c: c.distinct, default=None)
 
     def _of_a_product(self) -> bool:
         roles = ("price", "category", "brand", "subcategory", "title")
@@ -254,8 +272,15 @@ class _Proposing:
             repeated = (
                 f"{order.distinct} orders in {order.filled} lines" if lines else f"{order.distinct} orders, each once"
             )
-            self._map("order_id", self.sql(order), f"name and values: {repeated}", "", order)
-        self._event_id(None if lines else order)
+            others = [c for _, c in self._candidates("order_id", _is_key) if c is not order and not c.unique]
+            rivals = [
+                shown(c.name)
+                for c in others
+                if c.distinct <= 1.02 * order.distinct and rank_of("order_id", c.name) == STRONG
+            ]
+            doubt = f"or {', '.join(rivals[:3])}" if rivals and rank_of("order_id", order.name) == STRONG else ""
+            self._map("order_id", self.sql(order), f"name and values: {repeated}", doubt, order)
+        self._event_id(order, lines=lines)
         self._event_type(order)
         product = self._take("product_id", "product_id", _is_key, "{c.distinct} ids")
         if product is None and (title := self._best("title", lambda c: not c.is_number and not _is_email(c))):
@@ -281,6 +306,8 @@ class _Proposing:
     def _time(self) -> bool:
         """Map event_time; return whether there is one."""
         candidates = self._candidates("event_time", _is_time)
+        # A day beside a time of the same name is the lesser of the two.
+        candidates.sort(key=lambda x: (-x[0], not _has_clock(x[1])))
         by_name = bool(candidates)
         if not by_name:
             candidates = [(0, c) for c in self.columns if c.filled_share > 0.9 and _is_time(c)]
@@ -290,7 +317,11 @@ class _Proposing:
         rank, time = candidates[0]
         times = time.times()
         assert times is not None
-        rivals = [c.name for r, c in candidates[1:] if r == rank and c.filled_share > 0.5 * time.filled_share]
+        rivals = [
+            c.name
+            for r, c in candidates[1:]
+            if r == rank and c.filled_share > 0.5 * time.filled_share and _has_clock(c) == _has_clock(time)
+        ]
         doubt = "" if by_name else "by its values alone"
         if rivals:
             doubt = f"or {', '.join(map(shown, rivals[:3]))}"
@@ -310,7 +341,10 @@ class _Proposing:
         self.out.time_format = form
         if times.ambiguous:
             self._ask_day_order(time, times)
-        if clock and not times.zone and self.zone is None:
+        in_utc = re.search(r"\b(?:UTC|GMT)\b|_(?:utc|gmt)$", time.name, re.IGNORECASE)
+        if clock and not times.zone and in_utc:
+            self.out.time_zone = "UTC"
+        elif clock and not times.zone and self.zone is None:
             self.out.questions.append(
                 f"Which zone are the times of {shown(time.name)} written in? They do not say it; taken meanwhile: the shop's. "
                 "Say time_zone in the source, or draft with --time-zone"
@@ -377,30 +411,44 @@ class _Proposing:
             )
         return bool(known) or visitor is not None
 
-    def _event_id(self, order: Column | None) -> None:
+    def _event_id(self, order: Column | None, *, lines: bool) -> None:
         """Map event_id where every line has an id of its own; the order's where it is one line."""
-        own = self._best("event_id", lambda c: c.unique and (_is_key(c) or c.is_whole))
+        fits: Callable[[Column], bool] = lambda c: c.unique and c is not order and (_is_key(c) or c.is_whole)  # noqa: E731
+        own = (
+            self._best("event_id", fits)
+            or (self._best("order_id", fits) if lines else None)
+            or self._best("own_id", fits)
+        )
         if own is not None:
             self._map("event_id", self.sql(own), f"name and values: {own.distinct} ids, each once", "", own)
-        elif order is not None and order.unique:
+        elif order is not None and not lines and order.unique:
             self._map("event_id", self.sql(order), "the order's id: one line is one order")
 
     # ---- what a line is -------------------------------------------------------------------------------------------
 
-    def _state(self, order: Column | None) -> tuple[Column | None, float]:
-        """Return the column that says what a line is, and the share of its lines whose word is known."""
-        best: tuple[float, Column | None] = (0.0, None)
-        for rank, column in self._candidates(
-            "event_type", lambda c: c.distinct <= MOST_STATES and not c.is_number and c is not order
-        ):
-            known = column.share_of(lambda v: bool(meaning_of(v)))
-            # A state that is told with the payment counts before that of the delivery.
-            if known >= 0.5 and rank * 2 + known > best[0]:
-                best = (rank * 2 + known, column)
-        return best[1], best[1].share_of(lambda v: bool(meaning_of(v))) if best[1] else 0.0
+    def _state(self, order: Column | None) -> tuple[Column | None, float, bool]:
+        """Return the column that says what a line is, the share of its lines whose word is known, and whether its name agrees."""
+        fits: Callable[[Column], bool] = lambda c: c.distinct <= MOST_STATES and not c.is_number and c is not order  # noqa: E731
+        known = {c.name: c.share_of(lambda v: bool(meaning_of(v))) for c in self.columns if c.filled and fits(c)}
+        # A column that is surely called so counts though its words are not known: no line is a purchase unsaid.
+        named = [
+            (2 * rank + known[c.name], -n, c)
+            for n, (rank, c) in enumerate(self._candidates("event_type", fits))
+            if known[c.name] >= 0.5 or (rank == STRONG and not _is_time(c))
+        ]
+        if named:
+            column = max(named, key=lambda x: x[:2])[2]
+            return column, known[column.name], True
+        several = [
+            c for c in self.columns if known.get(c.name, 0.0) > 0.9 and c.distinct > 1 and c.name not in self.used
+        ]
+        best = max(
+            several, key=lambda c: (c.name.lower().rstrip().endswith(("status", "state")), c.filled), default=None
+        )
+        return best, known[best.name] if best else 0.0, False
 
     def _event_type(self, order: Column | None) -> None:
-        column, known = self._state(order)
+        column, known, by_name = self._state(order)
         currency = self._currency()
         if column is None:
             refund = any(rank_of("refunded", c.name) for c in self.columns) and not self._best("quantity", _is_small)
@@ -448,6 +496,8 @@ class _Proposing:
             sql = _only(currency[0], currency[1], sql, self)
             meanings[_OTHER_CURRENCY] = None
         doubt = "" if known >= 0.8 else f"the words of {1 - known:.0%} of the lines are not known"
+        if not by_name:
+            doubt = doubt or "by its values alone"
         if column.filled_share < 0.99:
             doubt = doubt or f"empty in {1 - column.filled_share:.0%} of the lines, which are refused"
         self._map("event_type", sql, f"name and values: {counts}", doubt, column)
@@ -700,6 +750,20 @@ class _Proposing:
         if changed:
             self.out.values[column] = dict(sorted(changed.items()))
 
+    def _continued(self) -> None:
+        """Ask about fields that stand on the first line of an order alone."""
+        masks: dict[tuple[bool, ...], list[str]] = {}
+        for column in self.columns:
+            if 0 < column.filled < column.lines and not (self.json or column.distinct < 2):
+                masks.setdefault(tuple(bool(v) for v in column.values), []).append(column.name)
+        mask, names = max(masks.items(), key=lambda x: len(x[1]), default=((), []))
+        taken = [n for n in names if n in self.used]
+        if len(names) >= 3 and taken and mask[0] and mask.count(False) > 0.05 * len(mask):
+            self.out.questions.append(
+                f"Are lines without {', '.join(map(shown, taken[:4]))} further lines of the order above? {len(names)} columns are "
+                f"empty together in {mask.count(False)} of {len(mask)} lines; taken meanwhile: each line stands for itself"
+            )
+
     def _rest(self) -> None:
         """List the columns that nothing reads, those that tell of persons apart."""
         for column in self.columns:
@@ -733,7 +797,8 @@ def _proven(
 
 
 def _only(column: Column, currency: str, sql: str, columns: _Proposing) -> str:
-    return f"case when {columns.sql(column)} = {literal(currency)} then {sql} else {literal(_OTHER_CURRENCY)} end"
+    # A line without a currency is in the shop's, like a further line of an order.
+    return f"case when {columns.sql(column)} <> {literal(currency)} then {literal(_OTHER_CURRENCY)} else {sql} end"
 
 
 def _without_currency(sql: str) -> str:
@@ -755,6 +820,11 @@ def _joined_form(form: str, clock: Column) -> str:
 
 def _is_time(column: Column) -> bool:
     return column.times() is not None
+
+
+def _has_clock(column: Column) -> bool:
+    times = column.times()
+    return times is not None and times.clock
 
 
 def _is_email(column: Column) -> bool:

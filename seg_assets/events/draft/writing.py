@@ -13,7 +13,6 @@ from seg_assets.core.text import printable, shortened
 from seg_assets.events.draft.container import FileSample
 from seg_assets.events.draft.layouts import Layout
 from seg_assets.events.draft.propose import EVENTS, Proposal
-from seg_assets.events.source import USERS
 
 _WIDTH = 110
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
@@ -97,6 +96,8 @@ def _feed(proposal: Proposal) -> Iterator[str]:
     if proposal.kind == EVENTS:
         yield "day: {from: event_time}"
         yield "closed_days: normal"
+    if proposal.time_zone:
+        yield f"time_zone: {proposal.time_zone}  # the column's name says so"
     if proposal.decimal != ".":
         yield f"decimal: {text_of(proposal.decimal)}"
     if proposal.thousands:
@@ -114,7 +115,7 @@ def _feed(proposal: Proposal) -> Iterator[str]:
         doubt = f"CHECK ({mapped.doubt}); " if mapped.doubt else ""
         yield f"  {mapped.column}: {text_of(mapped.expression)}  # {shortened(printable(doubt + mapped.evidence), 200)}"
     if proposal.unmapped:
-        kept = "dropped too" if proposal.personal else "kept in extra" if proposal.kind != USERS else "kept in extra"
+        kept = "dropped too" if proposal.personal else "kept in extra"
         yield from comment(
             f"not mapped ({kept}): {', '.join(proposal.unmapped[:60])}{' ..' * (len(proposal.unmapped) > 60)}"
         )
