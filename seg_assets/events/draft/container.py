@@ -60,7 +60,7 @@ _NO_DATA = (
 _GZIP, _ZIP, _PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 
 
-class NoData(LandingError):
+class NoDataError(LandingError):
     """A file that holds no rows that could be drafted: empty, a photo, an archive, out of reach."""
 
 
@@ -107,32 +107,34 @@ def look_into(path: Path, relative: str | None = None) -> FileSample:
     """Return what can be seen of a file.
 
     Raises:
-        NoData: saying what the file is, and what to do.
+        NoDataError: saying what the file is, and what to do.
     """
     try:
         return _look_into(path, relative or path.name)
     except OSError as error:
-        raise NoData(f"{path}: cannot be read: {error.strerror or error}; mend its permissions") from None
+        raise NoDataError(f"{path}: cannot be read: {error.strerror or error}; mend its permissions") from None
 
 
 def _look_into(path: Path, relative: str) -> FileSample:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise NoData(f"{path}: no file; name files, or the folder of a shop with init --from")
+        raise NoDataError(f"{path}: no file; name files, or the folder of a shop with init --from")
     with path.open("rb") as handle:
         head = handle.read(PART)
     if not head.strip():
-        raise NoData(f"{path}: empty; export it again")
+        raise NoDataError(f"{path}: empty; export it again")
     for magic, what in _NO_DATA:
         if head.startswith(magic):
-            raise NoData(f"{path}: {what}")
+            raise NoDataError(f"{path}: {what}")
     if head.startswith(_ZIP):
-        raise NoData(f"{path}: {_archive(path)}")
+        raise NoDataError(f"{path}: {_archive(path)}")
     if head.startswith(_PARQUET):
         return _parquet(path, relative, status.st_size)
     packed = head.startswith(_GZIP)
     if packed != path.name.lower().endswith(".gz"):
-        raise NoData(f"{path}: " + ("gzip without the ending .gz; rename it" if packed else "named .gz, and no gzip"))
+        raise NoDataError(
+            f"{path}: " + ("gzip without the ending .gz; rename it" if packed else "named .gz, and no gzip")
+        )
     if packed:
         data = _unpacked(path, head)
         parts, whole = [data], len(data) < PART
@@ -175,11 +177,11 @@ def _unpacked(path: Path, head: bytes) -> bytes:
             unpack = zlib.decompressobj(wbits=31) if unpack.eof else unpack
     except zlib.error as error:
         if not out:
-            raise NoData(f"{path}: a damaged gzip file ({error}); download it again") from None
+            raise NoDataError(f"{path}: a damaged gzip file ({error}); download it again") from None
     if not out.strip():
-        raise NoData(f"{path}: empty; export it again")
+        raise NoDataError(f"{path}: empty; export it again")
     if out.startswith((_GZIP, _ZIP, _PARQUET)):
-        raise NoData(f"{path}: a packed file within gzip; unpack it once")
+        raise NoDataError(f"{path}: a packed file within gzip; unpack it once")
     return _whole_lines(out, start=True) if len(out) >= PART else out
 
 
@@ -212,23 +214,23 @@ def _text(path: Path, relative: str, size: int, parts: list[bytes], *, whole: bo
     encoding, note = _encoding(parts)
     texts = [part.decode(encoding, "replace").removeprefix("\ufeff") for part in parts]
     if texts[0].count("\0") > 0:
-        raise NoData(f"{path}: no text (it holds NUL bytes); export CSV, JSON lines or Parquet")
+        raise NoDataError(f"{path}: no text (it holds NUL bytes); export CSV, JSON lines or Parquet")
     sample = FileSample(path, relative, "csv", size, encoding, whole=whole, parts=parts)
     if note:
         sample.notes.append(note)
     begin = texts[0].lstrip()
     if begin[:100].lower().startswith(("<!doctype", "<html", "<?xml")):
-        raise NoData(f"{path}: a web page or XML, not an export; export CSV, JSON lines or Parquet")
+        raise NoDataError(f"{path}: a web page or XML, not an export; export CSV, JSON lines or Parquet")
     if begin.startswith("{") or (begin.startswith("[") and begin[1:].lstrip()[:1] in ("{", "[", "]")):
         _json(sample, texts)
     else:
         _csv(sample, texts)
     if len(sample.columns) > MOST_COLUMNS:
-        raise NoData(
+        raise NoDataError(
             f"{path}: {len(sample.columns):,} columns, and at most {MOST_COLUMNS:,} are looked at; export fewer"
         )
     if not sample.rows:
-        raise NoData(f"{path}: a header without a line below it; export days with orders")
+        raise NoDataError(f"{path}: a header without a line below it; export days with orders")
     return sample
 
 
@@ -261,7 +263,7 @@ def _csv(sample: FileSample, texts: Sequence[str]) -> None:
         head.write_text(_first_lines(texts[0]), "utf-8", newline="")
         options, sound = _dialect(head, texts[0])
         if options is None:
-            raise NoData(
+            raise NoDataError(
                 f"{sample.path}: neither delimited columns, JSON lines nor Parquet: no delimiter of , ; tab | cuts it "
                 "into rows of one width"
             )
@@ -328,7 +330,7 @@ def _sniffed(head: Path) -> tuple[str, str]:
         except duckdb.Error:
             return "", ""
     mark, quote = row or ("", "")
-    fine = len(mark) == 1 and 31 < ord(mark) < 127 and not mark.isalnum() or mark == "\t"
+    fine = mark == "\t" or (len(mark) == 1 and 31 < ord(mark) < 127 and not mark.isalnum())
     return (mark if fine else ""), (quote if quote in ('"', "'") else "")
 
 
@@ -396,7 +398,7 @@ def _json(sample: FileSample, texts: Sequence[str]) -> None:
     if not good or bad > good or (good == 1 and _wrapped(records[0][0])):
         sample.format, records = "json", [_records_of(texts[0])]
         if not records[0]:
-            raise NoData(f"{sample.path}: begins like JSON, and is none; export JSON lines, one object per line")
+            raise NoDataError(f"{sample.path}: begins like JSON, and is none; export JSON lines, one object per line")
     elif bad:
         sample.notes.append(f"{bad} of the first {good + bad} lines are no JSON objects, and are refused")
     flat = [[_flat(record) for record in part] for part in records]
@@ -459,7 +461,7 @@ def _parquet(path: Path, relative: str, size: int) -> FileSample:
         with pq.ParquetFile(path) as file:
             groups, names = file.num_row_groups, file.schema_arrow.names
             if len(names) > MOST_COLUMNS:
-                raise NoData(
+                raise NoDataError(
                     f"{path}: {len(names):,} columns, and at most {MOST_COLUMNS:,} are looked at; export fewer"
                 )
             most = min(MOST_ROWS, max(MOST_CELLS // max(len(names), 1), 50))
@@ -468,9 +470,9 @@ def _parquet(path: Path, relative: str, size: int) -> FileSample:
             table = pa.Table.from_batches([b for b in batches if b is not None], file.schema_arrow)
             whole = len(table) == file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise NoData(f"{path}: a damaged Parquet file ({str(error).splitlines()[0]}); export it again") from None
+        raise NoDataError(f"{path}: a damaged Parquet file ({str(error).splitlines()[0]}); export it again") from None
     if not len(table):
-        raise NoData(f"{path}: a Parquet file without rows; export days with orders")
+        raise NoDataError(f"{path}: a Parquet file without rows; export days with orders")
     sample = FileSample(path, relative, "parquet", size, whole=whole, table=table)
     records = [_flat(record) for record in _as_texts(table)]
     sample.columns = list(dict.fromkeys(key for record in records for key in record))
@@ -490,11 +492,11 @@ def files_below(folder: Path) -> list[Path]:
     """Return the files of a folder and of the folders in it, sorted; hidden ones are left out.
 
     Raises:
-        NoData: the folder, or one in it, cannot be listed.
+        NoDataError: the folder, or one in it, cannot be listed.
     """
 
     def refuse(error: OSError) -> None:
-        raise NoData(f"{error.filename}: cannot be listed: {error.strerror}; mend its permissions")
+        raise NoDataError(f"{error.filename}: cannot be listed: {error.strerror}; mend its permissions")
 
     names = (Path(at) / name for at, _, files in os.walk(folder, onerror=refuse) for name in files)
     return sorted(path for path in names if not any(p.startswith(".") for p in path.relative_to(folder).parts))

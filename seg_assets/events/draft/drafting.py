@@ -13,10 +13,10 @@ from pathlib import Path
 
 from seg_assets.core.errors import ConfigError, LandingError, SegAssetsError
 from seg_assets.events.draft import writing
-from seg_assets.events.draft.container import FileSample, NoData, files_below, look_into
+from seg_assets.events.draft.container import FileSample, NoDataError, files_below, look_into
 from seg_assets.events.draft.layouts import Layout, layouts_of, nearly
 from seg_assets.events.draft.proof import Account, prove
-from seg_assets.events.draft.propose import EVENTS, NoRole, Proposal, propose, shown
+from seg_assets.events.draft.propose import EVENTS, NoRoleError, Proposal, propose, shown
 from seg_assets.events.draft.values import CURRENCIES
 from seg_assets.events.source import Source, load_source, shipped_sources
 
@@ -86,15 +86,15 @@ def draft_folder(
         LandingError: nothing in the folder is data, or the folder cannot be listed.
     """
     if not folder.is_dir():
-        raise NoData(f"{folder}: no folder; name the one that your exports lie in")
+        raise NoDataError(f"{folder}: no folder; name the one that your exports lie in")
     samples, passed_by = [], []
     for path in files_below(folder):
         try:
             samples.append(look_into(path, path.relative_to(folder).as_posix()))
-        except NoData as error:
+        except NoDataError as error:
             passed_by.append(str(error))
     if not samples:
-        raise NoData(f"{folder}: no file in it is data" + "".join(f"\n  {line}" for line in passed_by[:10]))
+        raise NoDataError(f"{folder}: no file in it is data" + "".join(f"\n  {line}" for line in passed_by[:10]))
     return _drafted(samples, passed_by, name, zone, currency, shop_zone, strict=False)
 
 
@@ -124,7 +124,7 @@ def _drafted(
             _is_read(group[0], layout)
             proposal = propose(group, zone, currency)
             _add(feeds, proposal)
-        except (NoRole, LandingError) as error:
+        except (NoRoleError, LandingError) as error:
             recognised = "".join(f"\n{remark}" for remark in remarks)
             if strict:
                 raise LandingError(f"{error}{recognised}") from None

@@ -9,7 +9,7 @@ Not here: files of a known layout (`layouts`), and how the proposal is written (
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from seg_assets.core.errors import SegAssetsError
 from seg_assets.core.sql import literal
@@ -49,25 +49,27 @@ MOST_STATES = 60
 _OTHER_CURRENCY = "other currency"
 
 
-class NoRole(SegAssetsError):
+class NoRoleError(SegAssetsError):
     """A file whose columns are neither events, users nor products; the text says what it lacks."""
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """One line of a draft: contract column, SQL expression, why, and why it is unsure (empty where it is not)."""
+    """One line of a draft: contract column, SQL expression, why, why it is unsure (empty where it is not), what it reads."""
 
     column: str
     expression: str
     evidence: str
     doubt: str = ""
+    read: tuple[str, ...] = ()
 
 
 @dataclass
 class Proposal:
     """How files of one header are read.
 
-    kind: events, users or products. event_type: what every line is, where no column says it.
+    kind: events, users or products. event_type: what every line is, where no column says it; event_type_doubt: why that
+    is unsure.
     personal: columns that tell of persons and are left out. unmapped: the other columns that nothing reads.
     """
 
@@ -75,6 +77,7 @@ class Proposal:
     samples: Sequence[FileSample]
     mapped: list[Mapped] = field(default_factory=list)
     event_type: str = ""
+    event_type_doubt: str = ""
     values: dict[str, dict[str, str | None]] = field(default_factory=dict)
     time_format: str = ""
     time_zone: str = ""
@@ -95,7 +98,7 @@ def propose(samples: Sequence[FileSample], zone: str | None = None, currency: st
         currency: the shop's currency, where somebody has said it.
 
     Raises:
-        NoRole: the columns are neither events, users nor products.
+        NoRoleError: the columns are neither events, users nor products.
     """
     return _Proposing(samples, zone, currency).proposal()
 
@@ -152,8 +155,9 @@ class _Proposing:
         return best
 
     def _map(self, column: str, expression: str, evidence: str, doubt: str = "", *read: Column) -> None:
-        self.out.mapped.append(Mapped(column, expression, evidence, doubt))
-        self.used.update(c.name for c in read)
+        names = tuple(c.name for c in read)
+        self.out.mapped.append(Mapped(column, expression, evidence, doubt, names))
+        self.used.update(names)
 
     def sql(self, column: Column) -> str:
         """Return the expression that reads a column, or a value in an object of JSON."""
@@ -185,7 +189,7 @@ class _Proposing:
         """Return the proposal.
 
         Raises:
-            NoRole: the columns are neither events, users nor products.
+            NoRoleError: the columns are neither events, users nor products.
         """
         order = self._order()
         person = self._best("user_id", lambda c: _is_key(c) or _is_email(c))
@@ -298,7 +302,7 @@ class _Proposing:
 
     def _no_events(self, why: str, lacking: str) -> None:
         names = ", ".join(shown(c.name) for c in self.columns[:12]) + (" .." if len(self.columns) > 12 else "")
-        raise NoRole(
+        raise NoRoleError(
             f"{self.samples[0].path}: {why}, so it holds no events, and it is no list of users or products ({names}); "
             f"export it with {lacking}, or write the source by hand (docs/sources.md)"
         )
@@ -450,7 +454,18 @@ class _Proposing:
     def _event_type(self, order: Column | None) -> None:
         column, known, by_name = self._state(order)
         currency = self._currency()
+        doubt = ""
+        if (
+            column is not None
+            and known < 0.05
+            and any(self._of_money(c) and c.filled_share > 0.9 for c in self.columns)
+        ):
+            # Every line has money and no word is known: the column says something else than what a line is.
+            doubt, column = f"{shown(column.name)} may say what a line is, in words that are not known", None
         if column is None:
+            states = [c.name for c in self.columns if re.search(r"status|state$", c.name, re.IGNORECASE)]
+            if states and not doubt:
+                doubt = f"{', '.join(map(shown, states[:3]))} may say what a line is"
             refund = any(rank_of("refunded", c.name) for c in self.columns) and not self._best("quantity", _is_small)
             dated = next((m for m in self.out.mapped if m.column == "event_time"), None)
             refund = (
@@ -463,7 +478,7 @@ class _Proposing:
             )
             kind = "refund" if refund else "purchase"
             if currency is None:
-                self.out.event_type = kind
+                self.out.event_type, self.out.event_type_doubt = kind, doubt
             else:
                 self._map(
                     "event_type", _only(currency[0], currency[1], literal(kind), self), "money of one currency only"
@@ -763,6 +778,10 @@ class _Proposing:
                 f"Are lines without {', '.join(map(shown, taken[:4]))} further lines of the order above? {len(names)} columns are "
                 f"empty together in {mask.count(False)} of {len(mask)} lines; taken meanwhile: each line stands for itself"
             )
+            first = "stands on the first line of an order alone?"
+            self.out.mapped = [
+                replace(m, doubt=m.doubt or first) if set(m.read) & set(names) else m for m in self.out.mapped
+            ]
 
     def _rest(self) -> None:
         """List the columns that nothing reads, those that tell of persons apart."""

@@ -105,7 +105,8 @@ def _feed(proposal: Proposal) -> Iterator[str]:
     if proposal.time_format:
         yield f"time_format: {text_of(proposal.time_format)}"
     if proposal.event_type:
-        yield f"event_type: {proposal.event_type}  # no column says what a line is"
+        doubt = f"CHECK ({printable(proposal.event_type_doubt)}); " if proposal.event_type_doubt else ""
+        yield f"event_type: {proposal.event_type}  # {doubt}no column says what a line is"
     if proposal.personal:
         yield "extra: drop"
         yield from comment(f"left out, because they tell of persons: {', '.join(proposal.personal)}")
