@@ -144,6 +144,10 @@ def _print_sample(read: Sample) -> None:
         _print_rows(read.columns, read.rows)
     for hint in read.hints:
         print(f"\nhint: {hint}")
+    if read.questions:
+        print("\nquestions of the draft; while one stands in the source, no run reads anything")
+        for question in read.questions:
+            print(f"  {question}")
     if not read.accepted:
         print("\nnothing was accepted: mend the mapping; docs/sources.md says what each reason means")
 

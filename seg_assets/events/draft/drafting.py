@@ -25,12 +25,13 @@ from seg_assets.events.source import Source, load_source, shipped_sources
 class Draft:
     """A drafted source: its YAML, what it becomes when loaded, the account, and the files that it does not read.
 
-    passed_by: files that are no data, or not this source's, each with the reason.
+    zone: the shop's. passed_by: files that are no data, or not this source's, each with the reason.
     """
 
     text: str
     source: Source
     account: Account
+    zone: str = "UTC"
     passed_by: list[str] = field(default_factory=list)
 
     @property
@@ -158,7 +159,7 @@ def _drafted(
     account = prove(source, proofs, zone or shop_zone, whole=whole)
     said = [*account.says(), *(f"passed by: {line}" for line in passed_by)]
     text += "\n" + "\n".join(line for remark in said for line in _as_comment(remark)) + "\n"
-    return Draft(text, source, account, passed_by)
+    return Draft(text, source, account, zone or shop_zone, passed_by)
 
 
 def _as_comment(text: str) -> list[str]:
@@ -241,6 +242,12 @@ def _feeds(
 ) -> tuple[list[str], list[tuple[str, Proposal | Sequence[FileSample]]]]:
     several = len(feeds) > 1
     questions = [f"{feed}: {q}" if several else q for feed, proposal in feeds.items() for q in proposal.questions]
+    sellers = [feed for feed, proposal in feeds.items() if proposal.sells]
+    if len(sellers) > 1:
+        questions.append(
+            f"Do {', '.join(sellers)} tell the same purchases? Taken meanwhile: no, so that what two of them tell counts twice; "
+            "leave purchases of one out (values: event_type: null)"
+        )
     lines = [*writing.head_of(name, questions, about, zone), "feeds:"]
     for feed, proposal in feeds.items():
         if proposal.kind == EVENTS:

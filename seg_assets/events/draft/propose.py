@@ -70,7 +70,7 @@ class Proposal:
 
     kind: events, users or products. event_type: what every line is, where no column says it; event_type_doubt: why that
     is unsure.
-    personal: columns that tell of persons and are left out. unmapped: the other columns that nothing reads.
+    sells: whether some lines are purchases. personal: columns that tell of persons and are left out. unmapped: the other columns that nothing reads.
     """
 
     kind: str
@@ -87,6 +87,7 @@ class Proposal:
     unmapped: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sells: bool = False
 
 
 def propose(samples: Sequence[FileSample], zone: str | None = None, currency: str | None = None) -> Proposal:
@@ -287,6 +288,9 @@ class _Proposing:
         self._event_id(order, lines=lines)
         self._event_type(order)
         product = self._take("product_id", "product_id", _is_key, "{c.distinct} ids")
+        if product is None and (own := self._best("own_id", lambda c: _is_key(c) and not c.unique and c.distinct > 1)):
+            self._map("product_id", self.sql(own), f"values: {own.distinct} ids", "its name does not say of what", own)
+            product = own
         if product is None and (title := self._best("title", lambda c: not c.is_number and not _is_email(c))):
             self._map("product_id", self.sql(title), "a product's name, no id", "a name changes, an id does not", title)
         self._amounts(order if lines else None)
@@ -477,6 +481,7 @@ class _Proposing:
                 )
             )
             kind = "refund" if refund else "purchase"
+            self.out.sells = kind == "purchase"
             if currency is None:
                 self.out.event_type, self.out.event_type_doubt = kind, doubt
             else:
@@ -498,6 +503,7 @@ class _Proposing:
                 meaning = "left_out"
             # A text that is an event type already, as it is written, needs no line.
             meanings[value] = meaning if meaning in EVENT_TYPES else None
+            self.out.sells |= meaning == "purchase"
         if is_state and any(bare(v).startswith(("partially refunded", "partiallyrefunded")) for v in meanings):
             meanings = {v: "purchase" if bare(v).startswith("partially") else m for v, m in meanings.items()}
         if unknown:

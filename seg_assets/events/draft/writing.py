@@ -19,6 +19,7 @@ _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 # What YAML reads as something else than a text.
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 # A day, a month or a count in a file's name: the next file has another one.
+_NO_PATTERN = re.compile(r"[\[\]{}\\*?]")
 _CHANGES = re.compile(r"\d{4}[-_.]?\d{2}(?:[-_.]?\d{2})?|\d{6,}")
 
 
@@ -41,9 +42,8 @@ def patterns_of(samples: Sequence[FileSample]) -> list[str]:
     out = []
     for sample in samples:
         path = PurePosixPath(sample.relative)
-        changed = re.sub(r"[\[\]{}\\*?]", "?", _CHANGES.sub("*", path.name))
-        folder = re.sub(r"[\[\]{}\\*?]", "?", str(path.parent))
-        pattern = re.sub(r"\*+", "*", changed) if changed.strip("*") else path.name
+        name, folder = (_NO_PATTERN.sub("?", text) for text in (path.name, str(path.parent)))
+        pattern = re.sub(r"\*+", "*", _CHANGES.sub("*", name))
         out.append(pattern if folder == "." else f"{folder}/{pattern}")
     return list(dict.fromkeys(out))
 
