@@ -63,7 +63,7 @@ def init(folder: Path, exports: Path | None, zone: str | None, currency: str | N
     if exports == folder.resolve() or exports in folder.resolve().parents:
         raise ConfigError(f"{folder}: lies in {exports}, whose files would be read; make the shop beside it")
     # Only to refuse a zone that there is none of by name.
-    zone = Settings.from_env({}, **{"time_zone": zone}).time_zone if zone else None
+    zone = Settings.from_env({}, time_zone=zone).time_zone if zone else None
     draft = draft_folder(exports, name=shop_name(folder), zone=zone, currency=currency)
     for path in write_shop(folder, exports, draft):
         print(folder / path)

@@ -5,6 +5,7 @@ Not here: how a file is read (`events.reader`), what a source YAML may say (`eve
 """
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 import click
 
 from seg_assets.core.errors import LandingError
-from seg_assets.core.options import Number
+from seg_assets.core.options import Number, json_option
 from seg_assets.core.settings import Settings
 from seg_assets.events.check import Sample, check_sample
+from seg_assets.events.check_page import as_json as json_of
+from seg_assets.events.check_page import page
 from seg_assets.events.draft import writing
 from seg_assets.events.draft.drafting import draft_files
 from seg_assets.events.persons import NOBODY, REMEDY
 from seg_assets.events.source import load_source, shipped_sources
+from seg_assets.lake.files import write_text
 
 # Of the days that a sample has lines of.
 MOST_DAYS = 10
@@ -36,7 +40,13 @@ MOST_DAYS = 10
     help="Events and refused lines to show (default: 5).",
 )
 @click.option("--time-zone", "zone", metavar="ZONE", help="The shop's time zone (default: the shop's setting).")
-def check(name: str, sample: Path, feed: str | None, rows: int, zone: str | None) -> int:
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="PAGE", help="Also write a page, without texts of lines."
+)
+@json_option
+def check(
+    name: str, sample: Path, feed: str | None, rows: int, zone: str | None, html: Path | None, as_json: bool
+) -> int:
     """Try a source on a sample file: FILE.yaml, or the name of a shipped source, on one landing file, SAMPLE.
 
     Prints what was read, what was refused and why, and the first events. Exit code 1: nothing was accepted.
@@ -55,6 +65,11 @@ def check(name: str, sample: Path, feed: str | None, rows: int, zone: str | None
         feed=feed,
         rows=rows,
     )
+    if html is not None:
+        write_text(html.expanduser(), page(read, path, source.name, settings.time_zone))
+    if as_json:
+        print(json.dumps(json_of(read, str(path), source.name, settings.time_zone), indent=2))
+        return 0 if read.accepted else 1
     print(f"{path} read as feed {read.feed} of source {source.name} ({read.format}); days in {settings.time_zone}")
     _print_sample(read)
     return 0 if read.accepted else 1
@@ -127,6 +142,10 @@ def _print_sample(read: Sample) -> None:
             print(f"  {day}  {count:>10,}")
         if len(read.days) > MOST_DAYS:
             print(f"  and {len(read.days) - MOST_DAYS} more days, to {read.days[-1][0]}")
+    if len({month for month, *_ in read.months}) > 1:
+        print("\nevents by month")
+        for month, kind, count, amount in read.months:
+            print(f"  {month}  {kind:<18}{count:>10,}" + (f"   amount {amount:,}" if amount is not None else ""))
     if read.kinds:
         print("\nevents by type")
         for kind, count, amount in read.kinds:

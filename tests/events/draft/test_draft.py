@@ -411,7 +411,7 @@ def test_a_folder_of_files_becomes_a_shop_and_files_that_are_no_data_are_passed_
     assert (settings.landing, settings.time_zone, str(settings.start_day)) == (exports, "Europe/Berlin", "2024-03-01")
     source = load_source(shop / "sources" / "my_shop.yaml", open_questions=True)
     assert [p.text for p in next(iter(source.feeds.values())).files] == ["old/orders-*.csv"]
-    assert f"seg-assets replay --from 2024-03-01 --to 2024-03-04" in printed.err
+    assert "seg-assets replay --from 2024-03-01 --to 2024-03-04" in printed.err
     assert "simulate" not in "".join(
         p.read_text() for p in (shop / "README.md", shop / "Makefile", shop / "settings.yaml")
     )
