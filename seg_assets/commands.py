@@ -77,9 +77,8 @@ def init(folder: Path, exports: Path | None, zone: str | None, currency: str | N
     answers = (
         f"answer the {len(draft.source.questions)} questions in {source}, then: " if draft.source.questions else ""
     )
-    _note(
-        f"next: {answers}cd {shlex.quote(str(folder))} && seg-assets replay --from {draft.first_day} --to {draft.last_day}"
-    )
+    days = f"--from {draft.first_day} --to {draft.last_day}"
+    _note(f"next: {answers}cd {shlex.quote(str(folder))} && seg-assets replay {days}")
     return 0 if draft.account.accepted else 1
 
 

@@ -1,8 +1,8 @@
 """Write the folder of a new shop, and say how Dagster loads one.
 
 A shop is a folder with its settings, sources, strategies and features; the package is installed and never edited. What
-`seg-assets init` writes stands in `shop_template/`, one file each, beside the shipped strategies; where files of the shop are at
-hand, the source is drafted from them, and what tells of them stands in `shop_template_from/`.
+`seg-assets init` writes stands in `shop_template/`, one file each, beside the shipped strategies; where files of the
+shop are at hand, the source is drafted from them, and what tells of them stands in `shop_template_from/`.
 
 Not here: what the files mean (`core.settings`, `events.source`, `segments.strategy`), the command itself (`commands`).
 """
@@ -82,7 +82,8 @@ def check_free(folder: Path) -> None:
     nearest = next(iter(sorted(folder.iterdir())), None) if folder.exists() else None
     if nearest is not None:
         raise ConfigError(
-            f"{folder}: not empty ({nearest.name} is there), and nothing is overwritten; name a folder that is new or empty"
+            f"{folder}: not empty ({nearest.name} is there), and nothing is overwritten; name a folder that is new or "
+            "empty"
         )
 
 

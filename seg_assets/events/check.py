@@ -49,7 +49,8 @@ class Sample:
     reasons: most frequent first. refused: line, reason, column and text of the first rejected lines.
     ids: of the accepted events.
     left_out: lines left out on purpose; they are not among the rejected. omitted: their reasons.
-    held: the days that the file has lines of. days: accepted lines by day. kinds: number and amount of the events of each type; months: the same by month.
+    held: the days that the file has lines of. days: accepted lines by day.
+    kinds: number and amount of the events of each type; months: the same by month.
     hours: events by hour of day in the shop's zone. users: different user_ids; guests: events without one.
     rows: the first accepted ones, in the order of the file. money: amounts by day.
     hints: what may be changed about what was refused or looks odd. questions: those of a draft.
@@ -107,7 +108,7 @@ def check_sample(
 ) -> Sample:
     """Read one file with one feed of a source, and return what became of it, with `rows` examples.
 
-    A file whose name has its day is read for that day; every day of any other is read, or the first `most_days` of them.
+    A file whose name has its day is read for that day; of any other every day is, or the first `most_days`.
 
     Raises:
         ConfigError: no such feed, no feed fits the file, or several do.
@@ -210,7 +211,8 @@ def _check_events(
         f"select event_type, count(*), sum(amount) from {ACCEPTED_ROWS} group by 1 order by 1"
     ).fetchall()
     sample.months = con.execute(
-        f"select strftime(day, '%Y-%m'), event_type, count(*), sum(amount) from {ACCEPTED_ROWS} group by 1, 2 order by 1, 2"
+        f"select strftime(day, '%Y-%m'), event_type, count(*), sum(amount) from {ACCEPTED_ROWS} "
+        "group by 1, 2 order by 1, 2"
     ).fetchall()
     sample.money = con.execute(
         f"select day, sum(amount) from {ACCEPTED_ROWS} where amount is not null group by 1 order by 1"
@@ -256,5 +258,6 @@ def _check_table(kind: str, reader: Reader, con: duckdb.DuckDBPyConnection, samp
 def _first_rejected(con: duckdb.DuckDBPyConnection, table: str, rows: int) -> list[tuple[int, str, str, str]]:
     on_purpose = ", ".join(map(literal, ON_PURPOSE))
     return con.execute(
-        f"select line, reason, field, original from {table} where reason not in ({on_purpose}) order by line limit {rows}"
+        f"select line, reason, field, original from {table} where reason not in ({on_purpose}) "
+        f"order by line limit {rows}"
     ).fetchall()

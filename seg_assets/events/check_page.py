@@ -120,12 +120,8 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
     """Return a table; a head that begins with # is of numbers."""
     kinds = ["n" if head.startswith("#") else None for head in heads]
     first = element("tr", *(element("th", h.removeprefix("#"), class_=k) for h, k in zip(heads, kinds, strict=True)))
-    body = [
-        element("tr", *(
-            element("td", f"{v:,}" if isinstance(v, int | Decimal) else v, class_=k) for v, k in zip(row, kinds, strict=True)
-        ))
-        for row in rows
-    ]  # fmt: skip
+    shown = ([f"{v:,}" if isinstance(v, int | Decimal) else v for v in row] for row in rows)
+    body = [element("tr", *(element("td", v, class_=k) for v, k in zip(row, kinds, strict=True))) for row in shown]
     return element("table", first, *body)
 
 
@@ -136,9 +132,15 @@ def _over_days(what: str, points: Sequence[tuple[dt.date, float]]) -> Markup:
     x = svg.scale(min(days), max(days), _LEFT, _WIDTH - 20)
     y = svg.scale(min(0.0, *values), max(0.0, *values), _HEIGHT - 25, 10)
     bars = [
-        svg.line((x(day), y(0)), (x(day), y(value)), f"{points[n][0]}: {value:,.2f}".removesuffix(".00"), stroke=svg.BLUE, stroke_width=2)
-        for n, (day, value) in enumerate(zip(days, values, strict=True))
-    ]  # fmt: skip
+        svg.line(
+            (x(day.toordinal()), y(0)),
+            (x(day.toordinal()), y(value)),
+            f"{day}: {value:,.2f}".removesuffix(".00"),
+            stroke=svg.BLUE,
+            stroke_width=2,
+        )
+        for day, value in points
+    ]
     words = [
         svg.text(_LEFT, _HEIGHT - 6, points[0][0], fill=svg.QUIET),
         svg.text(_WIDTH - 20, _HEIGHT - 6, points[-1][0], anchor="end", fill=svg.QUIET),

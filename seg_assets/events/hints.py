@@ -101,15 +101,15 @@ def _day_order(spec: EventFeed, zone: str, accepted: str, con: duckdb.DuckDBPyCo
         return ""
     local = f"timezone({literal(zone)}, timezone('UTC', event_time))"
     row = con.execute(
-        f"select coalesce(max(day({local})), 99), count(distinct {local}::date) from {accepted} where day({local}) <> month({local}) "
-        f"or day({local}) > 12"
+        f"select coalesce(max(day({local})), 99), count(distinct {local}::date) from {accepted} "
+        f"where day({local}) <> month({local})"
     ).fetchone()
     if not row or row[0] > 12 or not row[1]:
         return ""
     other = form.replace("%d", "%\0").replace("%m", "%d").replace("%\0", "%m")
     return (
-        f"day order: all {row[1]} different days of the file can be read with day and month changed round; make sure that "
-        f"time_format {form!r} is meant, and not {other!r}"
+        f"day order: all {row[1]} different days of the file can be read with day and month changed round; make sure "
+        f"that time_format {form!r} is meant, and not {other!r}"
     )
 
 

@@ -219,6 +219,9 @@ def _text(path: Path, relative: str, size: int, parts: list[bytes], *, whole: bo
     if note:
         sample.notes.append(note)
     begin = texts[0].lstrip()
+    width = max(begin.partition("\n")[0].count(mark) for mark in _MARKS) + 1
+    if width > MOST_COLUMNS and begin[0] not in "[{":
+        raise NoDataError(f"{path}: {width:,} columns, and at most {MOST_COLUMNS:,} are looked at; export fewer")
     if begin[:100].lower().startswith(("<!doctype", "<html", "<?xml")):
         raise NoDataError(f"{path}: a web page or XML, not an export; export CSV, JSON lines or Parquet")
     if begin.startswith("{") or (begin.startswith("[") and begin[1:].lstrip()[:1] in ("{", "[", "]")):

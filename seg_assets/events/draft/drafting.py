@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seg_assets.core.errors import ConfigError, LandingError, SegAssetsError
-from seg_assets.events.draft import writing
+from seg_assets.events.draft import questions, writing
+from seg_assets.events.draft.columns import EVENTS, Proposal
 from seg_assets.events.draft.container import FileSample, NoDataError, files_below, look_into
 from seg_assets.events.draft.layouts import Layout, layouts_of, nearly
 from seg_assets.events.draft.proof import Account, prove
-from seg_assets.events.draft.propose import EVENTS, NoRoleError, Proposal, propose, shown
+from seg_assets.events.draft.propose import NoRoleError, propose
+from seg_assets.events.draft.questions import shown
 from seg_assets.events.draft.values import CURRENCIES
 from seg_assets.events.source import Source, load_source, shipped_sources
 
@@ -131,17 +133,15 @@ def _drafted(
                 raise LandingError(f"{error}{recognised}") from None
             passed_by.append(str(error))
     if len(known) > 1 or (known and feeds):
-        names = ", ".join(known)
-        raise ConfigError(
-            f"files of several layouts ({names}{' and others' if feeds else ''}): one source is based on one; draft them apart"
-        )
+        names = ", ".join([*known, *(["others"] if feeds else [])])
+        raise ConfigError(f"files of several layouts ({names}): one source is based on one; draft them apart")
     command = (
         "seg-assets source draft "
         + " ".join(sample.relative for sample in samples[:3])
         + (" .." if len(samples) > 3 else "")
     )
     about = [
-        f"Drafted by `{command}`: each line says why; a line with CHECK is unsure. Try it with `seg-assets source check`.",
+        f"Drafted by `{command}`: each line says why; CHECK marks what is unsure. Try it: seg-assets source check.",
         *remarks,
     ]
     if known:
@@ -194,7 +194,8 @@ def _layout(sample: FileSample, remarks: list[str]) -> Layout | None:
     if not layouts:
         for layout, lacking in nearly(sample):
             remarks.append(
-                f"{shown(sample.relative)} is nearly {layout.name} ({layout.title}), and lacks the column {lacking[0]}: export it with all columns."
+                f"{shown(sample.relative)} is nearly {layout.name} ({layout.title}), and lacks {lacking[0]}: "
+                "export it with all columns."
             )
         return None
     layout = layouts[0]
@@ -202,9 +203,9 @@ def _layout(sample: FileSample, remarks: list[str]) -> Layout | None:
         raise LandingError(f"{sample.path}: {layout.title} ({layout.name}): {layout.unusable}")
     if layout.name not in shipped_sources():
         remarks.append(
-            f"{shown(sample.relative)} is recognised as {layout.name} ({layout.title}), by {layout.evidence}; no built-in source of that "
-            "name is there yet, so it is drafted by names and values: what the layout means by further lines, refunds and states "
-            "is for you to check."
+            f"{shown(sample.relative)} is recognised as {layout.name} ({layout.title}), by {layout.evidence}; no "
+            "built-in source of that name is there yet, so it is drafted by names and values: what the layout means by "
+            "further lines, refunds and states is for you to check."
         )
     return layout
 
@@ -241,14 +242,11 @@ def _feeds(
     feeds: dict[str, Proposal], name: str, zone: str | None, about: Sequence[str]
 ) -> tuple[list[str], list[tuple[str, Proposal | Sequence[FileSample]]]]:
     several = len(feeds) > 1
-    questions = [f"{feed}: {q}" if several else q for feed, proposal in feeds.items() for q in proposal.questions]
+    asked = [f"{feed}: {q}" if several else q for feed, proposal in feeds.items() for q in proposal.questions]
     sellers = [feed for feed, proposal in feeds.items() if proposal.sells]
     if len(sellers) > 1:
-        questions.append(
-            f"Do {', '.join(sellers)} tell the same purchases? Taken meanwhile: no, so that what two of them tell counts twice; "
-            "leave purchases of one out (values: event_type: null)"
-        )
-    lines = [*writing.head_of(name, questions, about, zone), "feeds:"]
+        asked.append(questions.same_purchases(sellers))
+    lines = [*writing.head_of(name, asked, about, zone), "feeds:"]
     for feed, proposal in feeds.items():
         if proposal.kind == EVENTS:
             lines += writing.feed_of(feed, proposal)
@@ -262,35 +260,34 @@ def _based_on(
     layout: Layout, group: Sequence[FileSample], name: str, zone: str | None, currency: str | None, about: Sequence[str]
 ) -> tuple[list[str], list[tuple[str, Proposal | Sequence[FileSample]]]]:
     """Return a source of a known layout, with the answers that were read from the file."""
-    questions, remarks, answers = [], list(about), {}
+    asked: list[str] = []
+    answers: dict[str, str] = {}
+    remarks = list(about)
     first = group[0]
     time, money, state = (layout.column(first, what) for what in ("time", "currency", "state"))
     times = time.times() if time is not None else None
-    if times is not None and times.clock and not times.zone and zone is None:
-        questions.append(f"Which zone are the times of {shown(time.name)} written in? Say time_zone")  # type: ignore[union-attr]
-    if times is not None and times.ambiguous:
-        questions.append(
-            f"Is the day or the month first in {shown(time.name)}? Every value of the sample can be read both ways"
-        )  # type: ignore[union-attr]
+    if time is not None and times is not None:
+        if times.clock and not times.zone and zone is None:
+            asked.append(questions.zone(time.name))
+        if times.ambiguous:
+            asked.append(questions.day_order(time.name, times.form))
     if money is not None and money.counts:
         counts = ", ".join(f"{value} {count}" for value, count in money.counts.most_common(8))
         remarks.append(f"currencies in {shown(money.name)}: {counts}.")
         if money.distinct > 1 and currency is None:
-            questions.append(f"Which is the shop's currency ({counts})?")
+            asked.append(f"Which is the shop's currency ({counts})?")
         if "currency" in Source.model_fields:
             answers["currency"] = (currency or money.counts.most_common(1)[0][0]).upper()
     if state is not None and state.counts and "states" in layout.spec:
         words = {str(s).lower() for s in layout.spec["states"]}
-        remarks.append(f"states in {shown(state.name)}: " + ", ".join(
-            f"{shown(v)} {n}{'' if v.lower() in words else ' (unknown)'}" for v, n in state.counts.most_common(12)) + ".")  # fmt: skip
+        known = (f"{shown(v)} {n}{'' if v.lower() in words else ' (unknown)'}" for v, n in state.counts.most_common(12))
+        remarks.append(f"states in {shown(state.name)}: {', '.join(known)}.")
         unknown = [shown(v) for v in sorted(state.counts) if v.lower() not in words]
         if unknown:
-            questions.append(
-                f"What becomes of lines of the states {', '.join(unknown[:8])}? The source does not know them"
-            )
+            asked.append(f"What becomes of lines of the states {', '.join(unknown[:8])}? The source does not know them")
     feed = next(iter(load_source(layout.name, open_questions=True).feeds))
     lines = [
-        *writing.head_of(name, questions, remarks, zone),
+        *writing.head_of(name, asked, remarks, zone),
         *writing.based_on(layout, feed, writing.patterns_of(group), answers),
     ]
     return lines, [(feed, group)]

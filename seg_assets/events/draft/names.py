@@ -18,8 +18,8 @@ STATES = ("purchase", "refund", "left_out")
 OF_LINES = (*STATES, "view_item", "search", "add_to_cart", "remove_from_cart", "add_to_wishlist", "begin_checkout")
 WORDS = Path(__file__).with_name("names.yaml")
 # What joins two words, or ends the first of them: Bestell-ung-s-nummer, numéro de commande, n° d'ordre.
-_JOINTS = ("", "de", "do", "da", "di", "del", "della", "dell", "du", "d", "des", "la", "le", "l", "of", "the", "to", "van",
-           "der", "den", "al", "au", "o", "a", "s", "es", "n", "en")  # fmt: skip
+_JOINTS = ("", "de", "do", "da", "di", "del", "della", "dell", "du", "d", "des", "la", "le", "l", "of", "the", "to",
+           "van", "der", "den", "al", "au", "o", "a", "s", "es", "n", "en")  # fmt: skip
 # Beginnings of names that say whose a column is, and nothing of what it is.
 _BEGINNINGS = ("", "shop", "total", "fk", "pk", "the", "la", "le", "l", "el", "il", "id")
 _MOST_WORDS, _LONGEST = 4, 60

@@ -12,8 +12,8 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 
 from seg_assets.events.check import Sample, check_sample
+from seg_assets.events.draft.columns import Proposal
 from seg_assets.events.draft.container import FileSample
-from seg_assets.events.draft.propose import Proposal
 from seg_assets.events.source import Source
 
 # Days of a sample that are read: each costs some hundredths of a second.
@@ -59,12 +59,17 @@ class Account:
         """Yield the account, a line each."""
         of = "the samples that were read (--prove reads all)" if self.partial else "the whole files"
         yield f"account of source check over {of}:"
-        yield f"  {self.lines:,} lines: {self.accepted:,} accepted, {self.left_out:,} left out on purpose, {self.rejected:,} rejected, {self.duplicates:,} duplicates"
+        yield (
+            f"  {self.lines:,} lines: {self.accepted:,} accepted, {self.left_out:,} left out on purpose, "
+            f"{self.rejected:,} rejected, {self.duplicates:,} duplicates"
+        )
         yield from (f"  {count:,} {reason}" for reason, count in self.reasons.most_common(8))
         for kind, (count, amount) in sorted(self.kinds.items()):
             yield f"  {count:,} {kind}" + (f", amount {amount:,}" if amount is not None else "")
         if self.days:
-            yield f"  {self.users:,} users, {self.guests:,} events without one; {len(self.days):,} days, {min(self.days)} .. {max(self.days)}"
+            read = f" ({self.read_days:,} of them read)" if self.read_days < len(self.days) else ""
+            days = f"{len(self.days):,} days{read}, {min(self.days)} .. {max(self.days)}"
+            yield f"  {self.users:,} users, {self.guests:,} events without one; {days}"
 
 
 def prove(

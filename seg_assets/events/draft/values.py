@@ -43,9 +43,13 @@ PHONE = re.compile(r"\+\d[\d /()-]{6,18}\d|0\d{2,5}[ /-]\d[\d -]{4,12}\d|\(\d{3}
 CARD = re.compile(r"(?:\d{4}[ -]){3}\d{4}|[\dXx*•]{6,12}[ -]?\d{4}")
 STREET = re.compile(r"\D{4,40} \d{1,4} ?[a-z]?|\d{1,5} \w[\w .'-]{3,40}")
 _ID = re.compile(r"[#\w.:/+@|=~-]{1,80}")
-CURRENCIES = frozenset(  # of ISO 4217, those that shops sell in
-    ["AED", "ARS", "AUD", "BGN", "BRL", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK", "EGP", "EUR", "GBP", "HKD", "HUF", "IDR", "ILS", "INR", "ISK", "JPY", "KES", "KRW", "KWD", "MAD", "MXN", "MYR", "NGN", "NOK", "NZD", "PEN", "PHP", "PKR", "PLN", "QAR", "RON", "RSD", "RUB", "SAR", "SEK", "SGD", "THB", "TRY", "TWD", "UAH", "USD", "UYU", "VND", "ZAR"]
-)
+# Of ISO 4217, those that shops sell in.
+CURRENCIES = frozenset((
+    "AED", "ARS", "AUD", "BGN", "BRL", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK", "EGP", "EUR", "GBP", "HKD",
+    "HUF", "IDR", "ILS", "INR", "ISK", "JPY", "KES", "KRW", "KWD", "MAD", "MXN", "MYR", "NGN", "NOK", "NZD", "PEN",
+    "PHP", "PKR", "PLN", "QAR", "RON", "RSD", "RUB", "SAR", "SEK", "SGD", "THB", "TRY", "TWD", "UAH", "USD", "UYU",
+    "VND", "ZAR",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 import yaml
 
 from seg_assets.core.text import printable, shortened
+from seg_assets.events.draft.columns import EVENTS, Proposal
 from seg_assets.events.draft.container import FileSample
 from seg_assets.events.draft.layouts import Layout
-from seg_assets.events.draft.propose import EVENTS, Proposal
 
 _WIDTH = 110
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
@@ -64,7 +64,7 @@ def head_of(name: str, questions: Sequence[str], remarks: Sequence[str], zone: s
     for remark in remarks:
         yield from comment(remark)
     if questions:
-        yield "# Answer each question: change what the answer changes and remove it. While one stands, no run reads anything."
+        yield "# Answer each question: change what the answer changes and remove it. While one stands, nothing runs."
         yield "questions:"
         yield from (f"  - {text_of(printable(question))}" for question in questions)
     yield f"name: {text_of(name)}"

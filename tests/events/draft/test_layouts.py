@@ -86,7 +86,7 @@ def test_an_answer_of_an_api_is_recognised_over_many_lines(tmp_path):
     ],
 )
 def test_a_layout_without_a_buyer_is_refused_and_the_better_export_named(columns, better, tmp_path):
-    with pytest.raises(LandingError, match="no user could have|two persons of one name") as refused:
+    with pytest.raises(LandingError, match=r"no user could have|two persons of one name") as refused:
         draft_files([write(tmp_path / "orders.csv", columns)])
     assert better in " ".join(str(refused.value).split())
 
