@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from seg_assets.core.yaml_file import read_yaml
+from seg_assets.events.draft import drafting
 from seg_assets.events.draft.drafting import draft_files
+from seg_assets.events.draft.proof import Account
 
 FILES = Path(__file__).parent / "files"
 EXPECTED = read_yaml(FILES / "expected.yaml")
@@ -52,7 +54,9 @@ def judge(name: str) -> tuple[int, int, list[str], list[str]]:
     return len(wanted), right, sorted(f"{name}: {c}" for c in marked), wrong
 
 
-def test_seven_of_ten_columns_are_right_and_unmarked_and_none_is_wrong_and_unmarked():
+def test_seven_of_ten_columns_are_right_and_unmarked_and_none_is_wrong_and_unmarked(monkeypatch):
+    # What is mapped does not depend on the account, which the test below looks at.
+    monkeypatch.setattr(drafting, "prove", lambda *_, **__: Account(partial=False))
     results = [judge(name) for name in EXPECTED]
     columns, right = sum(r[0] for r in results), sum(r[1] for r in results)
     marked, wrong = [m for r in results for m in r[2]], [w for r in results for w in r[3]]
@@ -63,9 +67,8 @@ def test_seven_of_ten_columns_are_right_and_unmarked_and_none_is_wrong_and_unmar
     assert len(marked) <= 0.2 * columns, said
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [name for name, wanted in EXPECTED.items() if wanted["role"] == "feeds"])
 def test_a_draft_of_each_file_loads_and_accepts_lines(name):
-    if EXPECTED[name]["role"] == "feeds":
-        draft = draft_files([FILES / name], name="shop")
-        assert draft.account.accepted > 0.5 * draft.account.lines
-        assert draft.account.rejected == 0
+    draft = draft_files([FILES / name], name="shop")
+    assert draft.account.accepted > 0.5 * draft.account.lines
+    assert draft.account.rejected == 0
