@@ -35,6 +35,8 @@ PART = 1 << 19
 MOST_ROWS, MOST_CELLS = 1500, 150_000
 # No export of a shop is wider: Snowplow's has 131 columns, a shop of many custom fields some hundreds.
 MOST_COLUMNS = 2000
+# Characters of a file that decide about its delimiter and quote.
+_FIRST = 1 << 16
 # What our splitter must be able to cut, as a share of the rows of the head.
 SOUND = 0.98
 MOST_LINES_BEFORE_THE_HEADER = 10
@@ -296,7 +298,7 @@ def _csv(sample: FileSample, texts: Sequence[str]) -> None:
 
 
 def _first_lines(text: str) -> str:
-    return text if len(text) < PART // 4 else text[: text.rfind("\n", 0, PART // 4) + 1] or text
+    return text if len(text) < _FIRST else text[: text.rfind("\n", 0, _FIRST) + 1] or text
 
 
 def _dialect(head: Path, text: str) -> tuple[CsvOptions | None, float]:
