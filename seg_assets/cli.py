@@ -72,9 +72,10 @@ SOURCE = LazyGroup(
     "source",
     {
         "check": Verb("seg_assets.events.cli", "check", "Try a source YAML on a sample file."),
+        "draft": Verb("seg_assets.events.cli", "draft", "Draft a source YAML from the files of a shop."),
         "list": Verb("seg_assets.events.cli", "list_sources", "List the shipped sources."),
     },
-    help="Try a source YAML on a sample file, or list the shipped sources.",
+    help="Draft a source YAML, try one on a sample file, or list the shipped sources.",
 )
 STRATEGY = LazyGroup(
     "strategy",

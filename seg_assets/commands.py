@@ -25,8 +25,9 @@ from seg_assets.core.errors import ConfigError
 from seg_assets.core.options import DAY, Number, range_options
 from seg_assets.core.settings import Settings, settings_file
 from seg_assets.core.stopping import when_stopped
+from seg_assets.events.draft.drafting import draft_folder
 from seg_assets.events.source import load_source
-from seg_assets.init import dagster_location, write_shop
+from seg_assets.init import check_free, dagster_location, shop_name, write_shop
 from seg_assets.lake.store import Lake
 from seg_assets.profiles.project import project_of
 from seg_assets.reports.summary import summarize
@@ -45,16 +46,51 @@ STOP_SERVICES_SECONDS = 8.0
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER")
-def init(folder: Path) -> int:
+@click.option(
+    "--from", "exports", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the shop's own files."
+)
+@click.option(
+    "--time-zone", "zone", metavar="ZONE", help="With --from: the shop's zone, and that of times without one."
+)
+@click.option("--currency", metavar="CODE", help="With --from: the shop's currency, such as EUR.")
+def init(folder: Path, exports: Path | None, zone: str | None, currency: str | None) -> int:
     """Write the folder of a new shop: settings, an example source, strategies, and a code location for Dagster.
 
-    FOLDER is made; it must be new or empty.
+    FOLDER is made; it must be new or empty. With --from the source is drafted from the files in DIR, which stay where
+    they are and become the landing folder. Exit code 1: not one of their lines is accepted.
     """
     folder = folder.expanduser()
-    for path in write_shop(folder):
+    if exports is None:
+        if zone or currency:
+            raise ConfigError(
+                "--time-zone, --currency: only with --from; a shop without files has them in settings.yaml"
+            )
+        for path in write_shop(folder):
+            print(folder / path)
+        _note(f"next: cd {shlex.quote(str(folder))} && seg-assets simulate --users 200 --days 40")
+        return 0
+    check_free(folder)
+    exports = exports.expanduser().resolve()
+    if exports == folder.resolve() or exports in folder.resolve().parents:
+        raise ConfigError(f"{folder}: lies in {exports}, whose files would be read; make the shop beside it")
+    # Only to refuse a zone that there is none of by name.
+    zone = Settings.from_env({}, time_zone=zone).time_zone if zone else None
+    draft = draft_folder(exports, name=shop_name(folder), zone=zone, currency=currency)
+    for path in write_shop(folder, exports, draft):
         print(folder / path)
-    _note(f"next: cd {shlex.quote(str(folder))} && seg-assets simulate --users 200 --days 40")
-    return 0
+    for line in draft.passed_by:
+        _note(f"passed by: {line}")
+    for line in draft.account.says():
+        _note(line)
+    source = folder / "sources" / f"{shop_name(folder)}.yaml"
+    for number, question in enumerate(draft.source.questions, 1):
+        _note(f"question {number}: {question}")
+    answers = (
+        f"answer the {len(draft.source.questions)} questions in {source}, then: " if draft.source.questions else ""
+    )
+    days = f"--from {draft.first_day} --to {draft.last_day}"
+    _note(f"next: {answers}cd {shlex.quote(str(folder))} && seg-assets replay {days}")
+    return 0 if draft.account.accepted else 1
 
 
 @click.command()

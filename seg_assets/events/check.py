@@ -16,7 +16,8 @@ from typing import Any
 import duckdb
 
 from seg_assets.core.errors import ConfigError, LandingError
-from seg_assets.events.accounts import FileAccount, Rejections
+from seg_assets.core.sql import literal
+from seg_assets.events.accounts import ON_PURPOSE, FileAccount, Rejections
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
 from seg_assets.events.day import ACCEPTED_LINES
 from seg_assets.events.file_pattern import FilePattern
@@ -47,8 +48,12 @@ class Sample:
 
     reasons: most frequent first. refused: line, reason, column and text of the first rejected lines.
     ids: of the accepted events.
-    days: accepted lines by day. kinds: number and amount of the events of each type. rows: the first accepted ones, in
-    the order of the file. hints: what may be changed about what was refused or looks odd.
+    left_out: lines left out on purpose; they are not among the rejected. omitted: their reasons.
+    held: the days that the file has lines of. days: accepted lines by day.
+    kinds: number and amount of the events of each type; months: the same by month.
+    hours: events by hour of day in the shop's zone. users: different user_ids; guests: events without one.
+    rows: the first accepted ones, in the order of the file. money: amounts by day.
+    hints: what may be changed about what was refused or looks odd. questions: those of a draft.
     """
 
     feed: str
@@ -57,24 +62,35 @@ class Sample:
     note: str = ""
     lines_read: int = 0
     accepted: int = 0
+    left_out: int = 0
     rejected: int = 0
     duplicates: int = 0
+    extra: str = "keep"
+    held: list[dt.date] = field(default_factory=list)
+    users: int = 0
+    guests: int = 0
     unmapped: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     reasons: list[Rejections] = field(default_factory=list)
+    omitted: list[Rejections] = field(default_factory=list)
     refused: list[tuple[int, str, str, str]] = field(default_factory=list)
     days: list[tuple[dt.date, int]] = field(default_factory=list)
     kinds: list[tuple[str, int, Any]] = field(default_factory=list)
+    months: list[tuple[str, str, int, Any]] = field(default_factory=list)
+    hours: list[tuple[int, int]] = field(default_factory=list)
+    money: list[tuple[dt.date, Any]] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
     rows: list[tuple] = field(default_factory=list)
     ids: Ids | None = None
     hints: list[str] = field(default_factory=list)
+    questions: Sequence[str] = ()
 
     def count(self, account: FileAccount) -> None:
         """Add what became of some of the file's lines."""
         self.lines_read += account.lines_read
         self.accepted += account.accepted
-        self.rejected += account.rejected
+        self.left_out += account.left_out
+        self.rejected += account.rejected - account.left_out
         self.duplicates += account.duplicates
         self.unmapped, self.absent = account.unmapped, account.absent
 
@@ -88,10 +104,11 @@ def check_sample(
     last_day: dt.date | None = None,
     feed: str | None = None,
     rows: int = 5,
+    most_days: int | None = None,
 ) -> Sample:
     """Read one file with one feed of a source, and return what became of it, with `rows` examples.
 
-    A file whose name has its day is read for that day; every day of any other is read.
+    A file whose name has its day is read for that day; of any other every day is, or the first `most_days`.
 
     Raises:
         ConfigError: no such feed, no feed fits the file, or several do.
@@ -107,6 +124,7 @@ def check_sample(
         raise ConfigError(f"--feed = {name!r}: unknown; one of {', '.join(source.all_feeds())}")
     file_format = spec.format_of(path.name) or spec.format_of(spec.files[0].text) or "csv"
     sample = Sample(name, file_format, "events" if isinstance(spec, EventFeed) else name)
+    sample.extra, sample.questions = spec.extra, source.questions
     with scratch(None, SAMPLE) as landing, duckdb.connect(":memory:") as con:
         in_place = isinstance(spec, EventFeed) and name in fitting
         copy = landing / (relative if fitting else "sample" + ".gz" * path.name.lower().endswith(".gz"))
@@ -132,7 +150,7 @@ def check_sample(
         one_feed = source.model_copy(update=feeds)
         with Reader(one_feed, landing, time_zone=time_zone, first_day=first_day, last_day=last_day) as reader:
             if isinstance(spec, EventFeed):
-                _check_events(spec, relative if in_place else None, reader, con, sample, rows)
+                _check_events(spec, relative if in_place else None, reader, con, sample, rows, time_zone, most_days)
             else:
                 _check_table(name, reader, con, sample, rows)
         tables = (ACCEPTED_ROWS, REJECTED_ROWS) if isinstance(spec, EventFeed) else (TABLE_ROWS, TABLE_REJECTED)
@@ -163,24 +181,46 @@ def _feed_by_name(source: Source, path: Path) -> str:
 
 
 def _check_events(
-    spec: EventFeed, relative: str | None, reader: Reader, con: duckdb.DuckDBPyConnection, sample: Sample, rows: int
+    spec: EventFeed,
+    relative: str | None,
+    reader: Reader,
+    con: duckdb.DuckDBPyConnection,
+    sample: Sample,
+    rows: int,
+    time_zone: str,
+    most_days: int | None,
 ) -> None:
     """Read a file of events: of the day in its name, or every day that it holds."""
     con.execute(f"create temp table {ACCEPTED_ROWS} (day date, line bigint, {column_types(RAW_EVENTS)})")
     con.execute(f"create temp table {REJECTED_ROWS} ({column_types(REJECTED_EVENTS)})")
-    for day in _days(spec, relative, reader, sample):
+    sample.held = list(_days(spec, relative, reader, sample))
+    for day in sample.held[:most_days]:
         for account in reader.read_day(day, con).files:
             sample.count(account)
         con.execute(
             f"insert into {ACCEPTED_ROWS} select date '{day}', line, {column_names(RAW_EVENTS)} from {ACCEPTED_LINES}"
         )
         con.execute(f"insert into {REJECTED_ROWS} select * from {REJECTED}")
-    sample.reasons = rejections(con, REJECTED_ROWS)
+    every = rejections(con, REJECTED_ROWS)
+    sample.reasons = [r for r in every if r.reason not in ON_PURPOSE]
+    sample.omitted = [r for r in every if r.reason in ON_PURPOSE]
     sample.refused = _first_rejected(con, REJECTED_ROWS, rows)
     sample.days = con.execute(f"select day, count(*) from {ACCEPTED_ROWS} group by 1 order by 1").fetchall()
     sample.kinds = con.execute(
         f"select event_type, count(*), sum(amount) from {ACCEPTED_ROWS} group by 1 order by 1"
     ).fetchall()
+    sample.months = con.execute(
+        f"select strftime(day, '%Y-%m'), event_type, count(*), sum(amount) from {ACCEPTED_ROWS} "
+        "group by 1, 2 order by 1, 2"
+    ).fetchall()
+    sample.money = con.execute(
+        f"select day, sum(amount) from {ACCEPTED_ROWS} where amount is not null group by 1 order by 1"
+    ).fetchall()
+    hour = f"hour(timezone({literal(time_zone)}, timezone('UTC', event_time)))"
+    sample.hours = con.execute(f"select {hour}, count(*) from {ACCEPTED_ROWS} group by 1 order by 1").fetchall()
+    sample.users, sample.guests = con.execute(
+        f"select count(distinct user_id), count(*) - count(user_id) from {ACCEPTED_ROWS}"
+    ).fetchall()[0]
     sample.ids = ids_of(con, ACCEPTED_ROWS, "day")
     sample.columns = list(RAW_EVENTS)
     sample.rows = con.execute(
@@ -215,4 +255,8 @@ def _check_table(kind: str, reader: Reader, con: duckdb.DuckDBPyConnection, samp
 
 
 def _first_rejected(con: duckdb.DuckDBPyConnection, table: str, rows: int) -> list[tuple[int, str, str, str]]:
-    return con.execute(f"select line, reason, field, original from {table} order by line limit {rows}").fetchall()
+    on_purpose = ", ".join(map(literal, ON_PURPOSE))
+    return con.execute(
+        f"select line, reason, field, original from {table} where reason not in ({on_purpose}) "
+        f"order by line limit {rows}"
+    ).fetchall()

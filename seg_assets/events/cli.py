@@ -5,6 +5,7 @@ Not here: how a file is read (`events.reader`), what a source YAML may say (`eve
 """
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ from typing import Any
 import click
 
 from seg_assets.core.errors import LandingError
-from seg_assets.core.options import Number
+from seg_assets.core.options import Number, json_option
 from seg_assets.core.settings import Settings
 from seg_assets.events.check import Sample, check_sample
+from seg_assets.events.check_page import as_json as json_of
+from seg_assets.events.check_page import page
+from seg_assets.events.draft import writing
+from seg_assets.events.draft.drafting import draft_files
 from seg_assets.events.persons import NOBODY, REMEDY
 from seg_assets.events.source import load_source, shipped_sources
+from seg_assets.lake.files import write_text
 
 # Of the days that a sample has lines of.
 MOST_DAYS = 10
@@ -34,12 +40,18 @@ MOST_DAYS = 10
     help="Events and refused lines to show (default: 5).",
 )
 @click.option("--time-zone", "zone", metavar="ZONE", help="The shop's time zone (default: the shop's setting).")
-def check(name: str, sample: Path, feed: str | None, rows: int, zone: str | None) -> int:
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="PAGE", help="Also write a page, without texts of lines."
+)
+@json_option
+def check(
+    name: str, sample: Path, feed: str | None, rows: int, zone: str | None, html: Path | None, as_json: bool
+) -> int:
     """Try a source on a sample file: FILE.yaml, or the name of a shipped source, on one landing file, SAMPLE.
 
     Prints what was read, what was refused and why, and the first events. Exit code 1: nothing was accepted.
     """
-    source = load_source(name)
+    source = load_source(name, open_questions=True)
     path = sample.expanduser()
     if not path.is_file():
         raise LandingError(f"{path}: no such file")
@@ -53,9 +65,39 @@ def check(name: str, sample: Path, feed: str | None, rows: int, zone: str | None
         feed=feed,
         rows=rows,
     )
+    if html is not None:
+        write_text(html.expanduser(), page(read, path, source.name, settings.time_zone))
+    if as_json:
+        print(json.dumps(json_of(read, str(path), source.name, settings.time_zone), indent=2))
+        return 0 if read.accepted else 1
     print(f"{path} read as feed {read.feed} of source {source.name} ({read.format}); days in {settings.time_zone}")
     _print_sample(read)
     return 0 if read.accepted else 1
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILES..")
+@click.option("--name", metavar="NAME", help="The source's name (default: the first file's).")
+@click.option("--time-zone", "zone", metavar="ZONE", help="Zone of times that are written without one.")
+@click.option("--currency", metavar="CODE", help="The shop's currency, such as EUR.")
+@click.option("--prove", "whole", is_flag=True, help="Read whole files for the account, not samples of them.")
+def draft(files: Sequence[Path], name: str | None, zone: str | None, currency: str | None, whole: bool) -> int:
+    """Draft a source YAML from FILES, and print it: what each line is, why, and what no file can answer.
+
+    Head, middle and tail of a file are read. Exit code 1: the draft accepts nothing.
+    """
+    settings = Settings.from_env(**({"time_zone": zone} if zone else {}))
+    paths = [path.expanduser() for path in files]
+    result = draft_files(
+        paths,
+        name=writing.name_of(name) if name else None,
+        zone=zone,
+        currency=currency,
+        whole=whole,
+        shop_zone=settings.time_zone,
+    )
+    print(result.text, end="")
+    return 0 if result.account.accepted else 1
 
 
 @click.command()
@@ -76,12 +118,18 @@ def _print_sample(read: Sample) -> None:
     print()
     print(f"  lines read  {read.lines_read:>10,}")
     print(f"  accepted    {read.accepted:>10,}")
+    print(f"  left out    {read.left_out:>10,}")
     print(f"  rejected    {read.rejected:>10,}")
     print(f"  duplicates  {read.duplicates:>10,}")
     if read.unmapped:
-        print(f"\nunmapped columns (kept in extra): {', '.join(read.unmapped)}")
+        becomes = "kept in extra" if read.extra == "keep" else "dropped"
+        print(f"\nunmapped columns ({becomes}): {', '.join(read.unmapped)}")
     if read.absent:
         print(f"\ncolumns of the mapping that the file lacks: {', '.join(read.absent)}")
+    if read.omitted:
+        print("\nleft out on purpose")
+        for reason, field, count, _, line in read.omitted:
+            print(f"  {count:>10,}  {reason}{' (' + field + ')' if field else ''}, first in line {line}")
     if read.reasons:
         print("\nrejected because")
         for reason, field, count, _, line in read.reasons:
@@ -94,10 +142,15 @@ def _print_sample(read: Sample) -> None:
             print(f"  {day}  {count:>10,}")
         if len(read.days) > MOST_DAYS:
             print(f"  and {len(read.days) - MOST_DAYS} more days, to {read.days[-1][0]}")
+    if len({month for month, *_ in read.months}) > 1:
+        print("\nevents by month")
+        for month, kind, count, amount in read.months:
+            print(f"  {month}  {kind:<18}{count:>10,}" + (f"   amount {amount:,}" if amount is not None else ""))
     if read.kinds:
         print("\nevents by type")
         for kind, count, amount in read.kinds:
             print(f"  {kind:<18}{count:>10,}" + (f"   amount {amount:,}" if amount is not None else ""))
+        print(f"\n{read.users:,} users; {read.guests:,} events without one")
     if read.ids and read.ids.nobody_known:
         print(f"\n{NOBODY}")
     if read.ids and read.ids.doubts:
@@ -110,6 +163,10 @@ def _print_sample(read: Sample) -> None:
         _print_rows(read.columns, read.rows)
     for hint in read.hints:
         print(f"\nhint: {hint}")
+    if read.questions:
+        print("\nquestions of the draft; while one stands in the source, no run reads anything")
+        for question in read.questions:
+            print(f"  {question}")
     if not read.accepted:
         print("\nnothing was accepted: mend the mapping; docs/sources.md says what each reason means")
 

@@ -94,8 +94,9 @@ class Expression:
     text_in_utc: str = ""
 
     @classmethod
+    @functools.lru_cache(maxsize=1024)
     def parse(cls, text: str) -> "Expression":
-        """Check a text and return it as an expression.
+        """Check a text and return it as an expression. Checking costs 50 ms, and a source is loaded often.
 
         Raises:
             ExpressionError: when it is not one scalar expression over the columns of a line.

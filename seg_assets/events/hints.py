@@ -4,6 +4,7 @@ Not here: what is refused and why (`events.mapping`); a hint never decides.
 """
 
 import datetime as dt
+import re
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -47,6 +48,8 @@ def hints_of(
         )
     if isinstance(spec, EventFeed) and zone != shop_zone:
         hints.append(_midnights(spec, zone, shop_zone, accepted, con))
+    if isinstance(spec, EventFeed):
+        hints.append(_day_order(spec, zone, accepted, con))
     hints.append(_floating_ids(spec, accepted, con))
     return [hint for hint in hints if hint]
 
@@ -89,6 +92,25 @@ def _midnights(spec: EventFeed, zone: str, shop_zone: str, accepted: str, con: d
             f"if these are dates, map the date alone, for example event_time: {time}::date"
         )
     return ""
+
+
+def _day_order(spec: EventFeed, zone: str, accepted: str, con: duckdb.DuckDBPyConnection) -> str:
+    """Say that every date could be read with day and month changed round."""
+    form = spec.time_format[0] if len(spec.time_format) == 1 else ""
+    if not re.search(r"%-?[dm][/-]%-?[dm]", form):
+        return ""
+    local = f"timezone({literal(zone)}, timezone('UTC', event_time))"
+    row = con.execute(
+        f"select coalesce(max(day({local})), 99), count(distinct {local}::date) from {accepted} "
+        f"where day({local}) <> month({local})"
+    ).fetchone()
+    if not row or row[0] > 12 or not row[1]:
+        return ""
+    other = form.replace("%d", "%\0").replace("%m", "%d").replace("%\0", "%m")
+    return (
+        f"day order: all {row[1]} different days of the file can be read with day and month changed round; make sure "
+        f"that time_format {form!r} is meant, and not {other!r}"
+    )
 
 
 def _floating_ids(spec: EventFeed | TableFeed, accepted: str, con: duckdb.DuckDBPyConnection) -> str:

@@ -357,6 +357,9 @@ class Source(_Model):
     not_a_person: tuple[str, ...] = Field(
         default=(), description="Ids of users and visitors that are nobody's; they are read as null"
     )
+    questions: tuple[str, ...] = Field(
+        default=(), description="What a draft could not answer; while one stands, nothing is read but by source check"
+    )
 
     @field_validator("name")
     @classmethod
@@ -396,7 +399,7 @@ class Source(_Model):
     def digest(self, shop_zone: str = "UTC") -> str:
         """Return the hash of everything that decides how files become events (not the description)."""
         unsaid = set() if self.not_a_person else {"not_a_person"}
-        said = self.model_dump(mode="json", exclude={"description", "name", *unsaid})
+        said = self.model_dump(mode="json", exclude={"description", "name", "questions", *unsaid})
         return digest(said | {"time_zone": self.time_zone or shop_zone})
 
 
@@ -410,11 +413,15 @@ def shipped_sources() -> dict[str, Path]:
     return {p.stem: p for p in sorted(SHIPPED.glob("*.yaml"))}
 
 
-def load_source(name_or_path: str | Path) -> Source:
+def load_source(name_or_path: str | Path, *, open_questions: bool = False) -> Source:
     """Load a shipped source by name, or a source YAML by path.
 
+    Args:
+        name_or_path: the name or the path.
+        open_questions: whether a draft may be loaded that asks something; nothing goes into a lake by way of one.
+
     Raises:
-        ConfigError: naming the file, the field, its value and what is allowed.
+        ConfigError: naming the file, the field, its value and what is allowed; or the questions of a draft.
     """
     text = str(name_or_path)
     path = shipped_sources().get(text) or Path(text).expanduser()
@@ -425,11 +432,18 @@ def load_source(name_or_path: str | Path) -> Source:
         raise ConfigError(f"{path}: expected a mapping with name and feeds, found {type(loaded).__name__}")
     loaded.setdefault("name", re.sub(r"[^a-z0-9_]", "_", path.stem.lower()).lstrip("_0123456789") or "source")
     try:
-        return Source(**loaded)
+        source = Source(**loaded)
     except ValidationError as error:
         raise ConfigError(describe_validation(error, str(path)) + _allowed_fields(error)) from None
     except TypeError as error:
         raise ConfigError(f"{path}: {error}") from None
+    if source.questions and not open_questions:
+        asked = "".join(f"\n  {n}. {question}" for n, question in enumerate(source.questions, 1))
+        raise ConfigError(
+            f"{path}: questions: the draft asks what the files do not say, so nothing is read by it yet:{asked}\n"
+            "Change what an answer changes, remove the question, and try it: seg-assets source check"
+        )
+    return source
 
 
 def _allowed_fields(error: ValidationError) -> str:

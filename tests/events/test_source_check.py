@@ -1,5 +1,7 @@
 """`seg-assets source check` on a shop nobody has seen before."""
 
+import json
+
 import pytest
 
 from seg_assets import cli
@@ -63,9 +65,11 @@ def test_a_foreign_csv_of_orders_is_read_as_its_yaml_says(files, capsys):
     out = capsys.readouterr().out
     assert code == 0
     numbers = [
-        line.split()[-1] for line in out.splitlines() if line.startswith(("  lines read", "  accepted", "  rejected"))
+        line.split()[-1]
+        for line in out.splitlines()
+        if line.startswith(("  lines read", "  accepted", "  left out", "  rejected"))
     ]
-    assert numbers == ["7", "2", "5"]
+    assert numbers == ["7", "2", "1", "4"]
     for word in ("not_a_number (amount), first in line 4", "ignored_event_type", "no_user", "not_a_time",
                  "unmapped columns",
                  "select", "1,234.50", "-12.00", "2024-04-03 08:15:00", "Bücher", "zwölf"):  # fmt: skip
@@ -224,3 +228,50 @@ def test_a_mistyped_key_is_said_without_the_section_around_it(tmp_path, capsys, 
     err = capsys.readouterr().err
     assert words in err
     assert "{'" not in err
+
+
+def check_german(files, *words):
+    sample = str(files / "bestellungen_april.csv")
+    return run("source", "check", str(files / "laden.yaml"), sample, "--time-zone", "Europe/Berlin", *words)
+
+
+def test_the_account_as_json_has_what_was_left_out_apart_from_what_was_rejected(files, capsys):
+    assert check_german(files, "--json") == 0
+    read = json.loads(capsys.readouterr().out)
+    assert read["lines"] == {"read": 7, "accepted": 2, "left_out": 1, "rejected": 4, "duplicates": 0}
+    assert [(r["reason"], r["lines"]) for r in read["left_out"]] == [("ignored_event_type", 1)]
+    assert sum(r["lines"] for r in read["rejected"]) == 4
+    assert read["months"] == [
+        {"month": "2024-04", "type": "purchase", "events": 1, "amount": "1234.50"},
+        {"month": "2024-04", "type": "refund", "events": 1, "amount": "-12.00"},
+    ]
+    assert (read["users"], read["events_without_user"]) == (1, 0)
+    assert read["hours"] == [{"hour": 10, "events": 1}, {"hour": 23, "events": 1}]
+
+
+def test_the_page_shows_the_account_and_no_text_of_any_line(files, capsys):
+    page = files / "page.html"
+    assert check_german(files, "--html", str(page)) == 0
+    capsys.readouterr()
+    text = page.read_text()
+    for word in (
+        "left out on purpose",
+        "not_a_number (amount)",
+        "Money by day",
+        "Events by hour of day, Europe/Berlin",
+        "-12.00",
+    ):
+        assert word in text, word
+    for secret in ("zwölf", "Bücher", "<script", 'http-equiv="refresh', "B1"):
+        assert secret not in text, secret
+
+
+def test_a_date_that_fits_two_orders_is_said(tmp_path, capsys):
+    (tmp_path / "s.yaml").write_text(
+        "feeds: {o: {files: 'o*.csv', day: {from: event_time}, time_format: '%d/%m/%Y', event_type: purchase, "
+        "columns: {event_time: at, user_id: who}}}\n"
+    )
+    for name, second, said in (("o1.csv", "02/04/2024", True), ("o2.csv", "13/04/2024", False)):
+        (tmp_path / name).write_text(f"at,who\n01/03/2024,u\n{second},u\n")
+        assert run("source", "check", str(tmp_path / "s.yaml"), str(tmp_path / name)) == 0
+        assert ("day order: all 2 different days" in capsys.readouterr().out) is said

@@ -37,6 +37,9 @@ NEEDED = (
     "reports/templates/report.html",
     "segments/strategies/value.yaml",
     "shop_template/settings.yaml",
+    "shop_template_from/settings.yaml",
+    "events/draft/layouts.yaml",
+    "events/draft/names.yaml",
     "simulator/scenarios/plain.yaml",
     "sources/simulator.yaml",
 )
