@@ -59,6 +59,7 @@ SOURCE = LazyGroup(
     {
         "check": Verb("seg_assets.events.cli", "check", "Try a source YAML on a sample file."),
         "list": Verb("seg_assets.events.cli", "list_sources", "List the shipped sources."),
+        "show": Verb("seg_assets.events.cli", "show", "Show a shipped source, YAML and SELECT."),
     },
     help="Try a source YAML on a sample file, or list the shipped sources.",
 )

@@ -11,15 +11,17 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from seg_assets.core.errors import ConfigError, LandingError
-from seg_assets.events.accounts import FileAccount, Rejections
+from seg_assets.core.sql import literal
+from seg_assets.events.accounts import ON_PURPOSE, FileAccount, Rejections
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
-from seg_assets.events.day import ACCEPTED_LINES
+from seg_assets.events.day import ACCEPTED_LINES, BAD_LINES
 from seg_assets.events.file_pattern import FilePattern
 from seg_assets.events.hints import hints_of
 from seg_assets.events.landing import all_files, one_feed_each
@@ -45,7 +47,8 @@ _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 class Sample:
     """What became of a sample file.
 
-    reasons: most frequent first. refused: line, reason, column and text of the first rejected lines.
+    reasons: most frequent first. refused: line, reason, column and text of the first rejected lines. aside: why lines
+    were left out on purpose; other_money: the money in each currency that is not the shop's.
     ids: of the accepted events.
     days: accepted lines by day. kinds: number and amount of the events of each type. rows: the first accepted ones, in
     the order of the file. hints: what may be changed about what was refused or looks odd.
@@ -59,9 +62,14 @@ class Sample:
     accepted: int = 0
     rejected: int = 0
     duplicates: int = 0
+    left_out: int = 0
+    events: int = 0
+    keeps_unmapped: bool = True
     unmapped: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     reasons: list[Rejections] = field(default_factory=list)
+    aside: list[Rejections] = field(default_factory=list)
+    other_money: dict[str, Decimal] = field(default_factory=dict)
     refused: list[tuple[int, str, str, str]] = field(default_factory=list)
     days: list[tuple[dt.date, int]] = field(default_factory=list)
     kinds: list[tuple[str, int, Any]] = field(default_factory=list)
@@ -76,7 +84,14 @@ class Sample:
         self.accepted += account.accepted
         self.rejected += account.rejected
         self.duplicates += account.duplicates
+        self.left_out += account.left_out
+        self.events += account.events
         self.unmapped, self.absent = account.unmapped, account.absent
+
+    def explain(self, reasons: Sequence[Rejections]) -> None:
+        """Note why lines were refused, and why lines were left out on purpose."""
+        self.reasons = [r for r in reasons if r.reason not in ON_PURPOSE]
+        self.aside = [r for r in reasons if r.reason in ON_PURPOSE]
 
 
 def check_sample(
@@ -107,6 +122,8 @@ def check_sample(
         raise ConfigError(f"--feed = {name!r}: unknown; one of {', '.join(source.all_feeds())}")
     file_format = spec.format_of(path.name) or spec.format_of(spec.files[0].text) or "csv"
     sample = Sample(name, file_format, "events" if isinstance(spec, EventFeed) else name)
+    selected = isinstance(spec, EventFeed) and spec.is_selected
+    sample.keeps_unmapped = spec.extra == "keep" and not selected
     with tempfile.TemporaryDirectory(prefix="seg_assets_check_") as folder, duckdb.connect(":memory:") as con:
         landing = Path(folder)
         in_place = isinstance(spec, EventFeed) and name in fitting
@@ -117,7 +134,7 @@ def check_sample(
         except OSError:
             shutil.copyfile(path, copy)
         if fitting:
-            one_feed_each(all_files(source, landing))
+            one_feed_each(source, all_files(source, landing))
         close_file_access(con)
         only: dict[str, Any] = {"format": file_format}
         if not in_place:
@@ -127,7 +144,9 @@ def check_sample(
             if not in_place:
                 only["day"] = DayFrom(**{"from": "event_time"})
             spec = spec.model_copy(update=only)
-            feeds = {"feeds": {name: spec}, USERS: None, PRODUCTS: None}
+            # A SELECT reads its other feeds too, of which there is no file.
+            others = {n: source.feeds[n] for n in source.selected_feeds if selected}
+            feeds = {"feeds": others | {name: spec}, USERS: None, PRODUCTS: None}
         else:
             feeds = {USERS: None, PRODUCTS: None, name: spec.model_copy(update=only)}
         one_feed = source.model_copy(update=feeds)
@@ -171,12 +190,17 @@ def _check_events(
     con.execute(f"create temp table {REJECTED_ROWS} ({column_types(REJECTED_EVENTS)})")
     for day in _days(spec, relative, reader, sample):
         for account in reader.read_day(day, con).files:
-            sample.count(account)
+            if account.feed == sample.feed:
+                sample.count(account)
+        for code, money in con.execute(
+            f"select field, sum(money) from {BAD_LINES} where money is not null group by 1 order by 1"
+        ).fetchall():
+            sample.other_money[code] = sample.other_money.get(code, Decimal(0)) + money
         con.execute(
             f"insert into {ACCEPTED_ROWS} select date '{day}', line, {column_names(RAW_EVENTS)} from {ACCEPTED_LINES}"
         )
         con.execute(f"insert into {REJECTED_ROWS} select * from {REJECTED}")
-    sample.reasons = rejections(con, REJECTED_ROWS)
+    sample.explain(rejections(con, REJECTED_ROWS))
     sample.refused = _first_rejected(con, REJECTED_ROWS, rows)
     sample.days = con.execute(f"select day, count(*) from {ACCEPTED_ROWS} group by 1 order by 1").fetchall()
     sample.kinds = con.execute(
@@ -209,11 +233,14 @@ def _check_table(kind: str, reader: Reader, con: duckdb.DuckDBPyConnection, samp
     read = reader.read_table(kind, dt.date(2000, 1, 1), con)
     for account in read.files:
         sample.count(account)
-    sample.reasons = read.rejections
+    sample.explain(read.rejections)
     sample.refused = _first_rejected(con, TABLE_REJECTED, rows)
     sample.columns = list(KEYED_TABLES[kind][0])
     sample.rows = con.execute(f"select * from {TABLE_ROWS} order by 1 limit {rows}").fetchall()
 
 
 def _first_rejected(con: duckdb.DuckDBPyConnection, table: str, rows: int) -> list[tuple[int, str, str, str]]:
-    return con.execute(f"select line, reason, field, original from {table} order by line limit {rows}").fetchall()
+    purpose = ", ".join(map(literal, ON_PURPOSE))
+    return con.execute(
+        f"select line, reason, field, original from {table} where reason not in ({purpose}) order by line limit {rows}"
+    ).fetchall()
