@@ -25,7 +25,11 @@ _TABLES = (
             Column("feed", "VARCHAR", "Feed of the source that reads it"),
             Column("bytes", "BIGINT", "Size; of the day's lines, in a file of many days"),
             Column("sha256", "VARCHAR", "Hash of the file; of the day's lines, in a file of many days"),
-            Column("lines_read", "BIGINT", "Records without header and blank lines = accepted + left out + rejected + duplicates"),
+            Column(
+                "lines_read",
+                "BIGINT",
+                "Records without header and blank lines = accepted + left out + rejected + duplicates",
+            ),
             Column("accepted", "BIGINT", "Lines that are events (users, products) now"),
             Column("left_out", "BIGINT", "Lines left out on purpose, in rejected_events with the reason"),
             Column("rejected", "BIGINT", "Lines refused, in rejected_events with the reason"),

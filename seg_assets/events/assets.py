@@ -351,11 +351,31 @@ def publish_table_day(
 def _files_table(files: Sequence[FileAccount]) -> str:
     """Return accounts of files as a table, at most 50 files."""
     rows = [
-        (f.source_file, f.feed, f.lines_read, f.accepted, f.left_out, f.rejected, f.duplicates, f.events, ", ".join(f.unmapped[:8]))
+        (
+            f.source_file,
+            f.feed,
+            f.lines_read,
+            f.accepted,
+            f.left_out,
+            f.rejected,
+            f.duplicates,
+            f.events,
+            ", ".join(f.unmapped[:8]),
+        )
         for f in files[:50]
     ]
     more = f"\n\nand {len(files) - 50} more files" if len(files) > 50 else ""
-    head = ["file", "feed", "lines read", "accepted", "left out", "rejected", "duplicates", "events", "unmapped columns"]
+    head = [
+        "file",
+        "feed",
+        "lines read",
+        "accepted",
+        "left out",
+        "rejected",
+        "duplicates",
+        "events",
+        "unmapped columns",
+    ]
     return (markdown_table(head, rows) if rows else "none") + more
 
 

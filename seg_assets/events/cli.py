@@ -16,7 +16,7 @@ from seg_assets.core.options import Number
 from seg_assets.core.settings import Settings
 from seg_assets.events.check import Sample, check_sample
 from seg_assets.events.persons import NOBODY, REMEDY
-from seg_assets.events.source import load_source, read_source, shipped_sources
+from seg_assets.events.source import PRODUCTS, USERS, load_source, read_source, shipped_sources
 
 # Of the days that a sample has lines of.
 MOST_DAYS = 10
@@ -64,6 +64,10 @@ def list_sources() -> int:
     for name, path in shipped_sources().items():
         said, questions = read_source(path)
         print(f"{name}: {said.get('description', '')}")
+        feeds = {**said.get("feeds", {}), **{kind: said[kind] for kind in (USERS, PRODUCTS) if kind in said}}
+        for feed, spec in feeds.items():
+            files = spec["files"]
+            print(f"    {feed}: {files if isinstance(files, str) else ', '.join(files)}")
         for key, question in questions.items():
             print(f"    asks for {key}: {question}")
         print(f"    {path}")

@@ -49,10 +49,12 @@ def create_tables(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"drop view if exists {view}")
     for table in _TABLES:
         con.execute(f"drop table if exists {table}")
-    con.execute(f"create temp table {GOOD_LINES} (file_no integer, line bigint, part integer, {column_types(RAW_EVENTS)})")
     con.execute(
-        f"create temp table {BAD_LINES} (file_no integer, line bigint, reason varchar, field varchar, original varchar, "
-        "money decimal(18,2))"
+        f"create temp table {GOOD_LINES} (file_no integer, line bigint, part integer, {column_types(RAW_EVENTS)})"
+    )
+    con.execute(
+        f"create temp table {BAD_LINES} (file_no integer, line bigint, reason varchar, field varchar, "
+        "original varchar, money decimal(18,2))"
     )
 
 
@@ -118,12 +120,10 @@ def refused_feeds(
         if not feed.is_refused:
             continue
         names = ", ".join(literal(a.source_file) for a in accounts if a.feed == feed.feed)
-        row = con.execute(
+        ((reason, field, file, line),) = con.execute(
             f"select reason, field, source_file, line from {REJECTED} where source_file in ({names}) "
             f"and reason not in ({_ON_PURPOSE}) order by source_file, line limit 1"
-        ).fetchone()
-        assert row is not None
-        reason, field, file, line = row
+        ).fetchall()
         refused[feed.feed] = (
             f"feed {feed.feed}: not one of {feed.lines} lines was accepted ({reason}{f' of {field}' if field else ''}, "
             f"first in {file}:{line})"

@@ -128,8 +128,9 @@ class FeedMapping:
         # Money that was given back on a delivery's day has that day, however the file writes its own.
         formats = self.feed.time_format if isinstance(self.feed, EventFeed) else ()
         rows = _feed_with(
-            self.feed, time_format=(*formats, "%Y-%m-%d") if formats else (), columns={c: quoted(c) for c in columns}, where=None, extra="drop", format="csv", nulls=(),
+            self.feed, columns={c: quoted(c) for c in columns}, where=None, extra="drop", format="csv", nulls=(),
             csv=CsvOptions(), optional=(), decimal=".", thousands="",
+            time_format=(*formats, "%Y-%m-%d") if formats else (),
         )  # fmt: skip
         return replace(self, feed=rows)
 
@@ -268,8 +269,9 @@ class FeedMapping:
             try:
                 con.execute(f"describe select (\n{text}\n) as v from ({records})").fetchall()
             except duckdb.Error as error:
+                said, why = self.feed.columns.get(column, text), str(error).splitlines()[0]
                 raise ConfigError(
-                    f"{self.where}: columns.{column} = {self.feed.columns.get(column, text)!r}: {str(error).splitlines()[0]}; "
+                    f"{self.where}: columns.{column} = {said!r}: {why}; "
                     "columns of text files are texts: cast them, for example price::decimal(18,2)"
                 ) from None
 
@@ -459,7 +461,10 @@ class FeedMapping:
         values += [f"{self._text(c, types)} as {c}" for c in (*_IDS, *_TEXTS)]
         values += [f"{self._text(c, types)} as raw_{c}" for c in ("channel", "device")]
         values += [self._number(c, types) for c in _NUMBERS]
-        values += [f"{self._text('left_out', types)} as left_out", f"upper({self._text('currency', types)}) as currency"]
+        values += [
+            f"{self._text('left_out', types)} as left_out",
+            f"upper({self._text('currency', types)}) as currency",
+        ]
         values += self._wanted()
         utc = "make_timestamp(epoch_us(t))"  # a tenth of the cost of timezone('UTC', t)
         shop_day = f"{utc}::date" if self.shop_zone == "UTC" else f"(timezone({literal(self.shop_zone)}, t))::date"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import duckdb
 import pyarrow as pa
 
-from seg_assets.core.errors import ConfigError, LandingError, did_you_mean
+from seg_assets.core.errors import ConfigError, LandingError, SegAssetsError, did_you_mean
 from seg_assets.core.sql import identifier, literal
 from seg_assets.events.accounts import ON_PURPOSE, FileAccount
 from seg_assets.events.contract import RAW_EVENTS
@@ -129,15 +129,13 @@ class SelectFiles:
             part = days.get(day)
             if file.feed != name or (part is None and self._many_days):
                 continue
-            here = f"file_no = {number} and day = date '{day}'"
-            for target, rows in (
-                (GOOD_LINES, f"select line, part, {column_names(RAW_EVENTS)} from {_EVENTS} where {here} order by 1, 2"),
-                (BAD_LINES, f"select line, reason, field, original, money from {_OUTCOMES} "
-                            f"where {here} and state = 'bad' order by 1"),
-            ):  # fmt: skip
+            part_of = f"file_no = {number} and day = date '{day}'"
+            events = f"select line, part, {column_names(RAW_EVENTS)} from {_EVENTS} where {part_of} order by 1, 2"
+            bad = f"select line, reason, field, original, money from {_OUTCOMES} where {part_of} and state = 'bad'"
+            for target, rows in ((GOOD_LINES, events), (BAD_LINES, f"{bad} order by 1")):
                 arrow = self._open().sql(rows).to_arrow_table()
                 insert_rows(con, target, arrow, first=str(first + len(accounts)))
-            (repeats,) = self._row(f"select count(*) from {_OUTCOMES} where {here} and state = 'repeat'")
+            (repeats,) = self._row(f"select count(*) from {_OUTCOMES} where {part_of} and state = 'repeat'")
             part = part or DayOfFile(0, 0, "")
             copied = replace(account, lines_read=part.lines, duplicates=repeats)
             if self._many_days:
@@ -153,7 +151,9 @@ class SelectFiles:
         key = (day, *((f.feed, *f.stat_key()) for f in files))
         if key != self._key:
             self._key = None
-            self._whole = _Whole(files, [FileAccount(f.relative, f.feed, f.size) for f in files], [{} for _ in files], {})
+            self._whole = _Whole(
+                files, [FileAccount(f.relative, f.feed, f.size) for f in files], [{} for _ in files], {}
+            )
             try:
                 self._read_whole(day)
             except duckdb.OutOfMemoryException as error:
@@ -322,15 +322,17 @@ class SelectFiles:
     def _refuse_by_column(self, checks: Sequence[Check]) -> None:
         """Note the lines on which a macro was given a column that it cannot read."""
         con = self._open()
-        con.execute(f"create or replace temp table {_REFUSED} (file_no integer, line bigint, reason varchar, field varchar)")
+        con.execute(
+            f"create or replace temp table {_REFUSED} (file_no integer, line bigint, reason varchar, field varchar)"
+        )
         for name in self._names:
             table = _lines_of(name)
             columns = {c.casefold() for c in self._columns(table)}
             for check in checks:
                 if check.column.casefold() in columns:
                     con.execute(
-                        f"insert into {_REFUSED} select file_no, line, {literal(check.reason)}, {literal(check.column)} "
-                        f"from {table} where problem is null and {check.test}"
+                        f"insert into {_REFUSED} select file_no, line, {literal(check.reason)}, "
+                        f"{literal(check.column)} from {table} where problem is null and {check.test}"
                     )
 
     def _select(self) -> None:
@@ -388,7 +390,9 @@ class SelectFiles:
 
     def _place_of(self, error: duckdb.Error) -> str:
         """Say in which column and line the value stands that a cast could not read, as far as the message has it."""
-        match = re.search(r"(?:string|value|field) ['\"](.*?)['\"] ", str(error)) or re.search(r"['\"]([^'\"]*)['\"]", str(error))
+        match = re.search(r"(?:string|value|field) ['\"](.*?)['\"] ", str(error)) or re.search(
+            r"['\"]([^'\"]*)['\"]", str(error)
+        )
         if match is None:
             return ""
         con, value = self._open(), literal(match[1])
@@ -421,8 +425,8 @@ class SelectFiles:
         else:
             columns = [c for c in self._columns(table) if c not in ("file_no", "line", "text", "problem")]
             relation = (
-                f"(select *, row_number() over () as row_no from {table} join seg_counts_{name} using (file_no, line)) s "
-                f"join {table} l using (file_no, line)"
+                f"(select *, row_number() over () as row_no from {table} "
+                f"join seg_counts_{name} using (file_no, line)) s join {table} l using (file_no, line)"
             )
             place = "s.file_no, s.line"
             mapping = mapping.of_lines()
@@ -455,8 +459,7 @@ class SelectFiles:
               select file_no, line, min(day) as day, count(*) filter (where reason is null) as good,
                      min(day) filter (where reason is null) as first_day,
                      arg_min({{'r': reason, 'f': field}}, row_no) filter (where reason not in ({_PURPOSE})) as bad,
-                     arg_min({{'r': reason, 'f': field, 'm': case when reason = 'other_currency' then amount end}}, row_no)
-                       filter (where reason in ({_PURPOSE})) as aside,
+                     arg_min({{'r': reason, 'f': field}}, row_no) filter (where reason in ({_PURPOSE})) as aside,
                      sum(amount) filter (where reason = 'other_currency') as money
               from {_ROWS} group by 1, 2),
             refused as (select file_no, line, min({{'r': reason, 'f': field}}) as bad from {_REFUSED} group by 1, 2)
@@ -481,7 +484,8 @@ class SelectFiles:
             f"create or replace temp table {_EVENTS} as select r.file_no, r.line, r.day, "
             "(row_number() over (partition by r.file_no, r.line order by r.day, r.row_no) - 1)::integer as part, "
             f"{', '.join('r.' + identifier(c) for c in RAW_EVENTS)} from {_ROWS} r "
-            f"join {_OUTCOMES} o on o.file_no = r.file_no and o.line = r.line and o.state = 'good' where r.reason is null"
+            f"join {_OUTCOMES} o on o.file_no = r.file_no and o.line = r.line and o.state = 'good' "
+            "where r.reason is null"
         )
 
     def _count(self, day: dt.date | None) -> None:
@@ -489,12 +493,13 @@ class SelectFiles:
         con, whole = self._open(), self._whole
         home = f"date '{day}'" if day else f"coalesce(f.first, date '{self._first_day}')"
         con.execute(
-            f"update {_OUTCOMES} o set day = {home} from (select s.file_no, min(d.day) as first from seg_files s left join "
-            f"{_OUTCOMES} d using (file_no) group by 1) f where o.file_no = f.file_no and o.day is null"
+            f"update {_OUTCOMES} o set day = {home} from (select s.file_no, min(d.day) as first from seg_files s "
+            f"left join {_OUTCOMES} d using (file_no) group by 1) f where o.file_no = f.file_no and o.day is null"
         )
         content = ", ".join(f"coalesce({identifier(c)}::varchar, chr(1))" for c in RAW_EVENTS)
+        texts = " union all ".join(f"select file_no, line, text from {_lines_of(name)}" for name in self._names)
         query = f"""
-            with texts as ({" union all ".join(f"select file_no, line, text from {_lines_of(n)}" for n in self._names)}),
+            with texts as ({texts}),
             told as (
               select o.file_no, o.day, 1 as line_count, strlen(t.text) as size,
                      hash(o.line, o.state, coalesce(o.reason, ''), coalesce(o.field, '')) as h
@@ -508,12 +513,15 @@ class SelectFiles:
         for number, account in enumerate(whole.accounts):
             lines = sum(part.lines for part in whole.days[number].values())
             if lines != account.lines_read:
-                raise LandingError(f"{account.source_file}: {account.lines_read} lines were read and {lines} are accounted "
-                                   "for; report this defect")  # fmt: skip
+                raise SegAssetsError(
+                    f"{account.source_file}: {account.lines_read} lines were read and {lines} are accounted for; "
+                    "report this defect"
+                )
         whole.good = {
             name: (first, last)
             for name, first, last in con.execute(
-                f"select feed, min(day), max(day) from {_EVENTS} join seg_files using (file_no) where day <= ? group by 1",
+                f"select feed, min(day), max(day) from {_EVENTS} join seg_files using (file_no) where day <= ? "
+                "group by 1",
                 [self._last_closed],
             ).fetchall()
         }
@@ -540,8 +548,8 @@ def _as_text(column: str, kind: str) -> str:
     if kind == "VARCHAR":
         return value
     if kind in ("DOUBLE", "FLOAT"):
-        whole = f"{value} = trunc({value}) and abs({value}) < 1e38"
-        return f"case when not isfinite({value}) then null when {whole} then {value}::hugeint::varchar else {value}::varchar end"
+        whole = f"when {value} = trunc({value}) and abs({value}) < 1e38 then {value}::hugeint::varchar"
+        return f"case when not isfinite({value}) then null {whole} else {value}::varchar end"
     if kind == "JSON":
         return f"case when json_type({value}) = 'VARCHAR' then {value} ->> '$' else {value}::varchar end"
     if kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):

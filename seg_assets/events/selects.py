@@ -1,4 +1,4 @@
-"""Check the SELECT of a source (`sources/NAME.sql`): what may stand in it, what it reads, and the macros that it may call.
+"""Check the SELECT of a source (`sources/NAME.sql`): what may stand in it, what it reads, and its macros.
 
 DuckDB's own parser reads the text; the tree is then walked, and whatever is not on the lists below is refused when the
 source is loaded: another statement, a relation that is no feed, a function that reads a file, a setting, the clock or a
@@ -46,8 +46,8 @@ def _money_text(point: str) -> str:
     return f"case when regexp_full_match(t, {form}) then {minus} || {digits} end"
 
 
-# A macro never fails. A bad value is null, and null makes a sum of money null, which the contract refuses on a purchase;
-# where the value is a column of the file as it stands, its line is refused with that column's name.
+# A macro never fails. A bad value is null, and so is the money computed of it, which the contract refuses on a purchase.
+# Where the value is a column of the file as it stands, its line is refused with that column's name.
 MACROS = {
     "money": f"""money(t, mark := '.') as
         case when t is null or trim(t::varchar) = '' then null
@@ -57,9 +57,11 @@ MACROS = {
              else try_cast(({_money_text(",")}) as decimal(18,4)) end""",
     "carry": "carry(value, key) as case when key is null then value else min(value) over (partition by key) end",
     "spread": """spread(total, share, key, place) as
-        (round(total::double * (sum(share) over (partition by key order by place rows unbounded preceding))::double
+        (round(total::double
+               * (sum(share) over (partition by key order by place rows unbounded preceding))::double
                / nullif(sum(share) over (partition by key), 0)::double, 2)::decimal(18,2)
-         - round(total::double * (sum(share) over (partition by key order by place rows unbounded preceding) - share)::double
+         - round(total::double
+               * (sum(share) over (partition by key order by place rows unbounded preceding) - share)::double
                / nullif(sum(share) over (partition by key), 0)::double, 2)::decimal(18,2))""",
     "items": """items(list) as unnest(
         case when list is null or trim(list::varchar) in ('', 'null') or try(json_array_length(list)) = 0
@@ -69,10 +71,13 @@ MACROS = {
 # The macros whose bad value is known by the value alone: why a line is refused, and the test of a column.
 _BAD = {
     "money": ("not_a_number", "{column} is not null and {call} is null"),
-    "items": ("not_an_array", "{column} is not null and coalesce(try(json_type({column})), '') not in ('ARRAY', 'NULL')"),
+    "items": (
+        "not_an_array",
+        "{column} is not null and coalesce(try(json_type({column})), '') not in ('ARRAY', 'NULL')",
+    ),
 }
 
-# Functions over many rows that give one answer whatever the order of the rows (those with an order of their own do too).
+# Functions over many rows that give one answer whatever the order of the rows.
 _AGGREGATES = {
     "arg_max", "arg_min", "array_agg", "avg", "bool_and", "bool_or", "count", "count_star", "list", "max", "max_by",
     "median", "min", "min_by", "mode", "string_agg", "sum",
@@ -94,7 +99,8 @@ _CLOCKS = {
 }  # fmt: skip
 _REFUSED_NODES = {
     "PIVOT": "pivot", "SHOW_REF": "show", "RECURSIVE_CTE_NODE": "a recursive query", "COLUMN_DATA": "a data relation",
-    "TABLE_REF": "a relation of another kind", "DELIM_GET": "a relation of another kind", "BOUND_TABLE_REF": "a relation",
+    "TABLE_REF": "a relation of another kind", "DELIM_GET": "a relation of another kind",
+    "BOUND_TABLE_REF": "a relation of another kind",
 }  # fmt: skip
 
 
@@ -249,9 +255,9 @@ def _check_of(node: dict[str, Any]) -> Check | None:
     if first.get("class") != "COLUMN_REF":
         return None
     column = str(first["column_names"][-1])
-    marks = [literal(str(a["literal"].get("text", "."))) for a in others if a.get("class") == "CONSTANT" and "literal" in a]
+    marks = [
+        literal(str(a["literal"].get("text", "."))) for a in others if a.get("class") == "CONSTANT" and "literal" in a
+    ]
     call = f"{name}({quoted(column)}{''.join(f', mark := {mark}' for mark in marks[:1])})"
     reason, test = _BAD[name]
     return Check(reason, column, test.format(column=quoted(column), call=call))
-
-

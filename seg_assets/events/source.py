@@ -283,7 +283,9 @@ class _Feed(_Model):
     def expressions(self) -> dict[str, Expression]:
         """The mapped columns, parsed; first of all, where there is one, the condition `where`."""
         said = {"where": self.where} if self.where else {}
-        return {c: _first_of(t) if isinstance(t, tuple) else Expression.parse(t) for c, t in (said | self.columns).items()}
+        return {
+            c: _first_of(t) if isinstance(t, tuple) else Expression.parse(t) for c, t in (said | self.columns).items()
+        }
 
     @property
     def one_of(self) -> list[tuple[str, ...]]:
@@ -328,17 +330,19 @@ class EventFeed(_Feed):
         default="error", description="A day without a file: an empty day, or no data yet"
     )
     record: str | None = Field(
-        default=None, exclude_if=_is_unsaid, description="What lines of one record share; a record is told anew as a whole"
+        default=None,
+        exclude_if=_is_unsaid,
+        description="What lines of one record share; a record is told anew as a whole",
     )
     version: str | None = Field(
         default=None, exclude_if=_is_unsaid, description="Of the lines told of a record, those with the largest count"
     )
     refunded: str | None = Field(
-        default=None, exclude_if=_is_unsaid, description="How much of a record was given back so far, a number that grows"
+        default=None,
+        exclude_if=_is_unsaid,
+        description="How much of a record was given back so far, a number that grows",
     )
-    refunded_at: str | None = Field(
-        default=None, exclude_if=_is_unsaid, description="When, as far as the file says it"
-    )
+    refunded_at: str | None = Field(default=None, exclude_if=_is_unsaid, description="When, as far as the file says it")
 
     @field_validator("record", "version", "refunded", "refunded_at")
     @classmethod
@@ -370,7 +374,9 @@ class EventFeed(_Feed):
         if self.is_selected:
             for name in ("decimal", "thousands"):
                 if name in self.model_fields_set:
-                    raise ValueError(f"{name}: a feed that a SELECT reads has none; say money(column, mark := ',') there")
+                    raise ValueError(
+                        f"{name}: a feed that a SELECT reads has none; say money(column, mark := ',') there"
+                    )
         elif self.refunded:
             raise ValueError("refunded: needs a SELECT, which says what a refund is (docs/sources.md)")
         if self.is_selected:
@@ -486,7 +492,9 @@ class Source(_Model):
     def _rates(cls, value: dict[str, float]) -> dict[str, float]:
         for code, rate in value.items():
             if not _CURRENCY.match(code) or not 0 < rate < 1e9:
-                raise ValueError(f"{code}: {rate}: three capital letters and a number above zero, for example USD: 0.92")
+                raise ValueError(
+                    f"{code}: {rate}: three capital letters and a number above zero, for example USD: 0.92"
+                )
         return value
 
     @model_validator(mode="after")
@@ -499,7 +507,9 @@ class Source(_Model):
         if not those:
             raise ValueError("select: every feed has columns, so the SELECT reads none; leave out one or the other")
         if len({self.feeds[name].many_days for name in those}) > 1:
-            raise ValueError(f"feeds.{', '.join(those)}: a SELECT reads files of one day each, or of many days; say day alike")
+            raise ValueError(
+                f"feeds.{', '.join(those)}: a SELECT reads files of one day each, or of many days; say day alike"
+            )
         try:
             query = parse_select(self.select, those)
         except SelectError as error:
@@ -539,7 +549,7 @@ class Source(_Model):
         return self.select is not None or any("currency" in feed.columns for feed in self.feeds.values())
 
     def of_shop(self, currency: str) -> "Source":
-        """Return the source with the shop's currency by its settings, where lines may say theirs and the YAML says none."""
+        """Return the source with the currency of the settings, where lines may say theirs and the YAML says none."""
         if not currency or self.currency is not None or not self.has_currency:
             return self
         return self.model_copy(update={"currency": currency})
@@ -595,7 +605,7 @@ def load_source(name_or_path: str | Path) -> Source:
 
 
 def read_source(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what a YAML says together with what it is based on, and its open questions: the key that answers, the text.
+    """Return what a YAML says together with what it is based on, and its open questions by the key that answers.
 
     Raises:
         ConfigError: the file, or one that it is based on, cannot be read.
@@ -660,8 +670,10 @@ def _checked_expression(text: str | None) -> str | None:
 
 def _first_of(names: tuple[str, ...]) -> Expression:
     """Return the column of the first of these names that a header has."""
-    return Expression.parse(f"coalesce({', '.join(map(quoted, names))})") if len(names) > 1 else Expression.parse(
-        quoted(names[0])
+    return (
+        Expression.parse(f"coalesce({', '.join(map(quoted, names))})")
+        if len(names) > 1
+        else Expression.parse(quoted(names[0]))
     )
 
 

@@ -1,8 +1,8 @@
 """Decide which lines count where a record is told more than once: in two files, or in two states.
 
 Exports are made again. A line that another file has too is the same line, delivered again. Where a feed says what a
-record is and how its versions are ordered, only the lines of the newest version count, over all files. Neither the names
-nor the order of files decide anything but where the same line is counted.
+record is and how its versions are ordered, only the lines of the newest version count, over all files. Neither the
+names nor the order of files decide anything but where the same line is counted.
 
 Not here: how lines are read (`events.select_files`).
 """
@@ -23,8 +23,9 @@ def set_aside(
 ) -> None:
     """Fill COUNTS with the state of every readable line of a table, and `seg_counts_<name>` with those that count.
 
-    Those have `line_key` too, a text of the line's content and its copy's number that is the same whatever the file; and
-    `refund_steps`, what deliveries tell of money given back: {told_on, refunded_at, amount} for each time that the number grew.
+    Those have `line_key` too, a text of the line's content and its copy's number, the same whatever the file; and
+    `refund_steps`, what deliveries tell of money given back: {told_on, refunded_at, amount} for each time that the
+    number grew.
 
     Args:
         con: where the table is; `seg_files` has the delivery of each file.
@@ -71,7 +72,9 @@ def set_aside(
             f"where {word} is null{no_number if word == 'refunded' else ''}"
         )
     if words:
-        con.execute(f"delete from seg_told using {COUNTS} c where seg_told.file_no = c.file_no and seg_told.line = c.line")
+        con.execute(
+            f"delete from seg_told using {COUNTS} c where seg_told.file_no = c.file_no and seg_told.line = c.line"
+        )
     version = "version.v" if "version" in words else "null::varchar"
     refunded = "try_cast(refunded.v as decimal(18,4))" if "refunded" in words else "null::decimal(18,4)"
     dated = "refunded_at.v::varchar" if "refunded_at" in words else "null::varchar"
@@ -110,13 +113,14 @@ def set_aside(
     if "refunded" in words:
         growth = f"""
           with of_delivery as (
-            select record, delivery, max(refunded) as told, arg_max(refunded_at, refunded) as refunded_at from seg_lines_told
-            where refunded is not null group by 1, 2),
+            select record, delivery, max(refunded) as told, max({{'r': refunded, 'at': refunded_at}}) as last
+            from seg_lines_told where refunded is not null group by 1, 2),
           so_far as (
             select *, coalesce(max(told) over (partition by record order by delivery nulls first
                                rows between unbounded preceding and 1 preceding), 0) as before from of_delivery),
           steps as (
-            select record, list({{'told_on': delivery, 'refunded_at': refunded_at, 'amount': (told - greatest(before, 0))::decimal(18,4)}}
+            select record, list({{'told_on': delivery, 'refunded_at': last['at'],
+                                  'amount': (told - greatest(before, 0))::decimal(18,4)}}
                                 order by delivery nulls first)::{steps.removeprefix("null::")} as steps
             from so_far where told > greatest(before, 0) group by 1),
           bearer as (select record, arg_min({{'f': file_no, 'l': line}}, {{'h': h, 'c': copy}}) as b from seg_states

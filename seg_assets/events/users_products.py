@@ -67,7 +67,9 @@ class TableFiles:
         key = (kind, *file.stat_key())
         if key not in self._accounts:
             (account,), _ = self._parse(kind, [file], con)
-            refused = con.sql(f"select line, reason, field, original, null::decimal(18,2) as money from {TABLE_REJECTED}").to_arrow_table()
+            refused = con.sql(
+                f"select line, reason, field, original, null::decimal(18,2) as money from {TABLE_REJECTED}"
+            ).to_arrow_table()
             con.execute(f"drop table {TABLE_ROWS}")
             con.execute(f"drop table {TABLE_REJECTED}")
             self._accounts[key] = (account, refused)
@@ -111,7 +113,8 @@ class TableFiles:
         con.execute(f"drop table {_LINES}")
         purpose = ", ".join(map(literal, ON_PURPOSE))
         counts = con.execute(
-            f"select source_file, count(*) filter (where reason in ({purpose})), count(*) from {TABLE_REJECTED} group by 1"
+            f"select source_file, count(*) filter (where reason in ({purpose})), count(*) from {TABLE_REJECTED} "
+            "group by 1"
         ).fetchall()
         refused = {name: (left_out, every - left_out) for name, left_out, every in counts}
         for account in accounts:

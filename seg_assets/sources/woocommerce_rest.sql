@@ -2,7 +2,7 @@
 with told as (
     select
         file, line, id, line_items, refund_steps, date_created_gmt as created_at, currency,
-        lower(trim(billing ->> '$.email')) as email,
+        nullif(lower(trim(billing ->> '$.email')), '') as email,
         money(total) - money(total_tax) - money(shipping_total) as order_amount,
         case when status in ('processing', 'completed', 'on-hold', 'refunded') then 'purchase' else status end as kind,
         case when status in ('pending', 'cancelled', 'failed', 'trash', 'checkout-draft') then status end as left_out

@@ -62,9 +62,8 @@ def test_a_foreign_csv_of_orders_is_read_as_its_yaml_says(files, capsys):
     )
     out = capsys.readouterr().out
     assert code == 0
-    numbers = [
-        line.split()[-1] for line in out.splitlines() if line.startswith(("  lines read", "  accepted", "  left out", "  rejected"))
-    ]
+    heads = ("  lines read", "  accepted", "  left out", "  rejected")
+    numbers = [line.split()[-1] for line in out.splitlines() if line.startswith(heads)]
     assert numbers == ["7", "2", "1", "4"]
     for word in ("not_a_number (amount), first in line 4", "ignored_event_type", "no_user", "not_a_time",
                  "unmapped columns",

@@ -36,6 +36,7 @@ _MOST_DIGITS = 64
 # Records of a document in one table, and characters of their texts.
 _ROWS, _SIZE = 60_000, 32 << 20
 _DECODER = json.JSONDecoder()
+_NEXT = re.compile(r"\n(?=[{\[])")
 _BLANK = re.compile(r"[\s\ufeff]*")
 
 
@@ -77,9 +78,14 @@ def _table(first: int, texts: Sequence[str], problems: Sequence[str | None]) -> 
 
 
 def _records(text: str, keys: Sequence[str], *, damaged: bool) -> Iterator[tuple[str, str | None]]:
-    """Yield the records of a document as they are written, each with its problem; what cannot be read comes as one."""
+    """Yield the records of a document as they are written, each with its problem.
+
+    What cannot be read comes as one, up to the next line that begins with an object or array: the file may be one of
+    JSON lines after all.
+    """
     at = _after_blanks(text, 0)
     while at < len(text):
+        start = at
         try:
             if keys:
                 array, end = _below(text, at, keys)
@@ -92,24 +98,35 @@ def _records(text: str, keys: Sequence[str], *, damaged: bool) -> Iterator[tuple
             if array is None:
                 yield text[at:end], None
             else:
-                at = _after_blanks(text, array + 1)
-                while text[at : at + 1] != "]":
-                    stop = _DECODER.raw_decode(text, at)[1]
-                    yield text[at:stop], None
-                    at = _after_blanks(text, stop)
-                    if text[at : at + 1] == ",":
-                        at = _after_blanks(text, at + 1)
-                    elif text[at : at + 1] != "]":
-                        raise ValueError("neither a comma nor the end")
-                end = at + 1 if end is None else end
+                for first, stop in _elements(text, array):
+                    if first < stop:
+                        yield text[first:stop], None
+                    start = stop
+                end = start if end is None else end
             at = _after_blanks(text, end or len(text))
         except (ValueError, RecursionError):
-            yield text[at : at + LONGEST_TEXT], DAMAGED_GZIP if damaged else None
-            return
+            again = _NEXT.search(text, start)
+            end = again.start() if again else len(text)
+            yield text[start : min(end, start + LONGEST_TEXT)].strip(" \r\n\t,"), DAMAGED_GZIP if damaged else None
+            at = _after_blanks(text, end)
+
+
+def _elements(text: str, at: int) -> Iterator[tuple[int, int]]:
+    """Yield where each element of the array at this place begins and ends, and at last twice where the array ends."""
+    at = _after_blanks(text, at + 1)
+    while text[at : at + 1] != "]":
+        stop = _DECODER.raw_decode(text, at)[1]
+        yield at, stop
+        at = _after_blanks(text, stop)
+        if text[at : at + 1] == ",":
+            at = _after_blanks(text, at + 1)
+        elif text[at : at + 1] != "]":
+            raise ValueError("neither a comma nor the end of the array")
+    yield at + 1, at + 1
 
 
 def _below(text: str, at: int, keys: Sequence[str]) -> tuple[int | None, int]:
-    """Return where the array below these keys of an object begins, and where the object ends; None where it has none."""
+    """Return where the array below these keys of an object begins (None: nowhere), and where the object ends."""
     end = _DECODER.raw_decode(text, at)[1]
     for key in keys:
         if text[at : at + 1] != "{":

@@ -113,7 +113,7 @@ def begins_an_array(path: Path) -> bool:
 
 
 def read_text(path: Path, read: BytesRead, encoding: str) -> str:
-    """Return a whole text file; bytes that are no text stand in it as `\\xNN`.
+    """Return a whole text file; bytes that are no text stand in it in hexadecimal.
 
     Raises:
         LandingError: the file cannot be read, or is too long to be held whole.
