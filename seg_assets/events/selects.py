@@ -46,7 +46,7 @@ def _money_text(point: str) -> str:
     return f"case when regexp_full_match(t, {form}) then {minus} || {digits} end"
 
 
-# A macro never fails. A bad value is null, and so is the money computed of it, which the contract refuses on a purchase.
+# A macro never fails. A bad value is null, and so is the money computed of it, which is refused on a purchase.
 # Where the value is a column of the file as it stands, its line is refused with that column's name.
 MACROS = {
     "money": f"""money(t, mark := '.') as

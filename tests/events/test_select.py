@@ -3,6 +3,7 @@
 import datetime as dt
 import gzip
 import json
+import re
 import textwrap
 
 import duckdb
@@ -67,9 +68,9 @@ def money_of(read: Read) -> list[str]:
     ],
 )  # fmt: skip
 def test_a_select_that_reads_more_than_its_lines_is_refused_when_the_source_is_loaded(tmp_path, sql, words):
-    with pytest.raises(SelectError, match=words.replace("(", r"\(")):
+    with pytest.raises(SelectError, match=re.escape(words)):
         parse_select(sql, ("orders",))
-    with pytest.raises(ConfigError, match="source.yaml"):
+    with pytest.raises(ConfigError, match=r"source\.yaml"):
         shop(tmp_path, sql)
 
 
@@ -90,7 +91,7 @@ def test_a_source_says_either_columns_or_a_select(tmp_path):
         source_of(
             tmp_path, CSV.replace("optional: []", "event_type: refund\n    columns: {event_time: at, user_id: who}")
         )
-    with pytest.raises(ConfigError, match="decimal.*mark := ','"):
+    with pytest.raises(ConfigError, match=r"decimal.*mark := ','"):
         source_of(tmp_path, CSV.replace("optional: []", 'decimal: ","'))
     with pytest.raises(ConfigError, match="stands in a file of its own"):
         source_of(tmp_path, CSV + "select: select 1\n")
@@ -213,7 +214,7 @@ def test_parquet_comes_as_texts(tmp_path):
     """
     landing = shop(tmp_path, sql, FEED.format(ending=".parquet", more="optional: []"))
     table = pa.table({
-        "who": [12.0, 13.5], "at": [dt.datetime(2024, 3, 4, 10), dt.datetime(2024, 3, 4, 11)],
+        "who": [12.0, 13.5], "at": ["2024-03-04 10:00", "2024-03-04 11:00"],
         "goods": [[{"price": 1.5}, {"price": 2.0}], [{"price": 3.0}]],
     })  # fmt: skip
     pq.write_table(table, landing.root / "orders.parquet")
