@@ -111,7 +111,8 @@ def _choose_versions(con: duckdb.DuckDBPyConnection) -> None:
     """Fill seg_states with which lines of seg_told count, and whether those that do not are told by one that does.
 
     A piece is what one file tells of a record. One without a version goes on where another file of its delivery broke
-    off; one with a version of its own tells the record anew.
+    off; one with a version of its own tells the record anew. A line of the newest version that was told before is
+    counted where it was told first, so that a delivery that repeats it leaves its day as it was.
     """
     con.execute(
         """create or replace temp table seg_states as
@@ -128,9 +129,10 @@ def _choose_versions(con: duckdb.DuckDBPyConnection) -> None:
         copied as (
           select l.*, c.counts, row_number() over (partition by l.file_no, l.record, h order by line) as copy
           from seg_told l join chosen c using (record, file_no))
-        select file_no, line, record, h, refunded,
-               counts and row_number() over (partition by record, h, copy, counts order by file_no, line) = 1 as counts,
-               bool_or(counts) over (partition by record, h, copy) as is_told from copied"""
+        select file_no, line, record, h, refunded, bool_or(is_newest) over equal as is_told,
+               is_told and row_number() over (equal order by delivery nulls first, file_no, line) = 1 as counts
+        from (select * rename (counts as is_newest) from copied)
+        window equal as (partition by record, h, copy)"""
     )
 
 
