@@ -155,12 +155,16 @@ def feeds_by_kind(source: Source) -> dict[str, list[str]]:
 
 
 def one_feed_each(source: Source, files: Iterable[LandingFile]) -> None:
-    """Raise ConfigError when one file belongs to two feeds and not each of them says which of its lines it takes."""
+    """Raise ConfigError when one file belongs to two feeds and not each of them says which of its lines it takes.
+
+    A SELECT tells a line by file and number alone, so that its feeds share no file with each other.
+    """
     seen: dict[str, str] = {}
     feeds = source.all_feeds()
     for file in files:
         other = seen.setdefault(file.relative, file.feed)
-        if other != file.feed and not (feeds[other].where and feeds[file.feed].where):
+        shared = feeds[other].where and feeds[file.feed].where and not {other, file.feed} <= {*source.selected_feeds}
+        if other != file.feed and not shared:
             raise ConfigError(
                 f"landing file {file.relative}: matches the feeds {other} and {file.feed}; "
                 "make their file patterns differ, or say `where` in both"

@@ -190,14 +190,16 @@ class SelectFiles:
             self._map(name, day)
         self._decide()
         self._count(day)
+        for name in self._tables() - {_OUTCOMES, _EVENTS}:
+            con.execute(f"drop table {identifier(name)}")
 
     def _delivery(self, file: LandingFile) -> dt.date | None:
         days = (pattern.day_of(file.relative) for pattern in self._feeds[file.feed].files)
         return next((day for day in days if day is not None), None)
 
-    def _tables(self) -> list[str]:
+    def _tables(self) -> set[str]:
         rows = self._open().execute("select table_name from duckdb_tables() where temporary").fetchall()
-        return [name for (name,) in rows]
+        return {name for (name,) in rows}
 
     def _names_of(self, name: str) -> list[str]:
         """Return the columns of a feed's files that something reads."""
