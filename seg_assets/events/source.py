@@ -670,11 +670,7 @@ def _checked_expression(text: str | None) -> str | None:
 
 def _first_of(names: tuple[str, ...]) -> Expression:
     """Return the column of the first of these names that a header has."""
-    return (
-        Expression.parse(f"coalesce({', '.join(map(quoted, names))})")
-        if len(names) > 1
-        else Expression.parse(quoted(names[0]))
-    )
+    return Expression.parse(f"coalesce({', '.join(map(quoted, names))})")
 
 
 def _allowed_fields(error: ValidationError) -> str:
