@@ -74,6 +74,7 @@ SOURCE = LazyGroup(
         "check": Verb("seg_assets.events.cli", "check", "Try a source YAML on a sample file."),
         "draft": Verb("seg_assets.events.cli", "draft", "Draft a source YAML from the files of a shop."),
         "list": Verb("seg_assets.events.cli", "list_sources", "List the shipped sources."),
+        "show": Verb("seg_assets.events.cli", "show", "Show a shipped source, YAML and SELECT."),
     },
     help="Draft a source YAML, try one on a sample file, or list the shipped sources.",
 )

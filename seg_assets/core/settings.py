@@ -71,6 +71,9 @@ class Settings(BaseModel):
         default_factory=lambda: packed_or_beside("dbt_project"), description="Folder of dbt_project.yml"
     )
     time_zone: str = Field(default="UTC", description="The shop's time zone: it decides which day an event is of")
+    currency: str = Field(
+        default="", pattern="^([A-Z]{3})?$", description="The shop's currency, for sources whose lines name theirs"
+    )
     start_day: Day = Field(default=dt.date(2024, 1, 1), description="First day of the shop's history")
     end_day: Day | None = Field(default=None, description="Last day of the calendar; none: grows with the clock")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of everything random")

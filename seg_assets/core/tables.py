@@ -17,18 +17,24 @@ _TABLES = (
     TableSpec(
         name="landed_files",
         room="events",
-        key=("source_file",),
+        key=("source_file", "feed"),
         inputs=(Input("landing", "files"),),
-        code_version="2",
+        code_version="3",
         columns=(
             Column("source_file", "VARCHAR", "Path below the landing folder"),
             Column("feed", "VARCHAR", "Feed of the source that reads it"),
             Column("bytes", "BIGINT", "Size; of the day's lines, in a file of many days"),
             Column("sha256", "VARCHAR", "Hash of the file; of the day's lines, in a file of many days"),
-            Column("lines_read", "BIGINT", "Records without header and blank lines = accepted + rejected + duplicates"),
+            Column(
+                "lines_read",
+                "BIGINT",
+                "Records without header and blank lines = accepted + left out + rejected + duplicates",
+            ),
             Column("accepted", "BIGINT", "Lines that are events (users, products) now"),
-            Column("rejected", "BIGINT", "Lines in rejected_events"),
+            Column("left_out", "BIGINT", "Lines left out on purpose, in rejected_events with the reason"),
+            Column("rejected", "BIGINT", "Lines refused, in rejected_events with the reason"),
             Column("duplicates", "BIGINT", "Lines whose id was read already, on this day"),
+            Column("events", "BIGINT", "Events of the day that the file gives; a line may give several, or none"),
         ),
     ),
     TableSpec(

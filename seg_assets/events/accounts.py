@@ -12,14 +12,15 @@ from seg_assets.events.landing import EVENTS
 from seg_assets.events.source import PRODUCTS, USERS
 
 # Reasons that say a line was left out on purpose; they do not count as bad lines.
-ON_PURPOSE = ("ignored_event_type",)
+ON_PURPOSE = ("ignored_event_type", "left_out", "older_version", "other_currency")
 
 
 @dataclass
 class FileAccount:
     """What became of the lines of one file; of one day of it, for a file of many days.
 
-    left_out: those of the rejected lines that were left out on purpose.
+    left_out: lines left out on purpose. events: those of the accepted lines, of which one may give several; and those
+    that lines counted on another day give on this one.
     """
 
     source_file: str
@@ -31,13 +32,14 @@ class FileAccount:
     rejected: int = 0
     duplicates: int = 0
     left_out: int = 0
+    events: int = 0
     unmapped: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
 
     @property
     def reconciles(self) -> bool:
         """Whether every line is accounted for."""
-        return self.lines_read == self.accepted + self.rejected + self.duplicates
+        return self.lines_read == self.accepted + self.left_out + self.rejected + self.duplicates
 
 
 class Rejections(NamedTuple):
@@ -80,8 +82,8 @@ class DayRead:
 
     @property
     def bad(self) -> int:
-        """Rejected event lines, without those left out on purpose."""
-        return self.total("rejected") - self.total("left_out")
+        """Rejected event lines."""
+        return self.total("rejected")
 
     @property
     def unusable(self) -> str:
@@ -109,11 +111,12 @@ class FeedLines:
     accepted: int
     bad: int
     duplicates: int
+    events: int = 0
 
     @property
     def is_refused(self) -> bool:
         """Whether every line was refused; what was left out on purpose and what was read before is not."""
-        return self.bad > 0 and not self.accepted and not self.duplicates
+        return self.bad > 0 and not self.accepted and not self.duplicates and not self.events
 
     @property
     def bad_share(self) -> float:
@@ -128,8 +131,9 @@ def lines_of_feeds(files: Sequence[FileAccount]) -> list[FeedLines]:
             feed,
             sum(f.lines_read for f in those),
             sum(f.accepted for f in those),
-            sum(f.rejected - f.left_out for f in those),
+            sum(f.rejected for f in those),
             sum(f.duplicates for f in those),
+            sum(f.events for f in those),
         )
         for feed in sorted({f.feed for f in files})
         for those in [[f for f in files if f.feed == feed]]

@@ -105,7 +105,7 @@ def _events(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         ],
         check_specs=[
             dg.AssetCheckSpec("lines_reconcile", asset="raw_events", blocking=True, partitions_def=partitions,
-                              description="Per file, lines read = accepted + rejected + duplicates"),
+                              description="Per file, lines read = accepted + left out + rejected + duplicates"),
             dg.AssetCheckSpec("rejected_share_is_small", asset="raw_events", blocking=True, partitions_def=partitions,
                               description=f"At most {MAX_REJECTED_SHARE:.0%} of a feed's lines are refused; "
                               "an error, and blocking, when not one line of a feed is accepted"),
@@ -180,8 +180,9 @@ def read_and_publish(
     ids = ids_of(con, ACCEPTED)
     lines = read.total("lines_read")
     events: dict[str, object] = {
-        "events": read.total("accepted"),
+        "events": read.total("events"),
         "lines_read": lines,
+        "lines_left_out": read.total("left_out"),
         "lines_rejected": read.total("rejected"),
         "lines_duplicate": read.total("duplicates"),
         "rejected_share": read.total("rejected") / lines if lines else 0.0,
@@ -190,7 +191,7 @@ def read_and_publish(
     }
     if read.rejections:
         events["rejection_reasons"] = reasons
-    if not read.total("accepted"):
+    if not read.total("events"):
         events["empty_day"] = "no event on this day"
     tables = {
         "landed_files": (FILES, {"files": files}),
@@ -236,8 +237,8 @@ def _checks(read: DayRead, usual: UsualLines, day: dt.date) -> list[Check]:
         ),
         Check(
             "day_is_not_empty",
-            read.total("accepted") > 0,
-            {"events": read.total("accepted"), "files": len(read.files)},
+            read.total("events") > 0,
+            {"events": read.total("events"), "files": len(read.files)},
         ),
     ]
 
@@ -376,11 +377,31 @@ def _table_checks(feeds: Sequence[FeedLines], rows: int, before: int) -> tuple[C
 def _files_table(files: Sequence[FileAccount]) -> str:
     """Return accounts of files as a table, at most 50 files."""
     rows = [
-        (f.source_file, f.feed, f.lines_read, f.accepted, f.rejected, f.duplicates, ", ".join(f.unmapped[:8]))
+        (
+            f.source_file,
+            f.feed,
+            f.lines_read,
+            f.accepted,
+            f.left_out,
+            f.rejected,
+            f.duplicates,
+            f.events,
+            ", ".join(f.unmapped[:8]),
+        )
         for f in files[:50]
     ]
     more = f"\n\nand {len(files) - 50} more files" if len(files) > 50 else ""
-    head = ["file", "feed", "lines read", "accepted", "rejected", "duplicates", "unmapped columns"]
+    head = [
+        "file",
+        "feed",
+        "lines read",
+        "accepted",
+        "left out",
+        "rejected",
+        "duplicates",
+        "events",
+        "unmapped columns",
+    ]
     return (markdown_table(head, rows) if rows else "none") + more
 
 

@@ -10,6 +10,7 @@ import datetime as dt
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from seg_assets.core.errors import ConfigError, LandingError
 from seg_assets.core.sql import literal
 from seg_assets.events.accounts import ON_PURPOSE, FileAccount, Rejections
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
-from seg_assets.events.day import ACCEPTED_LINES
+from seg_assets.events.day import ACCEPTED_LINES, BAD_LINES
 from seg_assets.events.file_pattern import FilePattern
 from seg_assets.events.hints import hints_of
 from seg_assets.events.landing import all_files, one_feed_each
@@ -46,7 +47,8 @@ _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 class Sample:
     """What became of a sample file.
 
-    reasons: most frequent first. refused: line, reason, column and text of the first rejected lines.
+    reasons: most frequent first. refused: line, reason, column and text of the first rejected lines. aside: why lines
+    were left out on purpose; other_money: the money in each currency that is not the shop's.
     ids: of the accepted events.
     left_out: lines left out on purpose; they are not among the rejected. omitted: their reasons.
     held: the days that the file has lines of. days: accepted lines by day.
@@ -69,10 +71,12 @@ class Sample:
     held: list[dt.date] = field(default_factory=list)
     users: int = 0
     guests: int = 0
+    events: int = 0
     unmapped: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     reasons: list[Rejections] = field(default_factory=list)
     omitted: list[Rejections] = field(default_factory=list)
+    other_money: dict[str, Decimal] = field(default_factory=dict)
     refused: list[tuple[int, str, str, str]] = field(default_factory=list)
     days: list[tuple[dt.date, int]] = field(default_factory=list)
     kinds: list[tuple[str, int, Any]] = field(default_factory=list)
@@ -92,7 +96,13 @@ class Sample:
         self.left_out += account.left_out
         self.rejected += account.rejected - account.left_out
         self.duplicates += account.duplicates
+        self.events += account.events
         self.unmapped, self.absent = account.unmapped, account.absent
+
+    def explain(self, reasons: Sequence[Rejections]) -> None:
+        """Note why lines were refused, and why lines were left out on purpose."""
+        self.reasons = [r for r in reasons if r.reason not in ON_PURPOSE]
+        self.omitted = [r for r in reasons if r.reason in ON_PURPOSE]
 
 
 def check_sample(
@@ -124,7 +134,8 @@ def check_sample(
         raise ConfigError(f"--feed = {name!r}: unknown; one of {', '.join(source.all_feeds())}")
     file_format = spec.format_of(path.name) or spec.format_of(spec.files[0].text) or "csv"
     sample = Sample(name, file_format, "events" if isinstance(spec, EventFeed) else name)
-    sample.extra, sample.questions = spec.extra, source.questions
+    selected = isinstance(spec, EventFeed) and spec.is_selected
+    sample.extra, sample.questions = "drop" if selected else spec.extra, source.questions
     with scratch(None, SAMPLE) as landing, duckdb.connect(":memory:") as con:
         in_place = isinstance(spec, EventFeed) and name in fitting
         copy = landing / (relative if fitting else "sample" + ".gz" * path.name.lower().endswith(".gz"))
@@ -134,7 +145,7 @@ def check_sample(
         except OSError:
             shutil.copyfile(path, copy)
         if fitting:
-            one_feed_each(all_files(source, landing))
+            one_feed_each(source, all_files(source, landing))
         close_file_access(con)
         only: dict[str, Any] = {"format": file_format}
         if not in_place:
@@ -144,7 +155,9 @@ def check_sample(
             if not in_place:
                 only["day"] = DayFrom(**{"from": "event_time"})
             spec = spec.model_copy(update=only)
-            feeds = {"feeds": {name: spec}, USERS: None, PRODUCTS: None}
+            # A SELECT reads its other feeds too, of which there is no file.
+            others = {n: source.feeds[n] for n in source.selected_feeds if selected}
+            feeds = {"feeds": others | {name: spec}, USERS: None, PRODUCTS: None}
         else:
             feeds = {USERS: None, PRODUCTS: None, name: spec.model_copy(update=only)}
         one_feed = source.model_copy(update=feeds)
@@ -196,14 +209,17 @@ def _check_events(
     sample.held = list(_days(spec, relative, reader, sample))
     for day in sample.held[:most_days]:
         for account in reader.read_day(day, con).files:
-            sample.count(account)
+            if account.feed == sample.feed:
+                sample.count(account)
+        for code, money in con.execute(
+            f"select field, sum(money) from {BAD_LINES} where money is not null group by 1 order by 1"
+        ).fetchall():
+            sample.other_money[code] = sample.other_money.get(code, Decimal(0)) + money
         con.execute(
             f"insert into {ACCEPTED_ROWS} select date '{day}', line, {column_names(RAW_EVENTS)} from {ACCEPTED_LINES}"
         )
         con.execute(f"insert into {REJECTED_ROWS} select * from {REJECTED}")
-    every = rejections(con, REJECTED_ROWS)
-    sample.reasons = [r for r in every if r.reason not in ON_PURPOSE]
-    sample.omitted = [r for r in every if r.reason in ON_PURPOSE]
+    sample.explain(rejections(con, REJECTED_ROWS))
     sample.refused = _first_rejected(con, REJECTED_ROWS, rows)
     sample.days = con.execute(f"select day, count(*) from {ACCEPTED_ROWS} group by 1 order by 1").fetchall()
     sample.kinds = con.execute(
@@ -248,7 +264,7 @@ def _check_table(kind: str, reader: Reader, con: duckdb.DuckDBPyConnection, samp
     read = reader.read_table(kind, dt.date(2000, 1, 1), con)
     for account in read.files:
         sample.count(account)
-    sample.reasons = read.rejections
+    sample.explain(read.rejections)
     sample.refused = _first_rejected(con, TABLE_REJECTED, rows)
     sample.columns = list(KEYED_TABLES[kind][0])
     sample.rows = con.execute(f"select * from {TABLE_ROWS} order by 1 limit {rows}").fetchall()

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from seg_assets.core.errors import LandingError
+from seg_assets.core.errors import ConfigError, LandingError, did_you_mean
 from seg_assets.core.options import Number, json_option
 from seg_assets.core.settings import Settings
 from seg_assets.events.check import Sample, check_sample
@@ -21,7 +21,7 @@ from seg_assets.events.check_page import page
 from seg_assets.events.draft import writing
 from seg_assets.events.draft.drafting import draft_files
 from seg_assets.events.persons import NOBODY, REMEDY
-from seg_assets.events.source import load_source, shipped_sources
+from seg_assets.events.source import PRODUCTS, USERS, load_source, read_source, shipped_sources
 from seg_assets.lake.files import write_text
 
 # Of the days that a sample has lines of.
@@ -51,11 +51,11 @@ def check(
 
     Prints what was read, what was refused and why, and the first events. Exit code 1: nothing was accepted.
     """
-    source = load_source(name, open_questions=True)
     path = sample.expanduser()
     if not path.is_file():
         raise LandingError(f"{path}: no such file")
     settings = Settings.from_env(**({"time_zone": zone} if zone else {}))
+    source = load_source(name, open_questions=True).of_shop(settings.currency)
     read = check_sample(
         source,
         path.resolve(),
@@ -102,13 +102,31 @@ def draft(files: Sequence[Path], name: str | None, zone: str | None, currency: s
 
 @click.command()
 def list_sources() -> int:
-    """List the shipped sources with their feeds and files."""
+    """List the shipped sources, what each of them asks for, and their files."""
     for name, path in shipped_sources().items():
-        source = load_source(name)
-        print(f"{name}: {source.description}")
-        for feed, spec in source.all_feeds().items():
-            print(f"    {feed}: {', '.join(p.text for p in spec.files)}")
+        said, questions = read_source(path)
+        print(f"{name}: {said.get('description', '')}")
+        feeds = {**said.get("feeds", {}), **{kind: said[kind] for kind in (USERS, PRODUCTS) if kind in said}}
+        for feed, spec in feeds.items():
+            files = spec["files"]
+            print(f"    {feed}: {files if isinstance(files, str) else ', '.join(files)}")
+        for key, question in questions.items():
+            print(f"    asks for {key}: {question}")
         print(f"    {path}")
+    return 0
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+def show(name: str) -> int:
+    """Show a shipped source, NAME: its YAML, and its SELECT where it has one."""
+    path = shipped_sources().get(name)
+    if path is None:
+        near = did_you_mean(name, list(shipped_sources()))
+        raise ConfigError(f"source {name!r}: not a shipped source{near}; one of {', '.join(shipped_sources())}")
+    for file, comment in ((path, "#"), (path.with_suffix(".sql"), "--")):
+        if file.is_file():
+            print(f"{comment} {file}\n{file.read_text(encoding='utf-8')}")
     return 0
 
 
@@ -121,6 +139,8 @@ def _print_sample(read: Sample) -> None:
     print(f"  left out    {read.left_out:>10,}")
     print(f"  rejected    {read.rejected:>10,}")
     print(f"  duplicates  {read.duplicates:>10,}")
+    if read.what == "events":
+        print(f"  events      {read.events:>10,}")
     if read.unmapped:
         becomes = "kept in extra" if read.extra == "keep" else "dropped"
         print(f"\nunmapped columns ({becomes}): {', '.join(read.unmapped)}")
@@ -130,6 +150,8 @@ def _print_sample(read: Sample) -> None:
         print("\nleft out on purpose")
         for reason, field, count, _, line in read.omitted:
             print(f"  {count:>10,}  {reason}{' (' + field + ')' if field else ''}, first in line {line}")
+        for code, money in read.other_money.items():
+            print(f"  {code}: {money:,}; say rates: {{{code}: ..}} in the source where it is to count")
     if read.reasons:
         print("\nrejected because")
         for reason, field, count, _, line in read.reasons:

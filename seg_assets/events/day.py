@@ -29,13 +29,16 @@ from seg_assets.events.store import (
     map_records,
 )
 
-# Mapped lines of all files of the day, good and bad; `file_no` counts the files, in the order of their accounts.
+# Mapped lines of all files of the day, good and bad; `file_no` counts the files, in the order of their accounts. A line
+# may give several events, which are its parts; part 0 is that of the day on which the line is counted.
 GOOD_LINES, BAD_LINES = "seg_good_lines", "seg_bad_lines"
 # The accepted ones of the day, with the number of their file and their line.
 ACCEPTED_LINES = "seg_accepted_lines"
 _NAMES, _WITH_MADE_IDS, _WITH_IDS = "seg_names", "seg_with_made_ids", "seg_with_ids"
 _REPEATS = "seg_repeats"
 _ON_PURPOSE = ", ".join(map(literal, ON_PURPOSE))
+# The money of a mapped line that is left out for its currency.
+MONEY = "case when reason = 'other_currency' then amount end"
 _VIEWS = (ACCEPTED, ACCEPTED_LINES, _WITH_IDS)
 _TABLES = (GOOD_LINES, BAD_LINES, _NAMES, _WITH_MADE_IDS, _REPEATS, REJECTED, FILES)
 
@@ -46,9 +49,12 @@ def create_tables(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"drop view if exists {view}")
     for table in _TABLES:
         con.execute(f"drop table if exists {table}")
-    con.execute(f"create temp table {GOOD_LINES} (file_no integer, line bigint, {column_types(RAW_EVENTS)})")
     con.execute(
-        f"create temp table {BAD_LINES} (file_no integer, line bigint, reason varchar, field varchar, original varchar)"
+        f"create temp table {GOOD_LINES} (file_no integer, line bigint, part integer, {column_types(RAW_EVENTS)})"
+    )
+    con.execute(
+        f"create temp table {BAD_LINES} (file_no integer, line bigint, reason varchar, field varchar, "
+        "original varchar, money decimal(18,2))"
     )
 
 
@@ -66,8 +72,9 @@ def read_files(
 
     numbers = f"(line // {FILE})::integer, line % {FILE}"
     map_records(con, mapping, put_together(pieces()), (
-        f"insert into {GOOD_LINES} select {numbers}, {column_names(RAW_EVENTS)} from {MAPPED} where reason is null",
-        f"insert into {BAD_LINES} select {numbers}, reason, field, original from {MAPPED} where reason is not null",
+        f"insert into {GOOD_LINES} select {numbers}, 0, {column_names(RAW_EVENTS)} from {MAPPED} where reason is null",
+        f"insert into {BAD_LINES} select {numbers}, reason, field, original, {MONEY} from {MAPPED} "
+        "where reason is not null",
     ))  # fmt: skip
     return accounts
 
@@ -81,11 +88,18 @@ def finish(con: duckdb.DuckDBPyConnection, accounts: list[FileAccount]) -> None:
     }))  # fmt: skip
     _make_ids(con)
     _set_duplicates_aside(con)
+    # A line whose events all are repeats is a duplicate; one of which an event stays is accepted.
+    repeated = (
+        f"select file_no, line from {_REPEATS} where part = 0 except "
+        f"select file_no, line from {ACCEPTED_LINES} where part > 0"
+    )
     counts = con.execute(
-        f"select 'accepted', file_no, count(*) from {ACCEPTED_LINES} group by 2 "
-        f"union all select 'duplicates', file_no, count(*) from {_REPEATS} group by 2 "
-        f"union all select 'rejected', file_no, count(*) from {BAD_LINES} group by 2 "
-        f"union all select 'left_out', file_no, count(*) from {BAD_LINES} where reason in ({_ON_PURPOSE}) group by 2"
+        f"select 'events', file_no, count(*) from {ACCEPTED_LINES} group by 2 "
+        f"union all select 'accepted', file_no, count(*) from {GOOD_LINES} where part = 0 group by 2 "
+        f"union all select 'accepted', file_no, -count(*) from ({repeated}) group by 2 "
+        f"union all select 'duplicates', file_no, count(*) from ({repeated}) group by 2 "
+        f"union all select case when reason in ({_ON_PURPOSE}) then 'left_out' else 'rejected' end, file_no, count(*) "
+        f"from {BAD_LINES} group by 1, 2"
     ).fetchall()
     for column, number, count in counts:
         setattr(accounts[number], column, getattr(accounts[number], column) + count)
@@ -106,12 +120,10 @@ def refused_feeds(
         if not feed.is_refused:
             continue
         names = ", ".join(literal(a.source_file) for a in accounts if a.feed == feed.feed)
-        row = con.execute(
+        ((reason, field, file, line),) = con.execute(
             f"select reason, field, source_file, line from {REJECTED} where source_file in ({names}) "
             f"and reason not in ({_ON_PURPOSE}) order by source_file, line limit 1"
-        ).fetchone()
-        assert row is not None
-        reason, field, file, line = row
+        ).fetchall()
         refused[feed.feed] = (
             f"feed {feed.feed}: not one of {feed.lines} lines was accepted ({reason}{f' of {field}' if field else ''}, "
             f"first in {file}:{line})"
@@ -135,9 +147,9 @@ def _make_ids(con: duckdb.DuckDBPyConnection) -> None:
         numbered as (
           select nameless.*, 1 as copy from nameless anti join copied using (file_no, content)
           union all
-          select nameless.*, row_number() over (partition by file_no, content order by extra, line)
+          select nameless.*, row_number() over (partition by file_no, content order by extra, line, part)
           from nameless semi join copied using (file_no, content))
-        select file_no, line, 'line-' || content || case when copy > 1 then '-' || copy else '' end as event_id,
+        select file_no, line, part, 'line-' || content || case when copy > 1 then '-' || copy else '' end as event_id,
                {listed} from numbered"""
     )
     con.execute(
@@ -159,15 +171,15 @@ def _set_duplicates_aside(con: duckdb.DuckDBPyConnection) -> None:
         with repeated as (select hash(event_id) as h from {_WITH_IDS} group by 1 having count(*) > 1),
         lines as (select a.*, {_content(RAW_EVENTS)} as content from {_WITH_IDS} a
                   semi join repeated on repeated.h = hash(a.event_id))
-        select file_no, line, row_number() over (
-                 partition by event_id order by event_time, content, source_file, line) > 1 as extra
+        select file_no, line, part, row_number() over (
+                 partition by event_id order by event_time, content, source_file, line, part) > 1 as extra
         from lines join {_NAMES} using (file_no)"""
     )
     con.execute(f"delete from {_REPEATS} where not extra")
     # Views: the lines are held once, and publishing makes its own sorted copy.
     con.execute(
         f"create temp view {ACCEPTED_LINES} as select a.* from {_WITH_IDS} a "
-        f"anti join {_REPEATS} r on a.file_no = r.file_no and a.line = r.line"
+        f"anti join {_REPEATS} r on a.file_no = r.file_no and a.line = r.line and a.part = r.part"
     )
     con.execute(f"create temp view {ACCEPTED} as select {column_names(RAW_EVENTS)} from {ACCEPTED_LINES}")
 

@@ -71,6 +71,7 @@ _ALLOWED_MACROS = {
 # Make a timestamp without a zone out of a count since 1970, which is UTC.
 _COUNTS_SINCE_1970 = {"epoch_ms", "make_timestamp", "make_timestamp_ms", "make_timestamp_ns"}
 _WORD = re.compile(r"[^\W\d]\w*")
+_QUOTED_NAME = re.compile(r'"((?:[^"]|"")+)"')
 _OPERATORS_OF_CASE = {"ifnull", "nvl", "coalesce"}
 
 
@@ -107,6 +108,8 @@ class Expression:
         if _WORD.fullmatch(text) and text.lower() not in ("true", "false", "null"):
             # A bare word is a column, also one that SQL reserves (order, select, at).
             return cls(f'"{text}"', (text,), is_column=True)
+        if name := _QUOTED_NAME.fullmatch(text):
+            return cls(text, (name[1].replace('""', '"'),), is_column=True)
         if ";" in _outside_quotes(text):
             raise ExpressionError("one expression is allowed, not several statements (;)")
         answer = json.loads(_serialize(text))
@@ -241,7 +244,7 @@ def _columns(node: Any) -> Iterator[str]:
             return
         if kind == "FUNCTION":
             name = node["function_name"].lower()
-            if node.get("schema") or name not in _functions():
+            if node.get("schema") or name not in stable_functions():
                 raise ExpressionError(
                     f"function {name} is not allowed; use DuckDB scalar functions of the line's own values"
                 )
@@ -253,7 +256,7 @@ def _columns(node: Any) -> Iterator[str]:
 
 
 @functools.cache
-def _functions() -> frozenset[str]:
+def stable_functions() -> frozenset[str]:
     """Return the names that an expression may call: built-in, scalar, and the same answer for the same input."""
     with duckdb.connect(":memory:") as con:
         rows = con.execute(

@@ -86,7 +86,7 @@ def _midnights(spec: EventFeed, zone: str, shop_zone: str, accepted: str, con: d
     if row and row[1]:
         return f"every time is midnight in {shop_zone}: dates are days of the shop, whatever time_zone says ({zone})"
     if row and row[0]:
-        time = spec.expressions["event_time"].text
+        time = spec.columns.get("event_time", "event_time")
         return (
             f"every time is midnight in {zone} (time_zone of the feed), and days are those of {shop_zone}: "
             f"if these are dates, map the date alone, for example event_time: {time}::date"

@@ -74,6 +74,9 @@ def files_of(source: Source, landing: Path, feed: str, day: dt.date | None = Non
     """Return the files of one feed, sorted by name; with `day`, those that can hold that day."""
     spec = source.all_feeds()[feed]
     by_name = not (isinstance(spec, EventFeed) and spec.many_days)
+    if isinstance(spec, EventFeed) and spec.many_days and spec.is_read_whole:
+        # The day in a name is that of the delivery, which may tell of any day.
+        day = None
     files: dict[str, LandingFile] = {}
     for pattern in spec.files:
         glob = pattern.glob(day) if day is not None else pattern.glob_any()
@@ -151,15 +154,20 @@ def feeds_by_kind(source: Source) -> dict[str, list[str]]:
     return {EVENTS: sorted(source.feeds)} | tables
 
 
-def one_feed_each(files: Iterable[LandingFile]) -> None:
-    """Raise ConfigError when one file belongs to two feeds: its lines would be counted twice."""
+def one_feed_each(source: Source, files: Iterable[LandingFile]) -> None:
+    """Raise ConfigError when one file belongs to two feeds and not each of them says which of its lines it takes.
+
+    A SELECT tells a line by file and number alone, so that its feeds share no file with each other.
+    """
     seen: dict[str, str] = {}
+    feeds = source.all_feeds()
     for file in files:
         other = seen.setdefault(file.relative, file.feed)
-        if other != file.feed:
+        shared = feeds[other].where and feeds[file.feed].where and not {other, file.feed} <= {*source.selected_feeds}
+        if other != file.feed and not shared:
             raise ConfigError(
                 f"landing file {file.relative}: matches the feeds {other} and {file.feed}; "
-                "make their file patterns differ"
+                "make their file patterns differ, or say `where` in both"
             )
 
 
@@ -167,7 +175,7 @@ def day_files(source: Source, landing: Path, day: dt.date, kinds: Sequence[str])
     """Return all files that can hold lines of a day, of these kinds."""
     feeds = feeds_by_kind(source)
     files = [f for kind in kinds for name in feeds.get(kind, ()) for f in files_of(source, landing, name, day)]
-    one_feed_each(files)
+    one_feed_each(source, files)
     return files
 
 

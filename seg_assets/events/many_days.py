@@ -13,7 +13,7 @@ import duckdb
 from seg_assets.core.errors import SegAssetsError
 from seg_assets.events.accounts import FileAccount
 from seg_assets.events.contract import RAW_EVENTS
-from seg_assets.events.day import BAD_LINES, GOOD_LINES
+from seg_assets.events.day import BAD_LINES, GOOD_LINES, MONEY
 from seg_assets.events.landing import LandingFile, name_parts
 from seg_assets.events.mapping import FeedMapping
 from seg_assets.events.records import read_records
@@ -107,8 +107,8 @@ class ManyDayFiles:
         if part is None:
             return None
         for target, columns, test in (
-            (GOOD_LINES, f"line, {column_names(RAW_EVENTS)}", "reason is null"),
-            (BAD_LINES, "line, reason, field, original", "reason is not null"),
+            (GOOD_LINES, f"line, 0, {column_names(RAW_EVENTS)}", "reason is null"),
+            (BAD_LINES, f"line, reason, field, original, {MONEY}", "reason is not null"),
         ):
             rows = self._open().sql(
                 f"select {columns} from {_LINES} where file_no = {parsed.number} and day = date '{day}' and {test} "

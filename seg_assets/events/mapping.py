@@ -12,7 +12,7 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import duckdb
@@ -23,7 +23,7 @@ from seg_assets.core.sql import literal
 from seg_assets.events.contract import CHANNELS, DEVICES, EVENT_TYPES, RAW_EVENTS
 from seg_assets.events.expressions import quoted
 from seg_assets.events.formats.names import JSON, LINE, PROBLEM, TEXT
-from seg_assets.events.source import KEYED_TABLES, THOUSANDS, EventFeed, Source, TableFeed
+from seg_assets.events.source import KEYED_TABLES, THOUSANDS, CsvOptions, EventFeed, Source, TableFeed
 from seg_assets.events.times import instant_by_format, iso_instant
 
 # Ids of more bytes than this are not ids (a whole record in one field); query and product texts may be longer.
@@ -86,6 +86,7 @@ class FeedMapping:
         shop_zone: zone whose days count.
         first, last: the calendar, for files that hold many days.
         not_a_person: ids of users and visitors that are read as null.
+        currency: the shop's; rates: what others are worth in it.
     """
 
     feed: EventFeed | TableFeed
@@ -97,6 +98,8 @@ class FeedMapping:
     first: dt.date | None = None
     last: dt.date | None = None
     not_a_person: Sequence[str] = ()
+    currency: str | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -107,7 +110,29 @@ class FeedMapping:
         contract, key = KEYED_TABLES.get(name, (RAW_EVENTS, "event_id"))
         where = f"source {source.name}: feed {name}"
         zone = source.zone_of(feed, shop_zone)
-        return cls(feed, where, contract, key, zone, shop_zone, first, last, source.not_a_person)
+        return cls(
+            feed, where, contract, key, zone, shop_zone, first, last, source.not_a_person, source.currency, source.rates
+        )
+
+    def of_columns(self, names: Iterable[str]) -> "FeedMapping":
+        """Return the mapping that reads these columns of the feed's files as they stand."""
+        columns = {name: quoted(name) for name in names}
+        return replace(self, feed=_feed_with(self.feed, columns=columns, where=None, extra="drop"))
+
+    def of_lines(self) -> "FeedMapping":
+        """Return the mapping of the feed's columns over lines that were read as texts already."""
+        return replace(self, feed=_feed_with(self.feed, format="csv", nulls=(), csv=CsvOptions(), extra="drop"))
+
+    def of_rows(self, columns: Iterable[str]) -> "FeedMapping":
+        """Return the mapping of contract columns that a SELECT gives as texts."""
+        # Money that was given back on a delivery's day has that day, however the file writes its own.
+        formats = self.feed.time_format if isinstance(self.feed, EventFeed) else ()
+        rows = _feed_with(
+            self.feed, columns={c: quoted(c) for c in columns}, where=None, extra="drop", format="csv", nulls=(),
+            csv=CsvOptions(), optional=(), decimal=".", thousands="",
+            time_format=(*formats, "%Y-%m-%d") if formats else (),
+        )  # fmt: skip
+        return replace(self, feed=rows)
 
     def sql(self, con: duckdb.DuckDBPyConnection, shape: RecordShape, chunk: str) -> str:
         """Return the SQL of a chunk's lines as contract rows with `line`, `original`, `reason` and `field`.
@@ -117,7 +142,7 @@ class FeedMapping:
         Raises:
             ConfigError: naming the column whose expression does not fit the file's types.
         """
-        records = self._records(shape, chunk)
+        records = self.records(shape, chunk)
         types = self._types(con, records)
         if isinstance(self.feed, EventFeed):
             return self._events(self.feed, shape, records, types)
@@ -137,7 +162,7 @@ class FeedMapping:
 
     # ---- records -----------------------------------------------------------------------------------------------
 
-    def _records(self, shape: RecordShape, chunk: str) -> str:
+    def records(self, shape: RecordShape, chunk: str) -> str:
         """Return records with every column that an expression reads (null if absent) and the unmapped ones as JSON."""
         return self._records_of_json(chunk) if shape.json else self._records_of_columns(shape, chunk)
 
@@ -204,7 +229,9 @@ class FeedMapping:
     def _marked(self) -> set[str]:
         """The file's columns that are numbers of ours, where the decimal mark in texts is no point."""
         numbers = (
-            e for c, e in self.feed.expressions.items() if e.is_column and self.contract[c].startswith("DECIMAL")
+            e
+            for c, e in self.feed.expressions.items()
+            if e.is_column and self.contract.get(c, "").startswith("DECIMAL")
         )
         return {c for e in numbers for c in e.columns} if self.feed.decimal != "." else set()
 
@@ -242,8 +269,9 @@ class FeedMapping:
             try:
                 con.execute(f"describe select (\n{text}\n) as v from ({records})").fetchall()
             except duckdb.Error as error:
+                said, why = self.feed.columns.get(column, text), str(error).splitlines()[0]
                 raise ConfigError(
-                    f"{self.where}: columns.{column} = {self.feed.columns[column]!r}: {str(error).splitlines()[0]}; "
+                    f"{self.where}: columns.{column} = {said!r}: {why}; "
                     "columns of text files are texts: cast them, for example price::decimal(18,2)"
                 ) from None
 
@@ -355,7 +383,9 @@ class FeedMapping:
     # ---- rules -------------------------------------------------------------------------------------------------
 
     def _missing_columns(self, shape: RecordShape) -> list[_Rule]:
-        missing = [c for c in self.absent(shape) if c not in self.feed.optional]
+        absent = self.absent(shape)
+        needless = {c for names in self.feed.one_of if not set(names) <= set(absent) for c in names}
+        missing = [c for c in absent if c not in self.feed.optional and c not in needless]
         return [_rule("true", "missing_column", missing[0])] if missing else []
 
     def _nul_bytes(self, shape: RecordShape) -> list[_Rule]:
@@ -379,6 +409,40 @@ class FeedMapping:
             f"{column} as field, {', '.join(columns)} from (select *, {broken} as broken from ({valued}))"
         )
 
+    def _left_out(self) -> list[_Rule]:
+        """Return the rule of lines that the feed's condition is not true of."""
+        if self.feed.where is None:
+            return []
+        # Where the condition itself fails, the line is a bad one.
+        return [_rule("not wanted and __seg_failed is distinct from 'where'", "left_out", "where")]
+
+    def _wanted(self) -> list[str]:
+        return ["coalesce(try_cast(v_where as boolean), false) as wanted"] if self.feed.where is not None else []
+
+    def _other_currencies(self) -> list[_Rule]:
+        """Return the rule of money in a currency that is worth nothing in the shop's.
+
+        Raises:
+            ConfigError: lines say their currency, and nobody says the shop's.
+        """
+        if "currency" not in self.feed.columns:
+            return []
+        if self.currency is None:
+            raise ConfigError(
+                f"{self.where}: lines say their currency, and the shop's is not known; set SEG_ASSETS_CURRENCY, or say "
+                "currency: EUR at the top of the source"
+            )
+        known = ", ".join(map(literal, (self.currency, *self.rates)))
+        return [_Rule(f"amount is not null and currency not in ({known})", "'other_currency'", "currency")]
+
+    def _converted(self) -> str:
+        """Return the columns of money in the shop's currency, as a replacement; nothing without rates."""
+        if "currency" not in self.feed.columns or not self.rates:
+            return ""
+        whens = " ".join(f"when {literal(code)} then {rate!r}::decimal(18,9)" for code, rate in self.rates.items())
+        rate = f"case currency {whens} else 1 end"
+        return "".join(f", ({c} * {rate})::decimal(18,6) as {c}" for c in ("amount", "discount"))
+
     # ---- events ------------------------------------------------------------------------------------------------
 
     def _events(self, feed: EventFeed, shape: RecordShape, records: str, types: Mapping[str, str]) -> str:
@@ -397,11 +461,16 @@ class FeedMapping:
         values += [f"{self._text(c, types)} as {c}" for c in (*_IDS, *_TEXTS)]
         values += [f"{self._text(c, types)} as raw_{c}" for c in ("channel", "device")]
         values += [self._number(c, types) for c in _NUMBERS]
+        values += [
+            f"{self._text('left_out', types)} as left_out",
+            f"upper({self._text('currency', types)}) as currency",
+        ]
+        values += self._wanted()
         utc = "make_timestamp(epoch_us(t))"  # a tenth of the cost of timezone('UTC', t)
         shop_day = f"{utc}::date" if self.shop_zone == "UTC" else f"(timezone({literal(self.shop_zone)}, t))::date"
         refund = "kind = 'purchase' and amount < 0" if feed.negative_purchase == "refund" else "false"
         dated = (
-            f"select * replace (case when {refund} then 'refund' else kind end as kind), "
+            f"select * replace (case when {refund} then 'refund' else kind end as kind{self._converted()}), "
             f"case when t between {FIRST_TIME} and {LAST_TIME} then {shop_day} end as shop_day "
             f"from ({self._valued(evaluated, values)})"
         )
@@ -409,6 +478,8 @@ class FeedMapping:
         rules = [
             _Rule(f"{PROBLEM} is not null", PROBLEM, "''"),
             *self._missing_columns(shape),
+            *self._left_out(),
+            _Rule("left_out is not null", "'left_out'", "left_out"),
             _rule("ignored", "ignored_event_type", "event_type"),
             _Rule("__seg_failed is not null", "'expression_failed'", "__seg_failed"),
             _rule("t is null and has_time", "not_a_time", "event_time"),
@@ -417,6 +488,7 @@ class FeedMapping:
             *days_rules,
             _rule("kind is null", "missing_event_type", "event_type"),
             _rule(f"kind not in ({', '.join(map(literal, EVENT_TYPES))})", "unknown_event_type", "event_type"),
+            *self._other_currencies(),
             _rule("user_id is null and anonymous_id is null", "no_user", "user_id"),
             *(_rule(f"strlen({c}) > {MAX_ID}", "too_long", c) for c in _IDS),
             *self._nul_bytes(shape),
@@ -469,9 +541,11 @@ class FeedMapping:
             _Rule(f"{PROBLEM} is not null", PROBLEM, "''"),
             *self._nul_bytes(shape),
             *self._missing_columns(shape),
+            *self._left_out(),
             _Rule("__seg_failed is not null", "'expression_failed'", "__seg_failed"),
             _rule(f"{self.key} is null", "missing_id", self.key),
         ]
+        values += self._wanted()
         for column, kind in self.contract.items():
             if column == "extra":
                 continue
@@ -491,6 +565,11 @@ class FeedMapping:
                 rules.append(_Rule(f"bad_{column} is not null", f"bad_{column}", literal(column)))
                 rules.append(_rule(f"{column} < 0", "negative", column))
         return self._judged(rules, self._valued(self._evaluated(records), values), {"extra": "__seg_extra"}, {})
+
+
+def _feed_with(feed: EventFeed | TableFeed, **fields: object) -> EventFeed | TableFeed:
+    """Return a feed with other values of some keys, which need no check."""
+    return type(feed).model_construct(**({name: getattr(feed, name) for name in type(feed).model_fields} | fields))
 
 
 def _channel_and_device() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Read landing files of a day as contract tables: accepted events, rejected lines, and an account per file.
 
-Per file, always: lines read = accepted + rejected + duplicates. The number of lines comes from the splitter, the
-other three from the tables, so the sum is a real check. What is read never depends on file names or on the order
+Per file, always: lines read = accepted + left out + rejected + duplicates. The number of lines comes from the splitter,
+the others from the tables, so the sum is a real check. What is read never depends on file names or on the order
 of files.
 
 Not here: publishing what was read (`events.assets`).
@@ -29,8 +29,9 @@ from seg_assets.events.landing import (
     one_feed_each,
     sha256_of,
 )
-from seg_assets.events.many_days import ManyDayFiles
+from seg_assets.events.many_days import DayOfFile, ManyDayFiles
 from seg_assets.events.mapping import FeedMapping
+from seg_assets.events.select_files import SelectFiles, whole_feeds
 from seg_assets.events.source import KEYED_TABLES, EventFeed, Source, TableFeed, load_source
 from seg_assets.events.store import REJECTED, TABLE_ROWS, column_names, column_types, rejections
 from seg_assets.events.users_products import TableFiles
@@ -67,13 +68,19 @@ class Reader:
         self.last_day = last_day
         self._many_days = ManyDayFiles(self._mapping, first_day, last_closed, threads, memory_limit)
         self._table_files = TableFiles(self._mapping)
+        self._whole: dict[str, SelectFiles] = {}
+        for names in whole_feeds(source):
+            files = SelectFiles(
+                source, names, self._mapping, self._files_of, first_day, last_closed, threads, memory_limit
+            )
+            self._whole |= dict.fromkeys(names, files)
 
     @classmethod
     def of(cls, settings: Settings, source: Source | None = None) -> "Reader":
         """Return the reader of a shop."""
         assert settings.landing is not None
         return cls(
-            source or load_source(settings.source),
+            (source or load_source(settings.source)).of_shop(settings.currency),
             settings.landing,
             time_zone=settings.time_zone,
             first_day=settings.start_day,
@@ -93,6 +100,11 @@ class Reader:
         """Forget what was parsed."""
         self._many_days.close()
         self._table_files.close()
+        for files in self._whole.values():
+            files.close()
+
+    def _files_of(self, name: str, day: dt.date | None) -> list[LandingFile]:
+        return files_of(self.source, self.landing, name, day)
 
     def _mapping(self, name: str) -> FeedMapping:
         return FeedMapping.of(self.source, name, self.time_zone, self.first_day, self.last_day)
@@ -121,7 +133,7 @@ class Reader:
                 files[kind] += files_of_feed
                 contents[kind].update({account.source_file: account.sha256 for account in read})
                 accounts += read
-        one_feed_each(file for files_of_kind in files.values() for file in files_of_kind)
+        one_feed_each(self.source, (file for files_of_kind in files.values() for file in files_of_kind))
         day_tables.finish(con, accounts)
         return DayRead(
             files=accounts,
@@ -140,6 +152,8 @@ class Reader:
             return [self._table_files.account(name, file, con, number) for number, file in enumerate(files, first)]
         if why := self._no_data_yet(name, feed, files, day):
             raise LandingError(why)
+        if name in self._whole:
+            return self._whole[name].copy_day(name, day, con, first)
         if feed.many_days:
             accounts: list[FileAccount] = []
             for file in files:
@@ -167,6 +181,8 @@ class Reader:
     def _no_data_yet(self, name: str, feed: EventFeed, files: Sequence[LandingFile], day: dt.date) -> str:
         if feed.closed_days == "normal":
             return ""
+        if name in self._whole and feed.many_days:
+            return self._whole[name].no_data_yet(name, day)
         if feed.many_days:
             why = self._many_days.no_data_yet(name, files, day)
             # A file of a month tells nothing of the days at its edge; those of other months do.
@@ -189,7 +205,8 @@ class Reader:
             content: the hash of those.
         """
         feed = self.source.all_feeds()[file.feed]
-        if not isinstance(feed, EventFeed) or not feed.many_days:
+        if not isinstance(feed, EventFeed) or not feed.many_days or file.feed in self._whole:
+            # Records that are told again count where they were told first, whichever file that is.
             return False
         days = self._many_days.days_of(file)
         part = days.get(day)
@@ -201,8 +218,12 @@ class Reader:
         for name, feed in self.source.feeds.items():
             if feed.many_days:
                 for file in files_of(self.source, self.landing, name):
-                    days |= set(self._many_days.days_of(file))
+                    days |= set(self._days_of(file))
         return sorted(days)
+
+    def _days_of(self, file: LandingFile) -> Mapping[dt.date, DayOfFile]:
+        """Return what a file of many days holds of each."""
+        return self._whole[file.feed].days_of(file) if file.feed in self._whole else self._many_days.days_of(file)
 
     # ---- users, products ---------------------------------------------------------------------------------------
 
@@ -266,7 +287,7 @@ class Reader:
         for file in day_files(self.source, self.landing, day, (kind,)):
             feed = self.source.all_feeds()[file.feed]
             if isinstance(feed, EventFeed) and feed.many_days:
-                part = self._many_days.days_of(file).get(day)
+                part = self._days_of(file).get(day)
                 if part is not None:
                     hashes[file.relative] = part.content_hash
             else:

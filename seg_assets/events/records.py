@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from seg_assets.events.accounts import FileAccount
 from seg_assets.events.formats.csv import CsvFile
-from seg_assets.events.formats.jsonl import jsonl_tables
+from seg_assets.events.formats.jsonl import json_tables
 from seg_assets.events.formats.lines import BytesRead
 from seg_assets.events.formats.names import LINE
 from seg_assets.events.formats.parquet import parquet_tables
@@ -45,11 +45,12 @@ def _chunks(
         for table, columns in parquet_tables(file.path, read, con):
             yield RecordShape(columns), table
     elif kind == "jsonl":
-        for table in jsonl_tables(file.path, read, feed.encoding, feed.max_line_bytes):
+        for table in json_tables(file.path, read, feed.encoding, feed.max_line_bytes, feed.records):
             if len(table):
                 yield RecordShape({}, json=True), table
     else:
-        needed = [c for c in feed.read_columns if c not in feed.optional]
+        needless = {*feed.optional, *(c for names in feed.one_of for c in names)}
+        needed = [c for c in feed.read_columns if c not in needless]
         csv = CsvFile(file.path, feed.csv, feed.encoding, feed.max_line_bytes, needed, feed.null_texts, read=read)
         for table in csv.tables():
             yield RecordShape(dict.fromkeys(csv.columns or (), "VARCHAR")), table

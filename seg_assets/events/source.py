@@ -2,9 +2,10 @@
 
 Everything a source may say is a field below, with its default and its reason; docs/sources.md is the same for
 readers. A wrong YAML is refused when it is loaded (ConfigError: file, field, value, what is allowed), never at the
-first file.
+first file. A source may stand on another one (`based_on`), and may have a SELECT in a file beside it.
 
-Not here: what an expression may compute (`events.expressions`), and names of files (`events.file_pattern`).
+Not here: what an expression may compute (`events.expressions`), what a SELECT may read (`events.selects`), and names of
+files (`events.file_pattern`).
 """
 
 import codecs
@@ -23,8 +24,9 @@ from seg_assets.core.settings import describe_validation
 from seg_assets.core.tables import TABLES
 from seg_assets.core.yaml_file import read_yaml
 from seg_assets.events.contract import EVENT_TYPES, RAW_EVENTS
-from seg_assets.events.expressions import Expression, ExpressionError, check_time_format
+from seg_assets.events.expressions import Expression, ExpressionError, check_time_format, quoted
 from seg_assets.events.file_pattern import FilePattern
+from seg_assets.events.selects import MACROS, Select, SelectError, parse_select
 
 SHIPPED = Path(__file__).parent.parent / "sources"
 # Texts that exports write for "nothing" in CSV, which knows no null of its own.
@@ -44,9 +46,19 @@ IGNORED_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")
 # A Mac puts a second file beside each one that it copies to a foreign disk.
 IGNORED_BEGINNING = "._"
 
+# What an event says beside the contract: it decides what becomes of a line and is stored nowhere.
+DECIDING = {"currency": "VARCHAR", "left_out": "VARCHAR"}
+
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_CURRENCY = re.compile(r"^[A-Z]{3}$")
+_RECORDS = re.compile(r"^\$(\.[^.\[\]*]+)*\[\*\]$")
 
 Format = Literal["csv", "jsonl", "parquet"]
+
+
+def _is_unsaid(value: Any) -> bool:
+    """Say whether a key has nothing to say: days that were read before there was such a key are not read anew."""
+    return not value
 
 
 class _Model(BaseModel):
@@ -125,7 +137,16 @@ class _Feed(_Model):
         default="", description="Thousands mark in texts"
     )
     nulls: tuple[str, ...] | None = Field(default=None, description="Texts that mean nothing is known")
-    columns: dict[str, str] = Field(description="Contract column: SQL expression over the file's columns")
+    records: str | None = Field(
+        default=None, exclude_if=_is_unsaid, description="Where the records of a JSON document stand: $.orders[*]"
+    )
+    where: str | None = Field(
+        default=None, exclude_if=_is_unsaid, description="Lines for which this is not true are left out on purpose"
+    )
+    columns: dict[str, str | tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Contract column: SQL expression over the file's columns, or a list of names that headers may have",
+    )
     values: dict[str, dict[str, str | None]] = Field(
         default_factory=dict, description="Contract column: the shop's value -> ours"
     )
@@ -179,6 +200,18 @@ class _Feed(_Model):
             }
         return value
 
+    @field_validator("records")
+    @classmethod
+    def _path(cls, value: str | None) -> str | None:
+        if value is not None and not _RECORDS.match(value):
+            raise ValueError(f"{value!r}: a path of keys to an array, for example $.orders[*]")
+        return value
+
+    @field_validator("where")
+    @classmethod
+    def _condition(cls, value: str | None) -> str | None:
+        return _checked_expression(value)
+
     @field_validator("values", mode="before")
     @classmethod
     def _text_values(cls, value: Any) -> Any:
@@ -196,8 +229,12 @@ class _Feed(_Model):
 
     @field_validator("columns")
     @classmethod
-    def _checked(cls, value: dict[str, str]) -> dict[str, str]:
+    def _checked(cls, value: dict[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
         for column, text in value.items():
+            if isinstance(text, tuple):
+                if not all(text) or len({name.casefold() for name in text}) != len(text):
+                    raise ValueError(f"{column}: a list of names that the header may have, each once")
+                continue
             try:
                 Expression.parse(text)
             except ExpressionError as error:
@@ -220,6 +257,8 @@ class _Feed(_Model):
         for column in required:
             if column not in self.columns:
                 raise ValueError(f"columns.{column} is required")
+        if self.records and any(self.format_of(p.text) != "jsonl" for p in self.files):
+            raise ValueError("records: only files of JSON (format: jsonl) have them")
         formats = {self.format_of(p.text) for p in self.files}
         if None in formats:
             raise ValueError(
@@ -242,8 +281,16 @@ class _Feed(_Model):
 
     @functools.cached_property
     def expressions(self) -> dict[str, Expression]:
-        """The mapped columns, parsed."""
-        return {c: Expression.parse(t) for c, t in self.columns.items()}
+        """The mapped columns, parsed; first of all, where there is one, the condition `where`."""
+        said = {"where": self.where} if self.where else {}
+        return {
+            c: _first_of(t) if isinstance(t, tuple) else Expression.parse(t) for c, t in (said | self.columns).items()
+        }
+
+    @property
+    def one_of(self) -> list[tuple[str, ...]]:
+        """Lists of names of which a header needs one."""
+        return [names for names in self.columns.values() if isinstance(names, tuple)]
 
     @property
     def read_columns(self) -> tuple[str, ...]:
@@ -282,6 +329,25 @@ class EventFeed(_Feed):
     closed_days: Literal["normal", "error"] = Field(
         default="error", description="A day without a file: an empty day, or no data yet"
     )
+    record: str | None = Field(
+        default=None,
+        exclude_if=_is_unsaid,
+        description="What lines of one record share; a record is told anew as a whole",
+    )
+    version: str | None = Field(
+        default=None, exclude_if=_is_unsaid, description="Of the lines told of a record, those with the largest count"
+    )
+    refunded: str | None = Field(
+        default=None,
+        exclude_if=_is_unsaid,
+        description="How much of a record was given back so far, a number that grows",
+    )
+    refunded_at: str | None = Field(default=None, exclude_if=_is_unsaid, description="When, as far as the file says it")
+
+    @field_validator("record", "version", "refunded", "refunded_at")
+    @classmethod
+    def _words(cls, value: str | None) -> str | None:
+        return _checked_expression(value)
 
     @field_validator("time_format", mode="before")
     @classmethod
@@ -300,8 +366,22 @@ class EventFeed(_Feed):
 
     @model_validator(mode="after")
     def _complete(self) -> "EventFeed":
-        self._check_columns(RAW_EVENTS, ("event_time",))
-        if self.event_type is None and "event_type" not in self.columns:
+        self._check_columns(RAW_EVENTS | DECIDING, ("event_time",) if self.columns else ())
+        if (self.version or self.refunded) and not self.record:
+            raise ValueError("record: say what the lines of one record share, for version and refunded")
+        if self.refunded_at and not self.refunded:
+            raise ValueError("refunded_at: says when what `refunded` counts was given back; say that too")
+        if self.is_selected:
+            for name in ("decimal", "thousands"):
+                if name in self.model_fields_set:
+                    raise ValueError(
+                        f"{name}: a feed that a SELECT reads has none; say money(column, mark := ',') there"
+                    )
+        elif self.refunded:
+            raise ValueError("refunded: needs a SELECT, which says what a refund is (docs/sources.md)")
+        if self.is_selected:
+            pass
+        elif self.event_type is None and "event_type" not in self.columns:
             raise ValueError("event_type: name one for all lines, or map columns.event_type")
         if self.event_type is not None and "event_type" in self.columns:
             raise ValueError("event_type: give a constant or columns.event_type, not both")
@@ -312,7 +392,7 @@ class EventFeed(_Feed):
                 raise ValueError(
                     f"values.event_type.{old} = {new!r}: unknown; one of {', '.join(EVENT_TYPES)}, or null to leave out"
                 )
-        if "user_id" not in self.columns and "anonymous_id" not in self.columns:
+        if not self.is_selected and "user_id" not in self.columns and "anonymous_id" not in self.columns:
             raise ValueError("columns.user_id or columns.anonymous_id is required")
         for pattern in self.files:
             if self.day == "name" and not pattern.names_one_day:
@@ -320,6 +400,22 @@ class EventFeed(_Feed):
                     f"files = {pattern.text!r}: the name has no {{day}}; put it in, or say day: {{from: event_time}}"
                 )
         return self
+
+    @property
+    def is_selected(self) -> bool:
+        """Whether the source's SELECT maps the lines, and no columns here."""
+        return not self.columns
+
+    @property
+    def is_read_whole(self) -> bool:
+        """Whether what becomes of a line hangs on lines of other files too, so that they are read together."""
+        return self.is_selected or self.record is not None
+
+    @property
+    def words(self) -> dict[str, Expression]:
+        """The expressions about records, parsed."""
+        names = ("record", "version", "refunded", "refunded_at")
+        return {name: Expression.parse(text) for name in names if (text := getattr(self, name))}
 
     @property
     def many_days(self) -> bool:
@@ -354,6 +450,17 @@ class Source(_Model):
     feeds: dict[str, EventFeed] = Field(min_length=1)
     users: TableFeed | None = None
     products: TableFeed | None = None
+    select: str | None = Field(
+        default=None, exclude_if=_is_unsaid, description="Text of the SELECT in the file beside the YAML"
+    )
+    currency: str | None = Field(
+        default=None, exclude_if=_is_unsaid, description="The shop's currency; default: the settings'"
+    )
+    rates: dict[str, float] = Field(
+        default_factory=dict,
+        exclude_if=_is_unsaid,
+        description="What one unit of another currency is worth in the shop's; without one its lines are left out",
+    )
     not_a_person: tuple[str, ...] = Field(
         default=(), description="Ids of users and visitors that are nobody's; they are read as null"
     )
@@ -376,6 +483,44 @@ class Source(_Model):
                 raise ValueError(f"{name!r}: lower-case letters, digits, underscore; not users or products")
         return value
 
+    @field_validator("currency")
+    @classmethod
+    def _code(cls, value: str | None) -> str | None:
+        if value is not None and not _CURRENCY.match(value):
+            raise ValueError(f"{value!r}: three capital letters, for example EUR")
+        return value
+
+    @field_validator("rates")
+    @classmethod
+    def _rates(cls, value: dict[str, float]) -> dict[str, float]:
+        for code, rate in value.items():
+            if not _CURRENCY.match(code) or not 0 < rate < 1e9:
+                raise ValueError(
+                    f"{code}: {rate}: three capital letters and a number above zero, for example USD: 0.92"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _of_the_select(self) -> "Source":
+        those = self.selected_feeds
+        if self.select is None and those:
+            raise ValueError(f"feeds.{those[0]}.columns is required, or a SELECT in a file beside the YAML")
+        if self.select is None:
+            return self
+        if not those:
+            raise ValueError("select: every feed has columns, so the SELECT reads none; leave out one or the other")
+        if len({self.feeds[name].many_days for name in those}) > 1:
+            raise ValueError(
+                f"feeds.{', '.join(those)}: a SELECT reads files of one day each, or of many days; say day alike"
+            )
+        try:
+            query = parse_select(self.select, those)
+        except SelectError as error:
+            raise ValueError(f"select: {error}") from None
+        if unread := [name for name in those if name not in query.feeds]:
+            raise ValueError(f"feeds.{unread[0]}: has no columns, and the SELECT does not read it")
+        return self
+
     @model_validator(mode="after")
     def _tables(self) -> "Source":
         for kind in (USERS, PRODUCTS):
@@ -391,6 +536,27 @@ class Source(_Model):
         """Return the time zone of times without one in a feed: the feed's, the source's or the shop's."""
         return feed.time_zone or self.time_zone or shop_zone
 
+    @property
+    def selected_feeds(self) -> tuple[str, ...]:
+        """The event feeds whose lines the SELECT maps."""
+        return tuple(name for name in sorted(self.feeds) if self.feeds[name].is_selected)
+
+    @property
+    def query(self) -> Select | None:
+        """The SELECT, parsed."""
+        return parse_select(self.select, self.selected_feeds) if self.select else None
+
+    @property
+    def has_currency(self) -> bool:
+        """Whether some line may say its currency."""
+        return self.select is not None or any("currency" in feed.columns for feed in self.feeds.values())
+
+    def of_shop(self, currency: str) -> "Source":
+        """Return the source with the currency of the settings, where lines may say theirs and the YAML says none."""
+        if not currency or self.currency is not None or not self.has_currency:
+            return self
+        return self.model_copy(update={"currency": currency})
+
     def all_feeds(self) -> dict[str, EventFeed | TableFeed]:
         """Return event feeds by name (sorted), then users and products where there are any."""
         events: dict[str, EventFeed | TableFeed] = {n: self.feeds[n] for n in sorted(self.feeds)}
@@ -400,6 +566,8 @@ class Source(_Model):
         """Return the hash of everything that decides how files become events (not the description)."""
         unsaid = set() if self.not_a_person else {"not_a_person"}
         said = self.model_dump(mode="json", exclude={"description", "name", "questions", *unsaid})
+        if self.select:
+            said["macros"] = MACROS
         return digest(said | {"time_zone": self.time_zone or shop_zone})
 
 
@@ -414,25 +582,30 @@ def shipped_sources() -> dict[str, Path]:
 
 
 def load_source(name_or_path: str | Path, *, open_questions: bool = False) -> Source:
-    """Load a shipped source by name, or a source YAML by path.
+    """Load a shipped source by name, or a source YAML by path, with its SELECT and what it is based on.
 
     Args:
         name_or_path: the name or the path.
         open_questions: whether a draft may be loaded that asks something; nothing goes into a lake by way of one.
 
     Raises:
-        ConfigError: naming the file, the field, its value and what is allowed; or the questions of a draft.
+        ConfigError: naming the file, the field, its value and what is allowed; or an answer that the source asks for,
+            or the questions of a draft.
     """
     text = str(name_or_path)
     path = shipped_sources().get(text) or Path(text).expanduser()
     if not path.is_file():
         raise ConfigError(f"source = {text!r}: no such file, and not a shipped source ({', '.join(shipped_sources())})")
-    loaded = read_yaml(path)
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: expected a mapping with name and feeds, found {type(loaded).__name__}")
-    loaded.setdefault("name", re.sub(r"[^a-z0-9_]", "_", path.stem.lower()).lstrip("_0123456789") or "source")
+    said, asked = _load(path, ())
+    # The settings may answer this one: `Source.of_shop`.
+    asked.pop("currency", None)
+    if asked:
+        questions = "; ".join(f"{key} ({question})" for key, question in asked.items())
+        based = f"a YAML of your own with `based_on: {path.stem}` and this key" if path.parent == SHIPPED else "it"
+        raise ConfigError(f"{path}: asks for {questions}; say it in {based}")
+    said.setdefault("name", re.sub(r"[^a-z0-9_]", "_", path.stem.lower()).lstrip("_0123456789") or "source")
     try:
-        source = Source(**loaded)
+        source = Source(**said)
     except ValidationError as error:
         raise ConfigError(describe_validation(error, str(path)) + _allowed_fields(error)) from None
     except TypeError as error:
@@ -444,6 +617,75 @@ def load_source(name_or_path: str | Path, *, open_questions: bool = False) -> So
             "Change what an answer changes, remove the question, and try it: seg-assets source check"
         )
     return source
+
+
+def read_source(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what a YAML says together with what it is based on, and its open questions by the key that answers.
+
+    Raises:
+        ConfigError: the file, or one that it is based on, cannot be read.
+    """
+    return _load(path, ())
+
+
+def _load(path: Path, below: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what a YAML says together with what it is based on, and the questions that are not answered in it."""
+    path = path.resolve()
+    if path in below:
+        chain = " -> ".join(p.stem for p in (*below, path))
+        raise ConfigError(f"{path}: based_on: goes round in a circle ({chain})")
+    loaded = read_yaml(path)
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected a mapping with name and feeds, found {type(loaded).__name__}")
+    if "select" in loaded:
+        raise ConfigError(f"{path}: select: stands in a file of its own beside this one: {path.stem}.sql")
+    own = dict(loaded)
+    base, questions = own.pop("based_on", None), own.pop("asks", {})
+    if not isinstance(questions, dict) or not all(isinstance(text, str) for text in questions.values()):
+        raise ConfigError(f"{path}: asks = {questions!r}: expected keys of a source, each with its question")
+    said: dict[str, Any] = {}
+    asked: dict[str, str] = {}
+    if base is not None:
+        other = shipped_sources().get(str(base)) or path.parent / str(base)
+        if not other.is_file():
+            near = did_you_mean(str(base), list(shipped_sources()))
+            raise ConfigError(f"{path}: based_on = {base!r}: no shipped source{near}, and no file beside this one")
+        said, asked = _load(other, (*below, path))
+    beside = path.with_suffix(".sql")
+    if beside.is_file():
+        try:
+            own["select"] = beside.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{beside}: cannot be read: {error}") from None
+    open_questions = {key: text for key, text in asked.items() if not _says(own, key.split("."))}
+    return _merged(said, own), {str(key): text for key, text in (open_questions | questions).items()}
+
+
+def _says(said: Any, keys: list[str]) -> bool:
+    return not keys or (isinstance(said, dict) and keys[0] in said and _says(said[keys[0]], keys[1:]))
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return a mapping with another one's keys over it, level by level; a list is replaced as a whole."""
+    both = dict(base)
+    for key, value in own.items():
+        below = both.get(key)
+        both[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return both
+
+
+def _checked_expression(text: str | None) -> str | None:
+    if text is not None:
+        try:
+            Expression.parse(text)
+        except ExpressionError as error:
+            raise ValueError(f"{text!r}: {error}") from None
+    return text
+
+
+def _first_of(names: tuple[str, ...]) -> Expression:
+    """Return the column of the first of these names that a header has."""
+    return Expression.parse(f"coalesce({', '.join(map(quoted, names))})")
 
 
 def _allowed_fields(error: ValidationError) -> str:

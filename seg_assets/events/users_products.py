@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from seg_assets.core.sql import literal
-from seg_assets.events.accounts import FileAccount, Rejections
+from seg_assets.events.accounts import ON_PURPOSE, FileAccount, Rejections
 from seg_assets.events.contract import REJECTED_EVENTS
 from seg_assets.events.day import BAD_LINES
 from seg_assets.events.landing import LandingFile
@@ -67,14 +67,16 @@ class TableFiles:
         key = (kind, *file.stat_key())
         if key not in self._accounts:
             (account,), _ = self._parse(kind, [file], con)
-            refused = con.sql(f"select line, reason, field, original from {TABLE_REJECTED}").to_arrow_table()
+            refused = con.sql(
+                f"select line, reason, field, original, null::decimal(18,2) as money from {TABLE_REJECTED}"
+            ).to_arrow_table()
             con.execute(f"drop table {TABLE_ROWS}")
             con.execute(f"drop table {TABLE_REJECTED}")
             self._accounts[key] = (account, refused)
         account, refused = self._accounts[key]
         insert_rows(con, BAD_LINES, refused, first=str(number))
-        # The day counts its rejected lines with all the others.
-        return replace(account, rejected=0)
+        # The day counts its refused lines with all the others.
+        return replace(account, rejected=0, left_out=0)
 
     def _create(self, kind: str, con: duckdb.DuckDBPyConnection) -> None:
         contract = self._mapping_of(kind).contract
@@ -109,7 +111,12 @@ class TableFiles:
         ).fetchall():
             accounts[number].accepted, accounts[number].duplicates = accepted, duplicates
         con.execute(f"drop table {_LINES}")
-        rejected = con.execute(f"select source_file, count(*) from {TABLE_REJECTED} group by 1").fetchall()
+        purpose = ", ".join(map(literal, ON_PURPOSE))
+        counts = con.execute(
+            f"select source_file, count(*) filter (where reason in ({purpose})), count(*) from {TABLE_REJECTED} "
+            "group by 1"
+        ).fetchall()
+        refused = {name: (left_out, every - left_out) for name, left_out, every in counts}
         for account in accounts:
-            account.rejected = dict(rejected).get(account.source_file, 0)
+            account.left_out, account.rejected = refused.get(account.source_file, (0, 0))
         return accounts, rejections(con, TABLE_REJECTED)

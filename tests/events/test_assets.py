@@ -544,3 +544,34 @@ def test_a_day_of_the_old_kind_whose_files_are_archived_is_brought_forward_and_k
     world.put("orders/2024-03-01.back.csv", content)
     assert world.run(1, 1).success
     assert ids_of(world, day) == ids
+
+
+def test_promise_05_a_second_export_re_opens_the_days_that_it_changes_and_no_others(tmp_path):
+    shop = World(tmp_path)
+    (tmp_path / "source.yaml").write_text("based_on: shopify_orders_csv\ncurrency: EUR\n")
+    head = "Name,Email,Financial Status,Currency,Created at,Lineitem quantity,Lineitem name,Lineitem price,"
+    head += "Refunded Amount\n"
+    orders = [
+        f"#{n},u{n}@x.example,paid,EUR,2024-03-0{n} 10:00:00 +0000,1,cup,10.00,0.00\n"
+        f"#{n},,,,,2,pot,3.00,\n"
+        for n in (1, 2, 3)
+    ]  # fmt: skip
+    shop.put("orders_export_2024-03-03.csv", head + "".join(orders))
+    assert shop.run(1, 5).success
+    assert shop.changed() == []
+    hashes = [shop.lake.provenance("raw_events", dt.date(2024, 3, n)).content_hash for n in range(1, 6)]
+    # The same state again, cut in the middle of an order: lines are counted where they were told first.
+    text = head + orders[0] + orders[1]
+    shop.put("orders_export_2024-03-04.csv", text)
+    # The first day of the calendar accounts for repeats.
+    assert shop.changed() == [1]
+    # One order has changed, and money was given back on the day of the delivery.
+    given_back = "".join(orders).replace("02 10:00:00 +0000,1,cup,10.00,0.00", "02 10:00:00 +0000,1,cup,10.00,4.00")
+    shop.put("orders_export_2024-03-05.csv", head + given_back)
+    assert shop.changed() == [1, 2, 5]
+    assert shop.run(1, 5).success
+    again = [shop.lake.provenance("raw_events", dt.date(2024, 3, n)).content_hash for n in range(1, 6)]
+    assert [n for n in range(1, 6) if again[n - 1] != hashes[n - 1]] == [5]
+    columns = ["lines_read", "events"]
+    files = shop.lake.read_arrow("landed_files", dt.date(2024, 3, 5), columns).to_pylist()
+    assert [(f["lines_read"], f["events"]) for f in files] == [(0, 1)]

@@ -1,6 +1,7 @@
 """`seg-assets source check` on a shop nobody has seen before."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,8 @@ def test_a_foreign_csv_of_orders_is_read_as_its_yaml_says(files, capsys):
         for line in out.splitlines()
         if line.startswith(("  lines read", "  accepted", "  left out", "  rejected"))
     ]
+    heads = ("  lines read", "  accepted", "  left out", "  rejected")
+    numbers = [line.split()[-1] for line in out.splitlines() if line.startswith(heads)]
     assert numbers == ["7", "2", "1", "4"]
     for word in ("not_a_number (amount), first in line 4", "ignored_event_type", "no_user", "not_a_time",
                  "unmapped columns",
@@ -275,3 +278,37 @@ def test_a_date_that_fits_two_orders_is_said(tmp_path, capsys):
         (tmp_path / name).write_text(f"at,who\n01/03/2024,u\n{second},u\n")
         assert run("source", "check", str(tmp_path / "s.yaml"), str(tmp_path / name)) == 0
         assert ("day order: all 2 different days" in capsys.readouterr().out) is said
+
+
+def test_the_source_check_says_what_was_left_out_and_the_money_of_other_currencies(capsys, monkeypatch):
+    monkeypatch.setenv("SEG_ASSETS_CURRENCY", "SEK")
+    sample = Path(__file__).parent / "exports" / "shopify_orders_csv" / "first" / "orders_export_2025-06-13.csv"
+    assert run("source", "check", "shopify_orders_csv", str(sample), "--time-zone", "Europe/Stockholm") == 0
+    out = capsys.readouterr().out
+    counts = {line.split()[0]: line.split()[-1] for line in out.splitlines() if line.startswith("  ")}
+    assert (counts["accepted"], counts["left"], counts["rejected"], counts["events"]) == ("6", "5", "0", "7")
+    for words in ("left_out (cancelled), first in line 8", "left_out (test order)", "other_currency (EUR)",
+                  "EUR: 30.00; say rates: {EUR: ..}", "amount 311.65", "unmapped columns (dropped)"):  # fmt: skip
+        assert words in out, words
+    assert "rejected because" not in out
+
+
+def test_a_file_of_a_source_of_two_tables_is_checked_alone(capsys, monkeypatch):
+    monkeypatch.setenv("SEG_ASSETS_CURRENCY", "EUR")
+    sample = Path(__file__).parent / "exports" / "magento_tables" / "first" / "sales_order" / "2025-10-03.csv"
+    # No order has an event of its own.
+    assert run("source", "check", "magento_tables", str(sample)) == 1
+    assert "left_out (told by its items)" in capsys.readouterr().out
+
+
+def test_a_shipped_source_is_listed_with_its_questions_and_shown_whole(capsys):
+    assert run("source", "list") == 0
+    listed = capsys.readouterr().out
+    assert "asks for feeds.orders.time_format" in listed
+    assert "orders: orders-{day}*.csv, orders-*.csv" in listed
+    assert run("source", "show", "wix_orders_csv") == 0
+    shown = capsys.readouterr().out
+    assert "record: concat_ws" in shown
+    assert "union all by name" in shown
+    assert run("source", "show", "wix_orders") != 0
+    assert "wix_orders_csv" in capsys.readouterr().err

@@ -26,6 +26,8 @@ from seg_assets.events.formats.names import DAMAGED_GZIP, NOT_TEXT, NUL, TOO_LON
 BLOCK = 32 << 20
 # The text of a rejected line is whole up to this size; what is longer is cut, with a note of its length.
 LONGEST_TEXT = 64 << 20
+# A document is held whole, beside the lines that are cut from it.
+LONGEST_DOCUMENT = 1 << 30
 
 # Encodings of two byte orders, and how their texts begin when they say which.
 _MARKED = {
@@ -91,6 +93,43 @@ def read_lines(path: Path, read: BytesRead, encoding: str = "utf-8", limit: int 
     if read.damaged:
         text = "[the rest of this gzip file cannot be unpacked]"
         yield Lines(pa.array([number]), pa.array([text], pa.large_string()), pa.array([DAMAGED_GZIP], pa.string()))
+
+
+def begins_an_array(path: Path) -> bool:
+    """Say whether the first character of a text file that is no blank opens an array of JSON."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(4096)
+    except OSError:
+        return False  # whoever reads the file says so
+    if path.name.lower().endswith(".gz"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, 4096)
+        except zlib.error:
+            return False
+    for mark in (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        head = head.removeprefix(mark)
+    return head.replace(b"\0", b"").lstrip().startswith(b"[")
+
+
+def read_text(path: Path, read: BytesRead, encoding: str) -> str:
+    """Return a whole text file; bytes that are no text stand in it in hexadecimal.
+
+    Raises:
+        LandingError: the file cannot be read, or is too long to be held whole.
+    """
+    blocks, size = [], 0
+    try:
+        with path.open("rb") as handle:
+            read.size = os.fstat(handle.fileno()).st_size
+            for block in _utf8_blocks(_raw_blocks(handle, path, read), encoding):
+                blocks.append(block)
+                size += len(block)
+                if size > LONGEST_DOCUMENT:
+                    raise LandingError(f"{path}: one JSON document of over 1 GiB; deliver JSON lines, or several files")
+    except OSError as error:
+        raise LandingError(f"{path}: cannot be read: {error}; mend its permissions or remove it") from None
+    return b"".join(blocks).decode("utf-8", "backslashreplace")
 
 
 def mask(array: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -16,6 +16,7 @@ TOO_LONG = "line_too_long"
 OPEN_QUOTE = "unclosed_quote"
 RAGGED = "wrong_number_of_columns"
 DAMAGED_GZIP = "damaged_gzip"
+NO_RECORDS = "no_records"
 OUT_OF_RANGE = "time_out_of_range"
 
 
