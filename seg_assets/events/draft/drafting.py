@@ -115,14 +115,14 @@ def _drafted(
     """Return the draft of samples; `strict`: a file without a role is an error, and is passed by otherwise."""
     if currency is not None and currency.upper() not in CURRENCIES:
         raise ConfigError(f"--currency {currency}: a code of three letters, such as EUR")
-    known: dict[str, tuple[Layout, list[FileSample]]] = {}
+    known: dict[str, list[tuple[Layout, list[FileSample]]]] = {}
     feeds: dict[str, Proposal] = {}
     remarks: list[str] = []
     for group in _by_header(samples):
         try:
             layout = _layout(group[0], remarks)
             if layout is not None and layout.name in shipped_sources():
-                known.setdefault(layout.name, (layout, []))[1].extend(group)
+                known.setdefault(layout.name, []).append((layout, group))
                 continue
             _is_read(group[0], layout)
             proposal = propose(group, zone, currency)
@@ -132,9 +132,14 @@ def _drafted(
             if strict:
                 raise LandingError(f"{error}{recognised}") from None
             passed_by.append(str(error))
-    if len(known) > 1 or (known and feeds):
-        names = ", ".join([*known, *(["others"] if feeds else [])])
-        raise ConfigError(f"files of several layouts ({names}): one source is based on one; draft them apart")
+    others = [name for name, proposal in feeds.items() if proposal.kind == EVENTS]
+    if len(known) > 1 or (known and others):
+        names = ", ".join([*known, *others])
+        why = f"files of several layouts ({names}): one source is based on one; draft them apart"
+        if strict:
+            raise ConfigError(why)
+        passed_by.append(f"{', '.join([*list(known)[1:], *others])}: {why}")
+        feeds = {name: proposal for name, proposal in feeds.items() if name not in others}
     command = (
         "seg-assets source draft "
         + " ".join(sample.relative for sample in samples[:3])
@@ -145,8 +150,11 @@ def _drafted(
         *remarks,
     ]
     if known:
-        layout, group = next(iter(known.values()))
-        lines, proofs = _based_on(layout, group, name, zone, currency, about)
+        asked = [question for proposal in feeds.values() for question in proposal.questions]
+        lines, proofs = _based_on(next(iter(known.values())), asked, name, zone, currency, about)
+        for kind, proposal in feeds.items():
+            lines += writing.feed_of(kind, proposal)
+            proofs.append((kind, proposal))
     elif any(p.kind == EVENTS for p in feeds.values()):
         lines, proofs = _feeds(feeds, name, zone, about)
     else:
@@ -257,10 +265,15 @@ def _feeds(
 
 
 def _based_on(
-    layout: Layout, group: Sequence[FileSample], name: str, zone: str | None, currency: str | None, about: Sequence[str]
+    groups: Sequence[tuple[Layout, list[FileSample]]],
+    asked: list[str],
+    name: str,
+    zone: str | None,
+    currency: str | None,
+    about: Sequence[str],
 ) -> tuple[list[str], list[tuple[str, Proposal | Sequence[FileSample]]]]:
-    """Return a source of a known layout, with the answers that were read from the file."""
-    asked: list[str] = []
+    """Return a source of a known layout, with the answers that were read from its files."""
+    layout, group = groups[0]
     answers: dict[str, str] = {}
     remarks = list(about)
     first = group[0]
@@ -285,12 +298,18 @@ def _based_on(
         unknown = [shown(v) for v in sorted(state.counts) if v.lower() not in words]
         if unknown:
             asked.append(f"What becomes of lines of the states {', '.join(unknown[:8])}? The source does not know them")
-    feed = next(iter(load_source(layout.name, open_questions=True).feeds))
-    lines = [
-        *writing.head_of(name, asked, remarks, zone),
-        *writing.based_on(layout, feed, writing.patterns_of(group), answers),
-    ]
-    return lines, [(feed, group)]
+    built_in = load_source(layout.name, open_questions=True).all_feeds()
+    # A layout of several tables has a feed named like each; any other has its files in its first feed.
+    files: dict[str, list[FileSample]] = {}
+    for each, samples in groups:
+        feed = each.table or next(iter(built_in))
+        if feed in built_in:
+            files.setdefault(feed, []).extend(samples)
+        else:
+            remarks.append(f"{shown(samples[0].relative)} is its table {feed}: say where its source looks for it.")
+    patterns = {feed: writing.patterns_of(samples) for feed, samples in files.items()}
+    lines = [*writing.head_of(name, asked, remarks, zone), *writing.based_on(layout, patterns, answers)]
+    return lines, list(files.items())
 
 
 def _loaded(text: str) -> Source:

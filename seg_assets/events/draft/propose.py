@@ -429,7 +429,9 @@ class _Proposing(Amounts):
         for column in self.columns:
             if 0 < column.filled < column.lines and not (self.json or column.distinct < 2):
                 masks.setdefault(tuple(bool(v) for v in column.values), []).append(column.name)
-        mask, names = max(masks.items(), key=lambda x: len(x[1]), default=((), []))
+        if not masks:
+            return
+        mask, names = max(masks.items(), key=lambda x: len(x[1]))
         taken = [n for n in names if n in self.used]
         if len(names) >= 3 and taken and mask[0] and mask.count(False) > 0.05 * len(mask):
             self.out.questions.append(questions.further_lines(taken, len(names), mask.count(False), len(mask)))

@@ -72,13 +72,15 @@ def head_of(name: str, questions: Sequence[str], remarks: Sequence[str], zone: s
         yield f"time_zone: {text_of(zone)}"
 
 
-def based_on(layout: Layout, feed: str, files: Sequence[str], answers: Mapping[str, str]) -> Iterator[str]:
+def based_on(layout: Layout, files: Mapping[str, Sequence[str]], answers: Mapping[str, str]) -> Iterator[str]:
     """Yield what a source of a known layout says beside its name."""
     yield f"based_on: {layout.name}  # {layout.title}: {printable(layout.evidence)}"
     for key, value in answers.items():
         yield f"{key}: {text_of(value)}"
-    yield "feeds:"
-    yield f"  {feed}: {{files: [{', '.join(map(text_of, files))}]}}"
+    if files:
+        yield "feeds:"
+    for feed, patterns in files.items():
+        yield f"  {feed}: {{files: [{', '.join(map(text_of, patterns))}]}}"
 
 
 def feed_of(name: str, proposal: Proposal) -> Iterator[str]:

@@ -9,8 +9,9 @@ import pytest
 from seg_assets.core.errors import LandingError
 from seg_assets.events.draft import drafting
 from seg_assets.events.draft.container import look_into
-from seg_assets.events.draft.drafting import draft_files
+from seg_assets.events.draft.drafting import draft_files, draft_folder
 from seg_assets.events.draft.layouts import layouts, layouts_of
+from seg_assets.events.draft.proof import Account
 from seg_assets.events.source import load_source
 
 # Columns that exports of a layout have beside the needed ones.
@@ -91,7 +92,8 @@ def test_a_layout_without_a_buyer_is_refused_and_the_better_export_named(columns
     assert better in " ".join(str(refused.value).split())
 
 
-def test_a_recognised_layout_without_a_built_in_source_is_named_and_drafted_by_names_and_values(tmp_path):
+def test_a_recognised_layout_without_a_built_in_source_is_named_and_drafted_by_names_and_values(tmp_path, monkeypatch):
+    monkeypatch.setattr(drafting, "shipped_sources", dict)
     path = tmp_path / "orders.csv"
     path.write_text(
         "order_id,date,status,item_total,item_quantity,billing_email\n"
@@ -148,3 +150,33 @@ def test_a_known_layout_with_a_built_in_source_is_based_on_it_with_the_answers_r
     assert "packing" in questions
     assert "completed 2" in text
     assert "packing 1 (unknown)" in text
+
+
+def test_in_a_folder_files_beside_a_known_layout_are_passed_by_and_lists_of_customers_are_taken_with_it(
+    tmp_path, monkeypatch
+):
+    exports = tmp_path / "exports"
+    exports.mkdir()
+    (exports / "orders.csv").write_text(
+        "order_id,date,status,item_total,item_quantity,billing_email\n"
+        "1,2024-03-01 10:00:00,completed,5.00,1,b@example.com\n" * 2
+    )
+    (exports / "clicks.csv").write_text(
+        "event,timestamp,user_id\n" + "".join(f"view_item,2024-03-01 10:00:0{n},u{n}\n" for n in range(5))
+    )
+    (exports / "customers.csv").write_text("customer_id,gender\n1,f\n2,m\n3,f\n")
+    built_in = tmp_path / "built_in.yaml"
+    built_in.write_text(
+        "feeds: {o: {files: 'o*.csv', day: {from: event_time}, event_type: purchase, "
+        "columns: {event_time: date, user_id: billing_email}}}"
+    )
+    texts = []
+    monkeypatch.setattr(drafting, "shipped_sources", lambda: {"woocommerce_items_csv": built_in})
+    monkeypatch.setattr(drafting, "load_source", lambda name, **_: load_source(built_in))
+    monkeypatch.setattr(drafting, "_loaded", lambda text: texts.append(text) or load_source(built_in))
+    monkeypatch.setattr(drafting, "prove", lambda *_, **__: Account(partial=False))
+    draft = draft_folder(exports, name="laden")
+    assert "based_on: woocommerce_items_csv" in texts[0]
+    assert "users:\n  files: 'customers.csv'" in texts[0]
+    assert "clicks:" not in texts[0]
+    assert any("clicks" in line and "draft them apart" in line for line in draft.passed_by)
