@@ -94,7 +94,7 @@ class Sample:
         self.lines_read += account.lines_read
         self.accepted += account.accepted
         self.left_out += account.left_out
-        self.rejected += account.rejected - account.left_out
+        self.rejected += account.rejected
         self.duplicates += account.duplicates
         self.events += account.events
         self.unmapped, self.absent = account.unmapped, account.absent

@@ -20,7 +20,7 @@ from seg_assets.events.draft.proof import Account, prove
 from seg_assets.events.draft.propose import NoRoleError, propose
 from seg_assets.events.draft.questions import shown
 from seg_assets.events.draft.values import CURRENCIES
-from seg_assets.events.source import Source, load_source, shipped_sources
+from seg_assets.events.source import Source, load_source, read_source, shipped_sources
 
 
 @dataclass
@@ -45,6 +45,10 @@ class Draft:
     def last_day(self) -> dt.date | None:
         """The last day that the files were seen to have."""
         return max(self.account.days, default=None)
+
+
+# Stands in a draft until somebody says the shop's, which its question asks for.
+PLACEHOLDER_CURRENCY = "EUR"
 
 
 def draft_files(
@@ -289,8 +293,7 @@ def _based_on(
         remarks.append(f"currencies in {shown(money.name)}: {counts}.")
         if money.distinct > 1 and currency is None:
             asked.append(f"Which is the shop's currency ({counts})?")
-        if "currency" in Source.model_fields:
-            answers["currency"] = (currency or money.counts.most_common(1)[0][0]).upper()
+        answers["currency"] = (currency or money.counts.most_common(1)[0][0]).upper()
     if state is not None and state.counts and "states" in layout.spec:
         words = {str(s).lower() for s in layout.spec["states"]}
         known = (f"{shown(v)} {n}{'' if v.lower() in words else ' (unknown)'}" for v, n in state.counts.most_common(12))
@@ -298,17 +301,33 @@ def _based_on(
         unknown = [shown(v) for v in sorted(state.counts) if v.lower() not in words]
         if unknown:
             asked.append(f"What becomes of lines of the states {', '.join(unknown[:8])}? The source does not know them")
-    built_in = load_source(layout.name, open_questions=True).all_feeds()
-    # A layout of several tables has a feed named like each; any other has its files in its first feed.
+    said, open_asks = read_source(shipped_sources()[layout.name])
+    if "currency" in open_asks and "currency" not in answers:
+        answers["currency"] = (currency or PLACEHOLDER_CURRENCY).upper()
+        if currency is None:
+            asked.append(
+                f"Which is the shop's currency? The files do not say it; taken meanwhile: {PLACEHOLDER_CURRENCY}"
+            )
+    built_in = said["feeds"]
+    # The files of a layout are its first feed's, unless its tables say whose they are.
     files: dict[str, list[FileSample]] = {}
     for each, samples in groups:
-        feed = each.table or next(iter(built_in))
-        if feed in built_in:
-            files.setdefault(feed, []).extend(samples)
-        else:
-            remarks.append(f"{shown(samples[0].relative)} is its table {feed}: say where its source looks for it.")
+        files.setdefault(each.feed or next(iter(built_in)), []).extend(samples)
     patterns = {feed: writing.patterns_of(samples) for feed, samples in files.items()}
-    lines = [*writing.head_of(name, asked, remarks, zone), *writing.based_on(layout, patterns, answers)]
+    # The day stands in the lines where the shipped source has it in the name of the file and these names have none.
+    extra = {
+        feed: {"day": "{from: event_time}", "closed_days": "normal"}
+        for feed, names in patterns.items()
+        if built_in[feed].get("day", "name") == "name" and not all("{day" in text for text in names)
+    }
+    for key, question in open_asks.items():
+        feed, _, field = key.removeprefix("feeds.").partition(".")
+        if key == "currency" or feed not in patterns:
+            continue
+        form = times.form if times is not None and field == "time_format" else None
+        asked.append(f"{key}: {question}" + (f" Taken meanwhile: {form}" if form else ""))
+        extra.setdefault(feed, {})[field] = writing.text_of(form or "%Y-%m-%d")
+    lines = [*writing.head_of(name, asked, remarks, zone), *writing.based_on(layout, patterns, answers, extra)]
     return lines, list(files.items())
 
 

@@ -43,6 +43,11 @@ class Layout:
         rule = self.spec["tables"][self.table] if self.table else self.spec
         return "columns " + ", ".join(rule["needs"])
 
+    @property
+    def feed(self) -> str:
+        """The feed of the shipped source that reads the table; empty for a layout of one file: its first feed."""
+        return self.spec["tables"][self.table].get("feed", self.table) if self.table else ""
+
     def column(self, sample: FileSample, what: str) -> Column | None:
         """Return the column of a file that answers a question (`time`, `currency`, `state`)."""
         wanted = plain(str(self.spec.get(what, "")))

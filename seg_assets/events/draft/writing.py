@@ -72,15 +72,21 @@ def head_of(name: str, questions: Sequence[str], remarks: Sequence[str], zone: s
         yield f"time_zone: {text_of(zone)}"
 
 
-def based_on(layout: Layout, files: Mapping[str, Sequence[str]], answers: Mapping[str, str]) -> Iterator[str]:
-    """Yield what a source of a known layout says beside its name."""
+def based_on(
+    layout: Layout,
+    files: Mapping[str, Sequence[str]],
+    answers: Mapping[str, str],
+    extra: Mapping[str, Mapping[str, str]],
+) -> Iterator[str]:
+    """Yield what a source of a known layout says beside its name; `extra`: further keys of a feed, as YAML."""
     yield f"based_on: {layout.name}  # {layout.title}: {printable(layout.evidence)}"
     for key, value in answers.items():
         yield f"{key}: {text_of(value)}"
     if files:
         yield "feeds:"
     for feed, patterns in files.items():
-        yield f"  {feed}: {{files: [{', '.join(map(text_of, patterns))}]}}"
+        more = "".join(f", {key}: {value}" for key, value in extra.get(feed, {}).items())
+        yield f"  {feed}: {{files: [{', '.join(map(text_of, patterns))}]{more}}}"
 
 
 def feed_of(name: str, proposal: Proposal) -> Iterator[str]:
