@@ -12,7 +12,7 @@ import click
 from seg_assets.core.options import Number, json_option
 from seg_assets.core.settings import Settings
 from seg_assets.lake.store import Lake
-from seg_assets.loop.doctor import examine, look_around
+from seg_assets.loop.doctor import examine, look_around, require_days
 from seg_assets.loop.mending import collect_garbage, set_aside
 from seg_assets.loop.planner import plan
 from seg_assets.loop.rehash import rehash
@@ -32,13 +32,14 @@ def doctor(verify: bool, mend: bool, as_json: bool) -> int:
     Exit code 0: healthy; 1: something needs attention; 2: there is no lake to look at.
     """
     settings = Settings.from_env()
-    looked_at = look_around(settings)
+    if not as_json:
+        for line in look_around(settings):
+            print(line, flush=True)
+    require_days(settings)
     findings = examine(settings, verify=verify)
     if as_json:
         print(json.dumps([finding.as_dict() for finding in findings], indent=2))
     else:
-        for line in looked_at:
-            print(line)
         for finding in findings:
             print(finding.text())
         print(f"{len(findings)} findings" if findings else "healthy: nothing missing, stale, damaged or undecided")

@@ -71,18 +71,11 @@ class Finding:
 
 
 def look_around(settings: Settings) -> list[str]:
-    """Say what a verdict of health is about: which lake, which days, which landing files, how far behind.
-
-    Raises:
-        ConfigError: there is no lake, or no day in it: nothing can be said of its health.
-    """
+    """Say what a verdict of health is about: which lake, which days, which landing files, how far behind."""
     lake = Lake.of(settings)
     days = lake.days("raw_events")
     if not days:
-        raise ConfigError(
-            f"lake = {lake.root}: holds no day, so there is nothing to examine; set SEG_ASSETS_HOME (or lake) to the "
-            "shop's own, or make its first days: seg-assets replay --from DAY --to DAY"
-        )
+        return [f"lake {lake.root}: no day", _landing_zone(settings)]
     behind = (last_closed_day(settings) - days[-1]).days
     late = f"{behind} day{'s' if behind > 1 else ''} behind {last_closed_day(settings)}" if behind > 0 else "up to date"
     said = [f"lake {lake.root}: {len(days)} days, {days[0]} .. {days[-1]}, {late}", _landing_zone(settings)]
@@ -95,6 +88,16 @@ def look_around(settings: Settings) -> list[str]:
             f"{settings.start_day}: is start_day, or the source, of another shop?"
         )
     return said
+
+
+def require_days(settings: Settings) -> None:
+    """Raise ConfigError when there is no lake, or no day in it: nothing can be said of its health."""
+    lake = Lake.of(settings)
+    if not lake.days("raw_events"):
+        raise ConfigError(
+            f"lake = {lake.root}: holds no day, so there is nothing to examine; set SEG_ASSETS_HOME (or lake) to the "
+            "shop's own, or make its first days: seg-assets replay --from DAY --to DAY"
+        )
 
 
 def _landing_zone(settings: Settings) -> str:

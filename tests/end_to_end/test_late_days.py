@@ -239,8 +239,10 @@ def test_doctor_says_what_it_looked_at_and_when_the_first_event_is_far_from_star
     assert "the first event is of 2024-01-01, 61 days after start_day = 2023-11-01" in far
     behind, _ = doctor.look_around(till.settings.model_copy(update={"end_day": day(DAYS + 1)}))
     assert "2 days behind 2024-01-07" in behind
+    nowhere = till.settings.model_copy(update={"lake": tmp_path / "nowhere"})
+    assert doctor.look_around(nowhere)[0].endswith("nowhere: no day")
     with pytest.raises(ConfigError, match="holds no day, so there is nothing to examine"):
-        doctor.look_around(till.settings.model_copy(update={"lake": tmp_path / "nowhere"}))
+        doctor.require_days(nowhere)
 
 
 def test_days_in_any_order_a_run_asks_of_each_table_only_days_that_can_be_made(till):
