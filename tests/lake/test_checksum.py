@@ -14,7 +14,7 @@ from seg_assets.lake.store import Lake
 
 D1, D2 = dt.date(2024, 1, 1), dt.date(2024, 1, 2)
 TABLE = "landed_files"
-SCHEMA = {"source_file": "VARCHAR", "lines_read": "BIGINT"}
+SCHEMA = {"source_file": "VARCHAR", "feed": "VARCHAR", "lines_read": "BIGINT"}
 
 
 @pytest.fixture
@@ -23,7 +23,9 @@ def lake(tmp_path):
 
 
 def publish(lake, day, rows=3):
-    frame = pd.DataFrame({"source_file": [f"f{n}.csv" for n in range(rows)], "lines_read": range(rows)})
+    frame = pd.DataFrame(
+        {"source_file": [f"f{n}.csv" for n in range(rows)], "feed": ["orders"] * rows, "lines_read": range(rows)}
+    )
     return lake.publish_frame(TABLE, day, frame, SCHEMA)
 
 
