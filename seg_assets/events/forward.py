@@ -53,7 +53,8 @@ def bring_events_forward(lake: Lake, day: dt.date, con: duckdb.DuckDBPyConnectio
             nameless = "case when event_id like 'line-%' then null else event_id end as event_id"
             con.execute(
                 f"insert into {day_tables.GOOD_LINES} by name select 0 as file_no, 0 as part, "
-                f"row_number() over (order by event_time, event_id) as line, {column_names(RAW_EVENTS)} from (select * replace ({nameless}) from ({rows}))"
+                f"row_number() over (order by event_time, event_id) as line, {column_names(RAW_EVENTS)} "
+                f"from (select * replace ({nameless}) from ({rows}))"
             )
             rows = day_tables.with_made_ids(con)
         published[table] = lake.publish(con, table, day, rows, inputs=_landing_only(footer), extra=footer.extra)
