@@ -148,7 +148,7 @@ def read_and_publish(
     lake: Lake,
     day: dt.date,
     con: duckdb.DuckDBPyConnection,
-    usual: UsualLines,
+    usual: UsualLines | None = None,
     forget_vanished: bool = False,
 ) -> dict[str, DayResult]:
     """Read one day and replace it in landed_files, rejected_events and, last, raw_events.
@@ -157,6 +157,7 @@ def read_and_publish(
         LandingError: nothing was read; or a feed was refused whole and the lake holds the day as it was read before,
             which stays in all three tables.
     """
+    usual = usual or UsualLines(lake)
     if not forget_vanished and must_be_brought_forward(lake, "raw_events", day, vanished(reader, lake, day)):
         footers = bring_events_forward(lake, day, con)
         ids = ids_of(con, f"({lake.scan('raw_events', [day])})")
