@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from seg_assets.core.digests import digest
+from seg_assets.core.sql import literal
 from seg_assets.events.landing import EVENTS
 from seg_assets.events.source import PRODUCTS, USERS
 
 # Reasons that say a line was left out on purpose; they do not count as bad lines.
 ON_PURPOSE = ("ignored_event_type", "left_out", "older_version", "other_currency")
+ON_PURPOSE_SQL = ", ".join(map(literal, ON_PURPOSE))
 
 
 @dataclass
@@ -79,11 +81,6 @@ class DayRead:
         tables = (USERS, PRODUCTS)
         chosen = [f for f in self.files if (f.feed not in tables if kind == EVENTS else f.feed == kind)]
         return sum(getattr(f, column) for f in chosen)
-
-    @property
-    def bad(self) -> int:
-        """Rejected event lines."""
-        return self.total("rejected")
 
     @property
     def unusable(self) -> str:

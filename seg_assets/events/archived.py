@@ -11,13 +11,12 @@ import datetime as dt
 import duckdb
 
 from seg_assets.core.errors import DamagedFileError, LandingError
-from seg_assets.events.landing import EVENTS, day_files, feeds_by_kind
+from seg_assets.events.landing import EVENTS, KINDS, day_files, feeds_by_kind
 from seg_assets.events.reader import Reader
 from seg_assets.events.source import PRODUCTS, USERS
 from seg_assets.events.store import ACCEPTED
 from seg_assets.lake.store import Lake
 
-KINDS = (EVENTS, USERS, PRODUCTS)
 # Files named in a message.
 SHOWN = 5
 

@@ -19,7 +19,7 @@ from seg_assets.core.days import ONE_DAY
 from seg_assets.core.settings import Settings
 from seg_assets.core.text import markdown_table
 from seg_assets.events.accounts import DayRead, FeedLines, FileAccount, Rejections, lines_of_feeds
-from seg_assets.events.archived import refuse_losses, refuse_lost_table, vanished
+from seg_assets.events.archived import refuse_losses, refuse_lost_table
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
 from seg_assets.events.feed_accounts import renew_accounts
 from seg_assets.events.forward import accounts_of, bring_events_forward, bring_table_forward, must_be_brought_forward
@@ -158,7 +158,7 @@ def read_and_publish(
             which stays in all three tables.
     """
     usual = usual or UsualLines(lake)
-    if not forget_vanished and must_be_brought_forward(lake, "raw_events", day, vanished(reader, lake, day)):
+    if not forget_vanished and must_be_brought_forward(reader, lake, "raw_events", day):
         footers = bring_events_forward(lake, day, con)
         ids = ids_of(con, f"({lake.scan('raw_events', [day])})")
         checks = (*_checks(accounts_of(lake, day), usual, day), *_id_checks(ids))
@@ -319,8 +319,7 @@ def _table(name: str, kind: str, partitions: dg.DailyPartitionsDefinition) -> dg
         results = []
         with Reader.of(shop.settings()) as reader, connect_to_lake_only(lake) as con:
             for day in log_progress(context, days_of_run(context)):
-                gone = {} if config.forget_vanished else vanished(reader, lake, day)
-                if must_be_brought_forward(lake, name, day, gone, kind):
+                if not config.forget_vanished and must_be_brought_forward(reader, lake, name, day, kind):
                     before = rows_before(lake, name, day)
                     footer = bring_table_forward(lake, name, day, con)
                     checks = _table_checks([], footer.rows, before)

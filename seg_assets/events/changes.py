@@ -23,10 +23,9 @@ from seg_assets.events.forward import is_outdated
 from seg_assets.events.landing import (
     EVENTS,
     LANDING_KEY,
-    PRODUCTS,
     REFUSED_KEY,
     STAT_KEY,
-    USERS,
+    TABLE_OF_KIND,
     LandingFile,
     all_files,
     check_landing,
@@ -34,7 +33,7 @@ from seg_assets.events.landing import (
     required_feeds,
 )
 from seg_assets.events.reader import Reader
-from seg_assets.events.source import Source, load_source
+from seg_assets.events.source import Source
 from seg_assets.lake.provenance import Provenance
 from seg_assets.lake.store import Lake
 
@@ -43,9 +42,8 @@ MAX_DAYS_OF_A_RUN = 92
 # With nothing new in sight the footers are still compared at every fifth tick: a lake can be changed by hand.
 IDLE_TICKS = 5
 
-_TABLES = (("raw_events", EVENTS), ("raw_users", USERS), ("raw_products", PRODUCTS))
 # Tables whose rows carry over from the day before.
-_CARRIED = {table for table, kind in _TABLES if kind != EVENTS}
+_CARRIED = {table for kind, table in TABLE_OF_KIND.items() if kind != EVENTS}
 # All tables that a day's landing files become.
 LANDED = tuple(t.name for t in TABLES.values() if t.room == "events")
 
@@ -69,9 +67,7 @@ class Change:
         return "; ".join(dict.fromkeys(self.reasons.values()))
 
 
-def changed_days(
-    settings: Settings, lake: Lake, days: Sequence[dt.date], source: Source | None = None
-) -> dict[dt.date, Change]:
+def changed_days(reader: Reader, lake: Lake, days: Sequence[dt.date]) -> dict[dt.date, Change]:
     """Return those of `days` that lack a landed table, or that were read from other files or by another version.
 
     Files with the same name, size and time are taken as unchanged; any other difference is decided by content. Files
@@ -84,27 +80,24 @@ def changed_days(
 
     Raises:
         LandingError: the landing folder, or a file that must be compared, cannot be read.
-        ConfigError: the source is wrong.
     """
-    with Reader.of(settings, source or load_source(settings.source)) as reader:
-        changes = {day: _change(reader, lake, day) for day in days}
+    changes = {day: _change(reader, lake, day) for day in days}
     return {day: change for day, change in changes.items() if change is not None}
 
 
-def days_without_data(settings: Settings, lake: Lake, days: Sequence[dt.date]) -> dict[dt.date, str]:
+def days_without_data(reader: Reader, lake: Lake, days: Sequence[dt.date]) -> dict[dt.date, str]:
     """Return those of `days` never read that cannot be read yet, and which feed has nothing of them, in words."""
     unread = [day for day in days if not lake.has("raw_events", day)]
     if not unread:
         return {}
-    with Reader.of(settings) as reader:
-        check_landing(reader.landing)
-        return {day: why for day in unread if (why := reader.no_data_yet(day))}
+    check_landing(reader.landing)
+    return {day: why for day in unread if (why := reader.no_data_yet(day))}
 
 
 def _change(reader: Reader, lake: Lake, day: dt.date) -> Change | None:
     footers = {table: lake.provenance(table, day) for table in LANDED}
     why = _by_footers(footers)
-    for table, kind in _TABLES:
+    for kind, table in TABLE_OF_KIND.items():
         footer = footers[table]
         if table not in why and footer is not None and _differs(reader, lake, footer, kind, day):
             why[table] = "landing files changed after they were read"
@@ -158,7 +151,7 @@ def _looks_changed(reader: Reader, lake: Lake, day: dt.date) -> bool:
     footers = {table: lake.provenance(table, day) for table in LANDED}
     return bool(_by_footers(footers)) or any(
         footer is not None and reader.stat(day, (kind,)) != footer.extra.get(STAT_KEY)
-        for footer, kind in ((footers[table], kind) for table, kind in _TABLES)
+        for footer, kind in ((footers[table], kind) for kind, table in TABLE_OF_KIND.items())
     )
 
 
@@ -252,8 +245,9 @@ def plan_tick(
                     settled.append(day)
                 else:
                     tick.wait("files are new or still changing, taken when they look the same at the next tick", day)
+        changed = changed_days(reader, lake, settled)
     wanted: dict[dt.date, Change] = {}
-    for day, change in changed_days(settings, lake, settled, source).items():
+    for day, change in changed.items():
         before = day - ONE_DAY
         if day > settings.start_day and before not in have and before not in wanted:
             tick.wait("waits for the day before it, which was never read (start_day sets the first)", day)

@@ -18,7 +18,7 @@ import duckdb
 
 from seg_assets.core.errors import ConfigError, LandingError
 from seg_assets.core.sql import literal
-from seg_assets.events.accounts import ON_PURPOSE, FileAccount, Rejections
+from seg_assets.events.accounts import ON_PURPOSE, ON_PURPOSE_SQL, FileAccount, Rejections
 from seg_assets.events.contract import RAW_EVENTS, REJECTED_EVENTS
 from seg_assets.events.day import ACCEPTED_LINES, BAD_LINES
 from seg_assets.events.file_pattern import FilePattern
@@ -271,8 +271,7 @@ def _check_table(kind: str, reader: Reader, con: duckdb.DuckDBPyConnection, samp
 
 
 def _first_rejected(con: duckdb.DuckDBPyConnection, table: str, rows: int) -> list[tuple[int, str, str, str]]:
-    on_purpose = ", ".join(map(literal, ON_PURPOSE))
     return con.execute(
-        f"select line, reason, field, original from {table} where reason not in ({on_purpose}) "
+        f"select line, reason, field, original from {table} where reason not in ({ON_PURPOSE_SQL}) "
         f"order by line limit {rows}"
     ).fetchall()

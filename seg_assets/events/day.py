@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from seg_assets.core.sql import identifier, literal
-from seg_assets.events.accounts import ON_PURPOSE, FileAccount, lines_of_feeds
+from seg_assets.events.accounts import ON_PURPOSE_SQL, FileAccount, lines_of_feeds
 from seg_assets.events.contract import LANDED_FILES, RAW_EVENTS
 from seg_assets.events.landing import LandingFile
 from seg_assets.events.mapping import FeedMapping, RecordShape
@@ -36,7 +36,6 @@ GOOD_LINES, BAD_LINES = "seg_good_lines", "seg_bad_lines"
 ACCEPTED_LINES = "seg_accepted_lines"
 _NAMES, _WITH_MADE_IDS, _WITH_IDS = "seg_names", "seg_with_made_ids", "seg_with_ids"
 _REPEATS = "seg_repeats"
-_ON_PURPOSE = ", ".join(map(literal, ON_PURPOSE))
 # The money of a mapped line that is left out for its currency.
 MONEY = "case when reason = 'other_currency' then amount end"
 _VIEWS = (ACCEPTED, ACCEPTED_LINES, _WITH_IDS)
@@ -98,8 +97,8 @@ def finish(con: duckdb.DuckDBPyConnection, accounts: list[FileAccount]) -> None:
         f"union all select 'accepted', file_no, count(*) from {GOOD_LINES} where part = 0 group by 2 "
         f"union all select 'accepted', file_no, -count(*) from ({repeated}) group by 2 "
         f"union all select 'duplicates', file_no, count(*) from ({repeated}) group by 2 "
-        f"union all select case when reason in ({_ON_PURPOSE}) then 'left_out' else 'rejected' end, file_no, count(*) "
-        f"from {BAD_LINES} group by 1, 2"
+        f"union all select case when reason in ({ON_PURPOSE_SQL}) then 'left_out' else 'rejected' end, file_no, "
+        f"count(*) from {BAD_LINES} group by 1, 2"
     ).fetchall()
     for column, number, count in counts:
         setattr(accounts[number], column, getattr(accounts[number], column) + count)
@@ -122,7 +121,7 @@ def refused_feeds(
         names = ", ".join(literal(a.source_file) for a in accounts if a.feed == feed.feed)
         ((reason, field, file, line),) = con.execute(
             f"select reason, field, source_file, line from {REJECTED} where source_file in ({names}) "
-            f"and reason not in ({_ON_PURPOSE}) order by source_file, line limit 1"
+            f"and reason not in ({ON_PURPOSE_SQL}) order by source_file, line limit 1"
         ).fetchall()
         refused[feed.feed] = (
             f"feed {feed.feed}: not one of {feed.lines} lines was accepted ({reason}{f' of {field}' if field else ''}, "

@@ -12,16 +12,13 @@ import duckdb
 
 from seg_assets.core.sql import literal
 from seg_assets.events.accounts import DayRead
-from seg_assets.events.landing import EVENTS, KINDS_OF_TABLE, LANDING_KEY, STAT_KEY, feeds_by_kind
+from seg_assets.events.landing import KINDS, LANDING_KEY, STAT_KEY, TABLE_OF_KIND, feeds_by_kind
 from seg_assets.events.reader import Reader
-from seg_assets.events.source import PRODUCTS, USERS
 from seg_assets.events.store import FILES, REJECTED
 from seg_assets.lake import guard
 from seg_assets.lake.store import Lake
 
 ACCOUNTS, LINES = "landed_files", "rejected_events"
-KINDS = KINDS_OF_TABLE[ACCOUNTS]
-TABLES = {EVENTS: "raw_events", USERS: "raw_users", PRODUCTS: "raw_products"}
 
 
 def renew_accounts(reader: Reader, lake: Lake, kind: str, day: dt.date, con: duckdb.DuckDBPyConnection) -> None:
@@ -73,7 +70,7 @@ def _over(reader: Reader, lake: Lake, day: dt.date, files: dict[str, dict[str, s
     """Return digests and fingerprints of all kinds: of the kind that is read now, and of others as they were read."""
     digests, stats = {}, {}
     for other in feeds_by_kind(reader.source):
-        footer = None if other == kind else lake.provenance(TABLES[other], day)
+        footer = None if other == kind else lake.provenance(TABLE_OF_KIND[other], day)
         digests[other] = footer.inputs.get(LANDING_KEY, "") if footer else reader.digest(files.get(other, {}))
         stats[other] = footer.extra.get(STAT_KEY, "") if footer else reader.stat(day, (other,))
     return DayRead([], [], digests, stats)

@@ -10,12 +10,13 @@ import datetime as dt
 
 import duckdb
 
-from seg_assets.core.sql import literal
 from seg_assets.core.tables import TABLES
 from seg_assets.events import day as day_tables
-from seg_assets.events.accounts import ON_PURPOSE, DayRead, FileAccount
+from seg_assets.events.accounts import ON_PURPOSE_SQL, DayRead, FileAccount
+from seg_assets.events.archived import vanished
 from seg_assets.events.contract import LANDED_FILES, RAW_EVENTS
 from seg_assets.events.landing import EVENTS
+from seg_assets.events.reader import Reader
 from seg_assets.events.store import column_names
 from seg_assets.lake.provenance import Provenance
 from seg_assets.lake.store import Lake
@@ -28,11 +29,9 @@ def is_outdated(table: str, footer: Provenance | None) -> bool:
     return footer is not None and footer.code_version != TABLES[table].code_version
 
 
-def must_be_brought_forward(
-    lake: Lake, table: str, day: dt.date, gone: dict[str, list[str]], kind: str = EVENTS
-) -> bool:
+def must_be_brought_forward(reader: Reader, lake: Lake, table: str, day: dt.date, kind: str = EVENTS) -> bool:
     """Return whether a day is of another version and cannot be read again, for files of its kind are gone."""
-    return kind in gone and is_outdated(table, lake.provenance(table, day))
+    return is_outdated(table, lake.provenance(table, day)) and kind in vanished(reader, lake, day)
 
 
 def bring_events_forward(lake: Lake, day: dt.date, con: duckdb.DuckDBPyConnection) -> dict[str, Provenance]:
@@ -66,10 +65,9 @@ def _accounts_sql(lake: Lake, day: dt.date, con: duckdb.DuckDBPyConnection, rows
     columns = {row[0] for row in con.execute(f"describe {rows}").fetchall()}
     if set(LANDED_FILES) <= columns:
         return rows
-    purpose = ", ".join(map(literal, ON_PURPOSE))
     aside = (
         f"select source_file, count(*) as aside from {lake.scan('rejected_events', [day])} "
-        f"where reason in ({purpose}) group by 1"
+        f"where reason in ({ON_PURPOSE_SQL}) group by 1"
     )
     new = {"rejected": "rejected - coalesce(aside, 0)", "left_out": "coalesce(aside, 0)", "events": "accepted"}
     listed = ", ".join(f"{new.get(column, column)} as {column}" for column in LANDED_FILES)

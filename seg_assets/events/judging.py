@@ -45,17 +45,22 @@ def refuse_worse_day(lake: Lake, day: dt.date, read: DayRead, *, forget_vanished
 
 def _emptied(lake: Lake, day: dt.date, feeds: Sequence[FeedLines]) -> str:
     """Say which feed has files of a day that was read, and not one line in them any more; '' when none has."""
-    if not lake.has("landed_files", day):
-        return ""
-    lines: dict[str, int] = {}
-    for row in lake.read_arrow("landed_files", day, ["feed", "lines_read"]).to_pylist():
-        lines[row["feed"]] = lines.get(row["feed"], 0) + row["lines_read"]
+    lines = _lines_before(lake, day)
     empty = [
         f"feed {f.feed} has no line any more, it had {lines[f.feed]}"
         for f in feeds
         if not f.lines and lines.get(f.feed)
     ]
     return "; ".join(empty)
+
+
+def _lines_before(lake: Lake, day: dt.date) -> dict[str, int]:
+    """Return the lines of each feed that a day was read from; nothing when it never was."""
+    lines: dict[str, int] = {}
+    if lake.has("landed_files", day):
+        for row in lake.read_arrow("landed_files", day, ["feed", "lines_read"]).to_pylist():
+            lines[row["feed"]] = lines.get(row["feed"], 0) + row["lines_read"]
+    return lines
 
 
 def refuse_bad_table(lake: Lake, table: str, day: dt.date, read: TableRead, *, dated: bool) -> None:
@@ -119,9 +124,5 @@ class UsualLines:
 
     def _of(self, day: dt.date) -> dict[str, int]:
         if day not in self._days:
-            lines: dict[str, int] = {}
-            if self._lake.has("landed_files", day):
-                for row in self._lake.read_arrow("landed_files", day, ["feed", "lines_read"]).to_pylist():
-                    lines[row["feed"]] = lines.get(row["feed"], 0) + row["lines_read"]
-            self._days[day] = lines
+            self._days[day] = _lines_before(self._lake, day)
         return self._days[day]

@@ -32,13 +32,14 @@ LANDING_KEY = Input("landing", "files").key
 STAT_KEY = "landing_stat"
 # Why no other room may read a day of raw_events, in the footer's `extra`; absent when they may.
 REFUSED_KEY = "refused"
+# Kinds of feed, each with the table that its lines become.
+TABLE_OF_KIND = {EVENTS: "raw_events", USERS: "raw_users", PRODUCTS: "raw_products"}
+KINDS = tuple(TABLE_OF_KIND)
 # Which kinds of feed each lake table of this room is read from.
 KINDS_OF_TABLE = {
-    "landed_files": (EVENTS, USERS, PRODUCTS),
-    "rejected_events": (EVENTS, USERS, PRODUCTS),
-    "raw_events": (EVENTS,),
-    "raw_users": (USERS,),
-    "raw_products": (PRODUCTS,),
+    "landed_files": KINDS,
+    "rejected_events": KINDS,
+    **{table: (kind,) for kind, table in TABLE_OF_KIND.items()},
 }
 
 # First and last day of a shop's calendar; None where it has no last day.
@@ -130,7 +131,7 @@ def _names_in(folder: Path) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise LandingError(f"{folder}: cannot be listed: {error}; mend its permissions or mount it again") from None
+        raise _unlisted(error) from None
 
 
 def _relative_name(path: Path, landing: Path) -> str:
@@ -209,6 +210,10 @@ def _unreadable(path: Path, error: OSError) -> LandingError:
     return LandingError(f"{path}: cannot be read: {error}; mend its permissions or remove it")
 
 
+def _unlisted(error: OSError) -> LandingError:
+    return LandingError(f"{error.filename}: cannot be listed: {error}; mend its permissions or mount it again")
+
+
 def required_feeds(source: Source) -> list[str]:
     """Return the event feeds, with the day in their files' names, for which a day without a file is 'no data yet'."""
     feeds = source.feeds
@@ -236,7 +241,7 @@ def files_not_taken(source: Source, landing: Path) -> list[str]:
     taken = {file.relative for file in all_files(source, landing)}
 
     def refuse(error: OSError) -> None:
-        raise LandingError(f"{error.filename}: cannot be listed: {error}; mend its permissions or mount it again")
+        raise _unlisted(error)
 
     names = (
         _relative_name(Path(folder) / name, landing)

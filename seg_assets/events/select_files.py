@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from seg_assets.core.errors import ConfigError, LandingError, SegAssetsError, did_you_mean
 from seg_assets.core.sql import identifier, literal
-from seg_assets.events.accounts import ON_PURPOSE, FileAccount
+from seg_assets.events.accounts import ON_PURPOSE_SQL, FileAccount
 from seg_assets.events.contract import RAW_EVENTS
 from seg_assets.events.day import BAD_LINES, GOOD_LINES
 from seg_assets.events.expressions import quoted
@@ -42,7 +42,6 @@ _OUTCOME_COLUMNS = (
     "file_no integer, line bigint, day date, state varchar, reason varchar, field varchar, original varchar, "
     "money decimal(18,2)"
 )
-_PURPOSE = ", ".join(map(literal, ON_PURPOSE))
 _RESULT = (*RAW_EVENTS, *DECIDING)
 
 
@@ -247,10 +246,10 @@ class SelectFiles:
             if column.casefold() not in have:
                 con.execute(f"alter table {table} add column {quoted(column)} varchar")
                 have[column.casefold()] = column
-        own = f"select {{}}, file_no, line, text, problem from {table} where problem is not null"
         con.execute(
             f"insert into {_OUTCOMES} select file_no, line, null, 'bad', split_part(problem, ':', 1), "
-            f"nullif(substr(problem, strpos(problem || ':', ':') + 1), ''), text, null from ({own.format('1 as one')})"
+            f"nullif(substr(problem, strpos(problem || ':', ':') + 1), ''), text, null from {table} "
+            "where problem is not null"
         )
         set_aside(con, name, table, feed, list(have.values()), line_key=self._reads("line_key"))
         con.execute(
@@ -376,6 +375,9 @@ class SelectFiles:
     def _all_lines(self) -> str:
         return " union all ".join(f"select file_no, line from seg_counts_{name}" for name in self._names)
 
+    def _all_texts(self) -> str:
+        return " union all ".join(f"select file_no, line, text from {_lines_of(name)}" for name in self._names)
+
     def _check_result(self, columns: Sequence[str]) -> None:
         names = [c.lower() for c in columns]
         allowed = [c for c in (FILE, LINE_NUMBER, *_RESULT) if c != "extra"]
@@ -460,8 +462,9 @@ class SelectFiles:
             with rows as (
               select file_no, line, min(day) as day, count(*) filter (where reason is null) as good,
                      min(day) filter (where reason is null) as first_day,
-                     arg_min({{'r': reason, 'f': field}}, row_no) filter (where reason not in ({_PURPOSE})) as bad,
-                     arg_min({{'r': reason, 'f': field}}, row_no) filter (where reason in ({_PURPOSE})) as aside,
+                     arg_min({{'r': reason, 'f': field}}, row_no)
+                       filter (where reason not in ({ON_PURPOSE_SQL})) as bad,
+                     arg_min({{'r': reason, 'f': field}}, row_no) filter (where reason in ({ON_PURPOSE_SQL})) as aside,
                      sum(amount) filter (where reason = 'other_currency') as money
               from {_ROWS} group by 1, 2),
             refused as (select file_no, line, min({{'r': reason, 'f': field}}) as bad from {_REFUSED} group by 1, 2)
@@ -471,12 +474,11 @@ class SelectFiles:
                    coalesce(rows.good, 0) as good, rows.aside as aside, rows.money as money
             from ({self._all_lines()}) l left join rows using (file_no, line) left join refused using (file_no, line)"""
         )
-        texts = " union all ".join(f"select file_no, line, text from {_lines_of(name)}" for name in self._names)
         con.execute(
             f"insert into {_OUTCOMES} select d.file_no, d.line, d.day, 'bad', coalesce(d.bad.r, d.aside.r), "
             "coalesce(d.bad.f, case when d.bad is null then d.aside.f end), t.text, "
-            f"case when d.bad is null then d.money end from seg_decided d join ({texts}) t using (file_no, line) "
-            "where d.bad is not null or d.good = 0"
+            "case when d.bad is null then d.money end from seg_decided d "
+            f"join ({self._all_texts()}) t using (file_no, line) where d.bad is not null or d.good = 0"
         )
         con.execute(
             f"insert into {_OUTCOMES} select file_no, line, day, 'good', null, null, null, null from seg_decided "
@@ -499,9 +501,8 @@ class SelectFiles:
             f"left join {_OUTCOMES} d using (file_no) group by 1) f where o.file_no = f.file_no and o.day is null"
         )
         content = ", ".join(f"coalesce({identifier(c)}::varchar, chr(1))" for c in RAW_EVENTS)
-        texts = " union all ".join(f"select file_no, line, text from {_lines_of(name)}" for name in self._names)
         query = f"""
-            with texts as ({texts}),
+            with texts as ({self._all_texts()}),
             told as (
               select o.file_no, o.day, 1 as line_count, strlen(t.text) as size,
                      hash(o.line, o.state, coalesce(o.reason, ''), coalesce(o.field, '')) as h

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from seg_assets.core.sql import literal
-from seg_assets.events.accounts import ON_PURPOSE, FileAccount, Rejections
+from seg_assets.events.accounts import ON_PURPOSE_SQL, FileAccount, Rejections
 from seg_assets.events.contract import REJECTED_EVENTS
 from seg_assets.events.day import BAD_LINES
 from seg_assets.events.landing import LandingFile
@@ -111,9 +111,8 @@ class TableFiles:
         ).fetchall():
             accounts[number].accepted, accounts[number].duplicates = accepted, duplicates
         con.execute(f"drop table {_LINES}")
-        purpose = ", ".join(map(literal, ON_PURPOSE))
         counts = con.execute(
-            f"select source_file, count(*) filter (where reason in ({purpose})), count(*) from {TABLE_REJECTED} "
+            f"select source_file, count(*) filter (where reason in ({ON_PURPOSE_SQL})), count(*) from {TABLE_REJECTED} "
             "group by 1"
         ).fetchall()
         refused = {name: (left_out, every - left_out) for name, left_out, every in counts}

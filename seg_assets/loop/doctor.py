@@ -22,6 +22,7 @@ from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.events.changes import changed_days, days_without_data
 from seg_assets.events.landing import all_files, files_not_taken, say_not_taken
+from seg_assets.events.reader import Reader
 from seg_assets.events.source import load_source
 from seg_assets.lake import content_hash
 from seg_assets.lake.stamps import day_of
@@ -238,12 +239,13 @@ def _missing(settings: Settings, lake: Lake) -> list[Finding]:
     have = [day for day in lake.days("raw_events") if settings.end_day is None or day <= settings.end_day]
     if not have:
         return []
-    others = (day for table in TABLES for day in lake.days(table))
-    last = max(day for day in (*have, *others) if settings.end_day is None or day <= settings.end_day)
+    of_all = (day for table in TABLES for day in lake.days(table))
+    last = max(day for day in of_all if settings.end_day is None or day <= settings.end_day)
     gaps = lake.missing("raw_events", day_range(settings.start_day, last))
     try:
-        waiting = days_without_data(settings, lake, gaps)
-        changed = changed_days(settings, lake, have)
+        with Reader.of(settings) as reader:
+            waiting = days_without_data(reader, lake, gaps)
+            changed = changed_days(reader, lake, have)
     except SegAssetsError as error:
         findings = list(_raw_findings("missing", gaps, "never materialized, and later days read it"))
         first, last = have[0], have[-1]

@@ -27,7 +27,7 @@ from seg_assets.core.tables import TABLES
 from seg_assets.events.assets import READERS
 from seg_assets.events.changes import LANDED, Change, changed_days, days_without_data, runs_of
 from seg_assets.events.landing import REFUSED_KEY, files_not_taken, say_not_taken
-from seg_assets.events.source import load_source
+from seg_assets.events.reader import Reader
 from seg_assets.lake.store import Lake
 from seg_assets.loop import planner
 from seg_assets.orchestration import tags
@@ -117,16 +117,17 @@ def replay(
     runner = _Runner(build(settings), instance, say, forget_vanished)
     lake = Lake.of(settings)
     days = day_range(first, last)
-    waiting = days_without_data(settings, lake, days)
-    readable = [day for day in days if not waiting or day < min(waiting) or lake.has("raw_events", day)]
-    assert settings.landing is not None
-    if left := files_not_taken(load_source(settings.source), settings.landing):
-        say(f"landing files: {say_not_taken(left)}")
-    for why in list(waiting.values())[:1]:
-        say(why)
-    todo = changed_days(settings, lake, readable)
-    if again:
-        todo = dict.fromkeys(readable, Change(LANDED, {"raw_events": "asked for again"}, ""))
+    with Reader.of(settings) as reader:
+        waiting = days_without_data(reader, lake, days)
+        readable = [day for day in days if not waiting or day < min(waiting) or lake.has("raw_events", day)]
+        if left := files_not_taken(reader.source, reader.landing):
+            say(f"landing files: {say_not_taken(left)}")
+        if waiting:
+            say(waiting[min(waiting)])
+        if again:
+            todo = dict.fromkeys(readable, Change(LANDED, {"raw_events": "asked for again"}, ""))
+        else:
+            todo = changed_days(reader, lake, readable)
     failed: list[RunFailedError] = []
 
     def read(start: dt.date, end: dt.date, tables: tuple[str, ...], *, whole: bool) -> None:

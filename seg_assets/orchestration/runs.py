@@ -8,7 +8,7 @@ Not here: asking for a run (`events.sensor`, `loop.sensor`), and the tags of one
 
 import datetime as dt
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
@@ -42,10 +42,8 @@ def in_flight(instance: dg.DagsterInstance) -> str:
 
     Deciding in the middle of a run or a backfill would see half of what it makes.
     """
-    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=list(IN_FLIGHT)), limit=100):
-        run = record.dagster_run
-        if _makes(run, TABLES):
-            return f"run {run.run_id[:8]} ({run.job_name})"
+    for run in _at_work(instance, TABLES):
+        return f"run {run.run_id[:8]} ({run.job_name})"
     for backfill in instance.get_backfills(limit=NEWEST_BACKFILLS):
         if backfill.status.value == "REQUESTED":
             return f"backfill {backfill.backfill_id}"
@@ -55,12 +53,17 @@ def in_flight(instance: dg.DagsterInstance) -> str:
 def days_at_work(instance: dg.DagsterInstance, tables: Collection[str]) -> dict[dt.date, str]:
     """Return the days of which a run that is queued or under way makes one of `tables`, with what the run is called."""
     days: dict[dt.date, str] = {}
-    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=list(IN_FLIGHT)), limit=100):
-        run = record.dagster_run
-        span = tags.range_of(run.tags)
-        if span is not None and _makes(run, tables):
+    for run in _at_work(instance, tables):
+        if (span := tags.range_of(run.tags)) is not None:
             days.update(dict.fromkeys(day_range(*span), f"run {run.run_id[:8]}"))
     return days
+
+
+def _at_work(instance: dg.DagsterInstance, tables: Collection[str]) -> Iterator[dg.DagsterRun]:
+    """Yield the runs that are queued or under way and make one of these tables."""
+    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=list(IN_FLIGHT)), limit=100):
+        if _makes(record.dagster_run, tables):
+            yield record.dagster_run
 
 
 def _makes(run: dg.DagsterRun, tables: Collection[str]) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from seg_assets.core.settings import Settings
 from seg_assets.core.tables import TABLES
 from seg_assets.events import assets, changes, contract, sensor
+from seg_assets.events.reader import Reader
 from seg_assets.lake.store import Lake
 from seg_assets.loop.staleness import Snapshot
 from seg_assets.orchestration.assets import ShopResource
@@ -87,7 +88,8 @@ class World:
 
     def changes(self) -> dict[dt.date, tuple[str, ...]]:
         days = [dt.date(2024, 3, n) for n in range(1, 6)]
-        return {d: change.tables for d, change in changes.changed_days(self.settings, self.lake, days).items()}
+        with Reader.of(self.settings) as reader:
+            return {d: change.tables for d, change in changes.changed_days(reader, self.lake, days).items()}
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ def test_utf_16_without_a_mark_is_little_endian(tmp_path, encoding, order):
     text = lines("1,Zoë,2024-03-04 10:00,purchase,1")
     shop.put("orders/2024-03-04.csv", text.encode(f"{encoding}-{order}"))
     assert [r["user_id"] for r in shop.read().accepted] == (["Zoë"] if order == "le" else [])
-    assert shop.read().day.bad == (0 if order == "le" else 1)
+    assert shop.read().day.total("rejected") == (0 if order == "le" else 1)
     shop.put("orders/2024-03-04.csv", ("\ufeff" + text).encode(f"{encoding}-{order}"))
     assert [r["user_id"] for r in shop.read().accepted] == ["Zoë"]
 
@@ -423,7 +423,7 @@ def test_promise_04_a_csv_that_is_no_gzip_or_is_cut_is_told(tmp_path, cut, skip)
     shop.put("orders/2024-03-04.csv.gz", part[cut])
     read = shop.read()
     assert [r["reason"] for r in read.rejected][-1] == "damaged_gzip"
-    assert read.day.bad >= 1
+    assert read.day.total("rejected") >= 1
     assert bool(read.accepted) == (cut == "between lines")
 
 
