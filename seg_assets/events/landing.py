@@ -211,7 +211,21 @@ def _unreadable(path: Path, error: OSError) -> LandingError:
 
 
 def _unlisted(error: OSError) -> LandingError:
-    return LandingError(f"{error.filename}: cannot be listed: {error}; mend its permissions or mount it again")
+    return LandingError(f"{error.filename}: cannot be listed: {error.strerror}; mend its permissions or mount it again")
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files of a folder and of the folders in it, sorted; hidden ones are left out.
+
+    Raises:
+        LandingError: the folder, or one in it, cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise _unlisted(error)
+
+    paths = (Path(at) / name for at, _, files in os.walk(folder, onerror=refuse) for name in files)
+    return sorted(path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts))
 
 
 def required_feeds(source: Source) -> list[str]:
@@ -239,17 +253,8 @@ def files_not_taken(source: Source, landing: Path) -> list[str]:
         LandingError: the landing folder, or a folder in it, cannot be listed.
     """
     taken = {file.relative for file in all_files(source, landing)}
-
-    def refuse(error: OSError) -> None:
-        raise _unlisted(error)
-
-    names = (
-        _relative_name(Path(folder) / name, landing)
-        for folder, _, files in os.walk(landing, onerror=refuse)
-        for name in files
-    )
-    visible = {name for name in names if not ignored(name) and "/." not in f"/{name}"}
-    return sorted(visible - taken)
+    names = {_relative_name(path, landing) for path in files_below(landing)}
+    return sorted(name for name in names - taken if not ignored(name))
 
 
 def say_not_taken(names: Sequence[str]) -> str:

@@ -32,6 +32,7 @@ from seg_assets.lake.store import Lake
 from seg_assets.loop import planner
 from seg_assets.orchestration import tags
 from seg_assets.orchestration.instance import open_instance, prepare_instance
+from seg_assets.orchestration.runs import error_of
 from seg_assets.segments.decisions.request import DecisionRequest
 from seg_assets.segments.strategy import strategies_of
 
@@ -44,9 +45,6 @@ MOST_DAYS_AT_ONCE = 7
 
 # One console line a run is enough: what fails is raised as one error, and the run's log in the UI has the traces.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-# How the messages of our own errors begin in Dagster's events.
-OURS = "seg_assets.core.errors."
 
 # Builds the definitions of a shop: `seg_assets.build.build_defs`, or a function of the caller's own around it.
 Build = Callable[[Settings], dg.Definitions]
@@ -271,14 +269,9 @@ def failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
             values = "; ".join(f"{key}: {value.value}" for key, value in check.metadata.items())
             yield f"{check.asset_key.to_user_string()} {check.check_name} ({values})"
     for event in result.all_events:
-        chain = [event.step_failure_data.error] if event.is_step_failure else []
-        while chain and chain[-1] and chain[-1].cause:
-            chain.append(chain[-1].cause)
-        # Ours says what to do, what led to it is in the log; of others the first cause says most.
-        error = next((e for e in chain if e and e.message.startswith(OURS)), chain[-1] if chain else None)
-        if error and error.cls_name != "DagsterAssetCheckFailedError":  # said above, with its numbers
-            text = " ".join(error.message.split())
-            yield f"{event.step_key}: {text.partition(': ')[2] if text.startswith(OURS) else text}"
+        error = error_of(event)
+        if error and error.name != "DagsterAssetCheckFailedError":  # said above, with its numbers
+            yield f"{event.step_key}: {error.text}"
 
 
 def _run_until_rest(settings: Settings, lake: Lake, runner: "_Runner", last_day: dt.date | None) -> str:

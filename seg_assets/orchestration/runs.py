@@ -10,6 +10,7 @@ import datetime as dt
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import dagster as dg
 
@@ -33,6 +34,8 @@ PATIENT_SUCCESSES = 3
 TELLING_FAILURES = 3
 # Runs of one request that are looked at: more do not make the pause longer.
 _RUNS_LOOKED_AT = 10
+# How the messages of our own errors begin in Dagster's events.
+_OURS = "seg_assets.core.errors."
 # The newest come first. Dagster's filter by status is private, and nobody starts so many while an older one is at work.
 NEWEST_BACKFILLS = 50
 
@@ -126,12 +129,34 @@ def why_failed(instance: dg.DagsterInstance, run_id: str) -> str:
     records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1).records
     for record in records:
         event = record.event_log_entry.dagster_event
-        error = event.step_failure_data.error if event else None
-        while error and error.cause:
-            error = error.cause
-        if error:
-            return " ".join(error.message.split())[:400]
+        if event and (error := error_of(event)):
+            return error.text[:400]
     return "its process ended before it could say why"
+
+
+class StepError(NamedTuple):
+    """What made a step fail: the name of the error's class and its message in one line."""
+
+    name: str
+    text: str
+
+
+def error_of(event: dg.DagsterEvent) -> StepError | None:
+    """Return the error of a failed step that tells a person most; None where the event has none.
+
+    That is the first of ours in the chain of causes, without the name of its class, since it says what to do; else the
+    last cause. What led to it is in the run's log.
+    """
+    error = event.step_failure_data.error if event.is_step_failure else None
+    if error is None:
+        return None
+    chain = [error]
+    while chain[-1].cause:
+        chain.append(chain[-1].cause)
+    ours = next((e for e in chain if e.message.startswith(_OURS)), None)
+    if ours is not None:
+        return StepError(ours.cls_name or "", " ".join(ours.message.split()).partition(": ")[2])
+    return StepError(chain[-1].cls_name or "", " ".join(chain[-1].message.split()))
 
 
 def _ended(record: dg.RunRecord) -> float:

@@ -6,6 +6,7 @@ import uuid
 import dagster as dg
 import pytest
 
+from seg_assets.core.errors import LandingError
 from seg_assets.orchestration import runs, tags
 
 KEY = "k" * 16
@@ -98,6 +99,15 @@ def test_from_the_third_failure_on_the_cause_is_named(instance, clock):
     told = runs.next_attempt(instance, KEY)
     assert "3 runs failed" in told
     assert "feed orders has no landing file for 2024-03-03; wait for it" in told
+
+
+def test_of_a_chain_of_errors_ours_is_told_without_its_class(instance):
+    @dg.asset(name="raw_events")
+    def raw_events():
+        raise LandingError("orders.csv: cannot be read; deliver it again") from OSError("Input/output error")
+
+    run = dg.materialize([raw_events], instance=instance, raise_on_error=False)
+    assert runs.why_failed(instance, run.run_id) == "orders.csv: cannot be read; deliver it again"
 
 
 def test_days_at_work_are_those_of_runs_that_make_one_of_the_tables(instance):

@@ -14,8 +14,8 @@ from seg_assets.events.draft.names import rank_of
 from seg_assets.events.draft.questions import shown
 from seg_assets.events.draft.values import EMAIL, PHONE, Column, marks_of
 from seg_assets.events.expressions import quoted
+from seg_assets.events.landing import EVENTS
 
-EVENTS = "events"
 _MONEY_ROLES = (
     "line_total",
     "net_total",
@@ -127,15 +127,11 @@ class Columns:
 
     def sql(self, column: Column) -> str:
         """Return the expression that reads a column, or a value in an object of JSON."""
-        if not self.json or column.name in self._top_level:
+        if not self.json or "." not in column.name:
             return quoted(column.name)
         top, _, rest = column.name.partition(".")
         path = "$." + ".".join(part if part.isidentifier() else json.dumps(part) for part in rest.split("."))
         return f"{quoted(top)}->>{literal(path)}"
-
-    @property
-    def _top_level(self) -> set[str]:
-        return {c.name for c in self.columns if "." not in c.name}
 
     def number_sql(self, column: Column) -> str:
         """Return the expression of a number to compute with, whatever its marks."""

@@ -10,7 +10,6 @@ Not here: what the columns mean (`propose`).
 import codecs
 import gzip
 import json
-import os
 import stat
 import tempfile
 import zipfile
@@ -492,17 +491,3 @@ def _as_texts(table: pa.Table) -> Iterator[dict[str, Any]]:
             key: value if value is None or isinstance(value, str | dict | bool | int | float) else str(value)
             for key, value in json.loads(json.dumps(record, default=str)).items()
         }
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Return the files of a folder and of the folders in it, sorted; hidden ones are left out.
-
-    Raises:
-        NoDataError: the folder, or one in it, cannot be listed.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise NoDataError(f"{error.filename}: cannot be listed: {error.strerror}; mend its permissions")
-
-    names = (Path(at) / name for at, _, files in os.walk(folder, onerror=refuse) for name in files)
-    return sorted(path for path in names if not any(p.startswith(".") for p in path.relative_to(folder).parts))

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from seg_assets.core.errors import ConfigError, LandingError, SegAssetsError
 from seg_assets.events.draft import questions, writing
-from seg_assets.events.draft.columns import EVENTS, Proposal
-from seg_assets.events.draft.container import FileSample, NoDataError, files_below, look_into
+from seg_assets.events.draft.columns import Proposal
+from seg_assets.events.draft.container import FileSample, NoDataError, look_into
 from seg_assets.events.draft.layouts import Layout, layouts_of, nearly
 from seg_assets.events.draft.proof import Account, prove
 from seg_assets.events.draft.propose import NoRoleError, propose
 from seg_assets.events.draft.questions import shown
 from seg_assets.events.draft.values import CURRENCIES
+from seg_assets.events.landing import EVENTS, files_below
 from seg_assets.events.source import Source, load_source, read_source, shipped_sources
 
 
@@ -128,7 +129,7 @@ def _drafted(
             if layout is not None and layout.name in shipped_sources():
                 known.setdefault(layout.name, []).append((layout, group))
                 continue
-            _is_read(group[0], layout)
+            _is_read(group[0])
             proposal = propose(group, zone, currency)
             _add(feeds, proposal)
         except (NoRoleError, LandingError) as error:
@@ -222,7 +223,7 @@ def _layout(sample: FileSample, remarks: list[str]) -> Layout | None:
     return layout
 
 
-def _is_read(sample: FileSample, layout: Layout | None) -> None:
+def _is_read(sample: FileSample) -> None:
     """Raise LandingError for JSON that is not one object a line, which no feed reads without a built-in source."""
     if sample.format == "json":
         raise LandingError(

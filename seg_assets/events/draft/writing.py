@@ -10,9 +10,10 @@ from pathlib import PurePosixPath
 import yaml
 
 from seg_assets.core.text import printable, shortened
-from seg_assets.events.draft.columns import EVENTS, Proposal
+from seg_assets.events.draft.columns import Proposal
 from seg_assets.events.draft.container import FileSample
 from seg_assets.events.draft.layouts import Layout
+from seg_assets.events.landing import EVENTS
 
 _WIDTH = 110
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
